@@ -1,0 +1,3 @@
+"""ce-run: declarative runbooks for production."""
+
+VERSION = "0.1.0"

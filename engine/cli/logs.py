@@ -1,0 +1,173 @@
+"""``ce-run logs``: what a step's attempts wrote, all of them, and as they write it."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+import click
+
+from engine.cli.options import Workspace, run_argument, state_option, step_argument
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from engine.plan import Node, Plan
+    from engine.runs import RunFolder
+    from engine.state import RunState
+
+_POLL = 0.1
+"""Seconds between two looks at a log that is being followed."""
+
+
+@click.command()
+@run_argument
+@step_argument()
+@click.option("-f", "--follow", is_flag=True, help="Go on until the step is over.")
+@state_option
+def logs(run: str, step: str, follow: bool, state: str | None) -> None:
+    """Show what a step's attempts wrote: each attempt, its outcome, its log.
+
+    A group shows the logs of all steps inside it.
+
+    \b
+    Examples:
+      ce-run logs last canary/route
+      ce-run logs last migrate -f
+    """
+    folder = Workspace(state).find(run)
+    if follow:
+        _follow(folder, step)
+    else:
+        _print_all(folder, step)
+
+
+def _print_all(folder: RunFolder, step: str) -> None:
+    from engine.session import read_run
+
+    plan, state, records = read_run(folder)
+    nodes = _nodes(plan, state, step)
+    told = False
+    for node in nodes:
+        for lines in _attempts(folder, plan, node, records, state):
+            told = True
+            for each in lines:
+                click.echo(each)
+    if not told:
+        click.echo(f"{step} has not been started")
+
+
+def _nodes(plan: Plan, state: RunState, path: str) -> list[Node]:
+    """The step, or the steps with an action inside a group."""
+    from engine.text import did_you_mean
+
+    if path not in plan.by_path:
+        known = [node.path for node in plan.steps()]
+        raise UsageError(f"this run has no step '{path}'", hint=did_you_mean(path, known))
+    node = plan.node(path)
+    inside = [node, *plan.below(node)] if node.is_group else [node]
+    return [each for each in inside if not each.is_group or each.guards]
+
+
+def _attempts(
+    folder: RunFolder, plan: Plan, node: Node, records: object, state: RunState
+) -> Iterator[list[str]]:
+    """Heading and log of each attempt of a step, in the order they were made."""
+    from engine.events import Record, TaskFinished, TaskStarted
+    from engine.executor import log_stem
+    from engine.report.failures import kind_words
+    from engine.report.telling import task_name
+    from engine.report.words import clock_time, took
+
+    assert isinstance(records, list)
+    started: dict[tuple[int, int], Record] = {}
+    ended: dict[tuple[int, int], Record] = {}
+    for record in records:
+        event = record.event
+        if isinstance(event, TaskStarted | TaskFinished) and event.step == node.path:
+            into = started if isinstance(event, TaskStarted) else ended
+            into[event.task, event.attempt] = record
+    for (task, attempt), record in started.items():
+        name = task_name(node.path, state.task((node.index, task)).spec)
+        head = f"--- {name}, attempt {attempt}, {clock_time(record.time)}"
+        end = ended.get((task, attempt))
+        lines: list[str] = []
+        if end is None:
+            head += ", no outcome yet"
+        else:
+            finished = end.event
+            assert isinstance(finished, TaskFinished)
+            head += f", {finished.status} after {took(end.time - record.time)}"
+            if finished.failure is not None:
+                lines.append(f"    {kind_words(finished.failure)}")
+            elif finished.message:
+                lines.append(f"    {finished.message}")
+        stem = log_stem(node.path, task, attempt)
+        yield [head, *lines, *_log_lines(folder.logs, stem)]
+    for path in sorted(
+        folder.logs.glob(f"{log_stem(node.path, 0, 0).rsplit('.', 2)[0]}.*.guard-*.log")
+    ):
+        yield [f"--- {node.path}, {path.stem.rsplit('.', 1)[-1]}", *_read(path)]
+
+
+def _log_lines(folder: Path, stem: str) -> list[str]:
+    """The log of an attempt, and the names of what else it kept."""
+    lines = _read(folder / f"{stem}.log")
+    kept = sorted((folder / f"{stem}.d").glob("*"))
+    return lines + [f"    also: {path}" for path in kept]
+
+
+def _read(path: Path) -> list[str]:
+    try:
+        return path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except FileNotFoundError:
+        return []
+
+
+# -- following ----------------------------------------------------------------------------------
+def _follow(folder: RunFolder, step: str) -> None:
+    """Print what there is, then what comes, until the step is over or nobody carries the run."""
+    from engine.session import read_run
+    from engine.state import FINAL
+
+    seen: dict[Path, int] = {}
+    while True:
+        alive = folder.alive()
+        plan, state, _ = read_run(folder)
+        nodes = _nodes(plan, state, step)
+        over = state.status(plan.node(step)) in FINAL
+        for node in nodes:
+            _print_new(folder, node.path, seen)
+        if over or not alive:
+            return
+        _wait_for_more(folder, seen)
+
+
+def _wait_for_more(folder: RunFolder, seen: dict[Path, int]) -> None:
+    """Until the journal or a log that is known grows, or something new appears."""
+    before = _sizes(folder)
+    while folder.alive() and _sizes(folder) == before:
+        time.sleep(_POLL)
+
+
+def _sizes(folder: RunFolder) -> dict[Path, int]:
+    paths = [folder.journal_path, *folder.logs.glob("*.log")]
+    return {path: path.stat().st_size for path in paths}
+
+
+def _print_new(folder: RunFolder, path: str, seen: dict[Path, int]) -> None:
+    from engine.executor import log_stem
+
+    prefix = log_stem(path, 0, 0).rsplit(".", 2)[0]
+    for log in sorted(folder.logs.glob("*.log")):
+        if log.name.split(".", 1)[0] != prefix:
+            continue
+        if log not in seen:
+            click.echo(f"--- {log.stem.replace('~', '/')}")
+        data = log.read_bytes()
+        start = seen.get(log, 0)
+        end = data.rfind(b"\n") + 1
+        if end > start:
+            click.echo(data[start:end].decode(errors="replace"), nl=False)
+        seen[log] = max(start, end)

@@ -1,0 +1,224 @@
+"""The way in: finds the command, runs it, and turns whatever goes wrong into words and a status.
+
+Nothing but click is imported here, so that ``ce-run --version`` costs no more than click does.
+The table of commands below is all that is known of them until one is used.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Any, NoReturn
+
+import click
+
+from engine import VERSION
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+UNEXPECTED = 70
+"""Exit status after a defect of ours: ``EX_SOFTWARE``, which no outcome of a run uses."""
+
+BROKEN_PIPE = 141
+
+TRACEBACK_VARIABLE = "CE_RUN_TRACEBACK"
+
+SECTIONS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
+    (
+        "Running",
+        (
+            ("run", "engine.cli.run:run", "Run a runbook; `ce-run FILE` is the same."),
+            ("resume", "engine.cli.run:resume", "Go on with a run that stopped or died."),
+            ("stop", "engine.cli.operate:stop", "Interrupt a run, or have it roll back."),
+            ("approve", "engine.cli.operate:approve", "Say yes to a run that waits for a person."),
+            ("reject", "engine.cli.operate:reject", "Say no to a run that waits for a person."),
+        ),
+    ),
+    (
+        "Looking",
+        (
+            ("runs", "engine.cli.runs:runs", "List the runs and how they stand."),
+            ("show", "engine.cli.runs:show", "Show a run step by step: what, when, why."),
+            ("logs", "engine.cli.logs:logs", "Show what a step's attempts wrote."),
+            ("locks", "engine.cli.operate:locks", "List the locks and who holds them."),
+            ("unlock", "engine.cli.operate:unlock", "Take a lock away from its owner."),
+        ),
+    ),
+    (
+        "Writing",
+        (
+            ("validate", "engine.cli.validate:validate", "Check runbooks without running them."),
+            ("modules", "engine.cli.modules:modules", "Show modules, actions and arguments."),
+            ("graph", "engine.cli.graph:graph", "Draw a runbook with its critical path."),
+        ),
+    ),
+    (
+        "Trying out",
+        (
+            ("lab", "engine.cli.lab:lab", "A small production on this machine to try runbooks."),
+            ("version", "engine.cli.version:version", "Show the version."),
+        ),
+    ),
+)
+
+EXAMPLES = """\
+Examples:
+  ce-run runbooks/deploy-5.1.yml -i inventories/lab.yml
+  ce-run runbooks/deploy-5.1.yml --check --diff
+  ce-run validate runbooks/*.yml
+  ce-run show last
+  ce-run resume last
+"""
+
+
+class Unexpected(Exception):
+    """A defect of ours while a run was under way; its traceback lies in the run's folder."""
+
+    def __init__(self, error: BaseException, where: str) -> None:
+        super().__init__(str(error))
+        self.error = error
+        self.where = where
+
+
+class ReaderLeft(Exception):
+    """Whoever read our output has closed it: BrokenPipeError, out of the reach of click's own
+    handler, which would end the process as if the command had failed."""
+
+
+class Commands(click.Group):
+    """The commands of the table, imported at first use, listed by section."""
+
+    def __init__(self, **settings: Any) -> None:
+        super().__init__(**settings)
+        self.table = {name: (where, help) for _, rows in SECTIONS for name, where, help in rows}
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """Names in the order of the table."""
+        return list(self.table)
+
+    def get_command(self, ctx: click.Context, name: str) -> click.Command | None:
+        """The command, imported; None if there is none of that name."""
+        if name not in self.table:
+            return None
+        import importlib
+
+        module, _, attribute = self.table[name][0].partition(":")
+        command: click.Command = getattr(importlib.import_module(module), attribute)
+        return command
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """``ce-run FILE …`` and ``ce-run -i … FILE`` become ``ce-run run …``."""
+        if "--traceback" in args:
+            args = [each for each in args if each != "--traceback"]
+            ctx.meta["traceback"] = True
+            os.environ[TRACEBACK_VARIABLE] = "1"
+        first = args[0] if args else ""
+        if first and first not in self.table and first not in ("--help", "-h", "--version"):
+            self._refuse_misspelled(ctx, first)
+            args = ["run", *args]
+        return super().parse_args(ctx, args)
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command."""
+        try:
+            return super().invoke(ctx)
+        except BrokenPipeError as error:
+            raise ReaderLeft from error
+
+    def _refuse_misspelled(self, ctx: click.Context, word: str) -> None:
+        """A word that is neither a file nor looks like one was meant as a command."""
+        if word.startswith("-") or "/" in word or "." in word or os.path.exists(word):  # noqa: PTH110
+            return
+        from difflib import get_close_matches
+
+        near = get_close_matches(word, self.table, n=1)
+        hint = f"; did you mean '{near[0]}'?" if near else ""
+        raise click.UsageError(f"there is no command and no file '{word}'{hint}", ctx)
+
+    def shell_complete(self, ctx: click.Context, incomplete: str) -> list[CompletionItem]:
+        """Commands, without importing them, and files, since a runbook may stand there."""
+        from click.shell_completion import CompletionItem
+
+        if incomplete.startswith("-"):
+            return click.Command.shell_complete(self, ctx, incomplete)
+        found = [(name, help) for name, (_, help) in self.table.items()]
+        names = [CompletionItem(n, help=help) for n, help in found if n.startswith(incomplete)]
+        return [*names, CompletionItem(incomplete, type="file")]
+
+    def format_commands(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The commands by section, without importing them."""
+        for title, rows in SECTIONS:
+            with formatter.section(title):
+                formatter.write_dl([(name, help) for name, _, help in rows])
+
+    def format_epilog(self, ctx: click.Context, formatter: click.HelpFormatter) -> None:
+        """The examples, as they are written."""
+        formatter.write_paragraph()
+        formatter.write(EXAMPLES)
+
+
+@click.command(
+    cls=Commands,
+    context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
+)
+@click.version_option(VERSION, prog_name="ce-run", message="%(prog)s %(version)s")
+@click.option("--traceback", is_flag=True, expose_value=False, help="Show tracebacks of defects.")
+def commands() -> None:
+    """Run runbooks: rehearse them, crash them, preempt them, prove what happened.
+
+    `ce-run FILE` runs a runbook. Exit status: 0 succeeded, 1 failed, rescued or undone, 2 usage or
+    invalid runbook, 3 a person must act, 4 locked, 5 waiting for a person, 6 preempted,
+    130/143 interrupted and resumable.
+    """
+
+
+def invoke(arguments: Sequence[str] | None = None) -> int:
+    """Run a command line; the exit status. Nothing but a second SIGINT leaves otherwise."""
+    try:
+        given = None if arguments is None else list(arguments)
+        result = commands.main(given, prog_name="ce-run", standalone_mode=False)
+        sys.stdout.flush()
+        return result if isinstance(result, int) else 0
+    except click.ClickException as error:
+        error.show()
+        return error.exit_code
+    except (KeyboardInterrupt, click.Abort):
+        print("interrupted", file=sys.stderr)
+        return 130
+    except (BrokenPipeError, ReaderLeft):
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  (silences the flush at exit)
+        return BROKEN_PIPE
+    except Exception as error:
+        return _explain(error)
+
+
+def _explain(error: Exception) -> int:
+    """An error that somebody can act on, in words; anything else is our own defect."""
+    from engine.errors import CeRunError
+
+    if isinstance(error, CeRunError):
+        from engine.cli.problems import tell_error
+
+        tell_error(error)
+        return error.exit_status
+    cause = error.error if isinstance(error, Unexpected) else error
+    where = error.where if isinstance(error, Unexpected) else ""
+    if os.environ.get(TRACEBACK_VARIABLE):
+        import traceback
+
+        traceback.print_exception(cause)
+    hint = f"its traceback is in {where}" if where else "--traceback shows where"
+    said = f"{type(cause).__name__}: {cause}"
+    print(f"ce-run failed unexpectedly: {said} ({hint})", file=sys.stderr)
+    return UNEXPECTED
+
+
+def main() -> NoReturn:
+    """The console script."""
+    for stream in (sys.stdout, sys.stderr):
+        reconfigure = getattr(stream, "reconfigure", None)
+        if reconfigure is not None:
+            reconfigure(errors="replace")
+    sys.exit(invoke())

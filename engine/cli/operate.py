@@ -1,0 +1,288 @@
+"""What an operator does to a run from another shell: stop, approve, reject, locks, unlock."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Callable
+from typing import TYPE_CHECKING, Literal
+
+import click
+
+from engine.cli.options import (
+    Workspace,
+    color_option,
+    json_option,
+    run_argument,
+    state_option,
+    step_argument,
+)
+from engine.errors import CeRunError, UsageError
+
+if TYPE_CHECKING:
+    from engine.events import Record
+    from engine.report.facts import RunFacts
+    from engine.runs import RunFolder
+    from engine.state import RunState
+
+_POLL = 0.05
+PATIENCE = 10.0
+"""Seconds to wait for a run to take notice; it is promised to leave within 5."""
+
+
+def _wait(condition: Callable[[], bool], patience: float = PATIENCE) -> bool:
+    until = time.monotonic() + patience
+    while not condition():
+        if time.monotonic() >= until:
+            return False
+        time.sleep(_POLL)
+    return True
+
+
+def _facts(folder: RunFolder) -> RunFacts:
+    from engine.report.gather import gather
+    from engine.session import read_run
+
+    plan, state, records = read_run(folder)
+    return gather(plan, state, records, now=time.time(), alive=folder.alive())
+
+
+# -- stop ---------------------------------------------------------------------------------------
+@click.command()
+@run_argument
+@click.option("--rescue", is_flag=True, help="Do not leave it: have it run its rescue or undo.")
+@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the journal.")
+@state_option
+def stop(run: str, rescue: bool, reason: str, state: str | None) -> int:
+    """Interrupt a run that another process carries, or have it roll back.
+
+    Without --rescue it starts nothing more, cancels what is running, and ends within 5 s so that
+    `ce-run resume` can go on. With --rescue what is under way fails as cancelled, and its rescue
+    runs, or its undo.
+
+    \b
+    Examples:
+      ce-run stop last
+      ce-run stop last --rescue --reason "customers complain"
+    """
+    from engine.runs import Command, this_person
+
+    workspace = Workspace(state)
+    folder = workspace.find(run)
+    if not folder.alive():
+        return _not_running(folder, workspace, rescue)
+    before = len(folder.records())
+    folder.send(Command("rescue" if rescue else "stop", this_person(), reason=reason))
+    if rescue:
+        done = _wait(lambda: _latched(folder, before) or not folder.alive())
+        said = "has been told to roll back"
+    else:
+        done = _wait(lambda: not folder.alive())
+        said = "has stopped"
+    if not done:
+        raise CeRunError(
+            f"run {folder.run_id} did not take notice within {PATIENCE:g} s",
+            hint=f"its process is {folder.owner_pid()}; look at `ce-run show {folder.run_id}`",
+        )
+    click.echo(f"run {folder.run_id} {said}")
+    word = "show" if rescue else "resume"
+    click.echo(f"next: {workspace.commands.spell(word, folder.run_id)}")
+    return 0
+
+
+def _latched(folder: RunFolder, before: int) -> bool:
+    from engine.events import FailureLatched
+
+    return any(isinstance(each.event, FailureLatched) for each in folder.records()[before:])
+
+
+def _not_running(folder: RunFolder, workspace: Workspace, rescue: bool) -> int:
+    from engine.report.overview import status_text
+
+    facts = _facts(folder)
+    click.echo(f"run {folder.run_id} is not running: {status_text(facts)}")
+    if not facts.over:
+        more = ("--rescue", "--reason", "WHY") if rescue else ()
+        click.echo(f"next: {workspace.commands.spell('resume', folder.run_id, *more)}")
+    return 0 if not rescue or facts.over else 1
+
+
+# -- approve and reject -------------------------------------------------------------------------
+def _answer_options(function: Callable[..., int]) -> Callable[..., int]:
+    for option in (
+        state_option,
+        click.option("--reason", default="", metavar="TEXT", help="Why; kept in the journal."),
+        click.option("--by", metavar="NAME", help="Who answers.  [default: you]"),
+        step_argument(required=False),
+        run_argument,
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@_answer_options
+def approve(run: str, step: str | None, by: str | None, reason: str, state: str | None) -> int:
+    """Say yes to a run that waits for a person, so that the step goes on.
+
+    STEP may be left out when only one step waits. The answer is in the journal when this command
+    ends; a run that no process carries needs `ce-run resume` afterwards.
+
+    \b
+    Examples:
+      ce-run approve last switch --by ada
+      ce-run approve 20260131-140509 switch --by ada --reason "figures look good"
+    """
+    return _answer("approved", run, step, by, reason, Workspace(state))
+
+
+@click.command()
+@_answer_options
+def reject(run: str, step: str | None, by: str | None, reason: str, state: str | None) -> int:
+    """Say no to a run that waits for a person: the step fails, and its rescue or undo runs.
+
+    STEP may be left out when only one step waits. The answer is in the journal when this command
+    ends; a run that no process carries needs `ce-run resume` afterwards.
+
+    \b
+    Examples:
+      ce-run reject last switch --by ada --reason "error rate is rising"
+    """
+    return _answer("rejected", run, step, by, reason, Workspace(state))
+
+
+def _answer(
+    answer: Literal["approved", "rejected"],
+    run: str,
+    step: str | None,
+    by: str | None,
+    reason: str,
+    workspace: Workspace,
+) -> int:
+    from engine.events import GateAnswered
+    from engine.report.words import who
+    from engine.runs import Command, this_person
+    from engine.session import read_run
+
+    folder = workspace.find(run)
+    person = this_person(by)
+    _, state, records = read_run(folder)
+    path = _open_gate(folder, state, step)
+    if folder.alive():
+        verb = "approve" if answer == "approved" else "reject"
+        folder.send(Command(verb, person, path, reason))
+        if not _wait(lambda: _answered(folder.records()[len(records) :], path)):
+            raise CeRunError(
+                f"run {folder.run_id} did not take the answer within {PATIENCE:g} s",
+                hint=f"look at `ce-run show {folder.run_id}` before you try again",
+            )
+        click.echo(f"{path} {answer} by {who(person)}; run {folder.run_id} goes on")
+        return 0
+    folder.append(GateAnswered(path, answer, person, reason))
+    click.echo(f"{path} {answer} by {who(person)}; nobody carries run {folder.run_id} now")
+    click.echo(f"next: {workspace.commands.spell('resume', folder.run_id)}")
+    return 0
+
+
+def _answered(records: list[Record], step: str) -> bool:
+    from engine.events import GateAnswered
+
+    return any(isinstance(r.event, GateAnswered) and r.event.step == step for r in records)
+
+
+def _open_gate(folder: RunFolder, state: RunState, step: str | None) -> str:
+    """The path of the gate that is meant; UsageError when none is open there."""
+    from engine.text import did_you_mean
+
+    gates = [state.plan.nodes[index].path for index in state.gates]
+    preempted = state.stop is not None and state.stop.kind == "preempted"
+    if not gates or state.life == "finished" or preempted:
+        raise UsageError(
+            f"run {folder.run_id} does not wait for an answer",
+            hint=f"see `ce-run show {folder.run_id}`",
+        )
+    if step is None:
+        if len(gates) > 1:
+            raise UsageError(f"several steps wait for an answer: {', '.join(gates)}")
+        return gates[0]
+    if step not in gates:
+        raise UsageError(
+            f"step '{step}' does not wait for an answer",
+            hint=did_you_mean(step, gates, what="waiting are"),
+        )
+    return step
+
+
+# -- locks --------------------------------------------------------------------------------------
+@click.command()
+@state_option
+@color_option
+@json_option
+def locks(state: str | None, no_color: bool, output: str) -> None:
+    """List the locks: who holds each, since when and why.
+
+    A lock whose owner's process is gone is free; nobody has to unlock it.
+
+    \b
+    Examples:
+      ce-run locks
+      ce-run locks --output json
+    """
+    import msgspec
+
+    from engine.cli.terminal import Writer
+    from engine.locks import all_locks
+    from engine.report.words import day_time, line, table, who
+
+    rows = [("LOCK", "STATUS", "TOKEN", "SINCE", "BY", "RUN", "WHY")]
+    plain = []
+    for lock in all_locks(Workspace(state).folder):
+        record, held = lock.record(), lock.owner() is not None
+        status = "held" if held else "free, owner died" if record.run else "free"
+        plain.append({"status": status, **msgspec.to_builtins(record)})
+        known = bool(record.run or (record.reason and not record.last))
+        more = (day_time(record.since), who(record.by), record.run or "-", record.reason or "-")
+        rows.append((lock.name, status, str(record.token), *(more if known else "----")))
+    if output == "json":
+        click.echo(msgspec.json.format(msgspec.json.encode(plain), indent=2).decode())
+        return
+    lines = table(rows)
+    Writer(no_color=no_color).lines([line(text) for text in lines] or [line("no locks")])
+
+
+@click.command()
+@click.argument("name", metavar="NAME")
+@click.option("--reason", default="", metavar="TEXT", help="Why; required, kept in the lock.")
+@state_option
+def unlock(name: str, reason: str, state: str | None) -> int:
+    """Take a lock away from whoever owns it, for nobody.
+
+    A run that holds it can do nothing more from this moment on: it ends as preempted and cannot
+    be resumed. That is rarely what you want: `ce-run stop RUN` interrupts a run so that it can be
+    resumed, and the lock of a dead run is free by itself.
+
+    \b
+    Examples:
+      ce-run unlock production --reason "its machine is unreachable, INC-2024-001"
+    """
+    from engine.locks import all_locks
+    from engine.report.words import who
+    from engine.runs import this_person
+    from engine.text import did_you_mean
+
+    if not reason.strip():
+        raise click.UsageError(
+            "--reason is required: whoever holds the lock loses it for good, and has to read why"
+        )
+    known = {lock.name: lock for lock in all_locks(Workspace(state).folder)}
+    if name not in known:
+        raise UsageError(f"there is no lock '{name}'", hint=did_you_mean(name, known))
+    lock = known[name]
+    owner = lock.owner()
+    before = lock.break_open(this_person(), time.time(), reason)
+    if owner is None:
+        click.echo(f"lock {name} was free already; its token is {before.token + 1} now")
+        return 0
+    lock.wait_for_effects()
+    click.echo(f"lock {name} was taken from run {before.run} of {who(before.by)}")
+    click.echo("that run ends as preempted: it can do nothing more, and cannot be resumed")
+    return 0

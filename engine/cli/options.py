@@ -1,0 +1,228 @@
+"""Options that several commands share, and what they mean together."""
+
+from __future__ import annotations
+
+import json
+import re
+import shlex
+from collections.abc import Callable, Iterable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+import click
+
+from engine.errors import UsageError
+
+if TYPE_CHECKING:
+    from click.shell_completion import CompletionItem
+
+    from engine.report.next_steps import Commands
+    from engine.runs import RunFolder, Runs
+
+F = TypeVar("F", bound=Callable[..., Any])
+
+_NAME = re.compile(r"[A-Za-z_][\w-]*\Z")
+_PAIR = re.compile(r"[A-Za-z_][\w-]*=")
+_MOST_EXTRA_BYTES = 1 << 20
+
+
+# -- options ------------------------------------------------------------------------------------
+def state_option(function: F) -> F:
+    """``--state DIR``."""
+    return click.option(
+        "--state",
+        metavar="DIR",
+        help="Where runs, locks and the lab live. Default: CE_RUN_STATE, else .ce-run.",
+    )(function)
+
+
+def inventory_option(function: F) -> F:
+    """``-i``, as in Ansible."""
+    return click.option(
+        "-i",
+        "--inventory",
+        metavar="FILE",
+        type=click.Path(),
+        help="The inventory; overrides the one that the runbook names.",
+    )(function)
+
+
+def modules_option(function: F) -> F:
+    """``--modules DIR``, repeatable."""
+    return click.option(
+        "--modules",
+        "modules",
+        metavar="DIR",
+        multiple=True,
+        type=click.Path(),
+        help="A folder of modules, searched first; may be repeated.",
+    )(function)
+
+
+def color_option(function: F) -> F:
+    """``--no-color``."""
+    return click.option(
+        "--no-color", is_flag=True, help="No colours; NO_COLOR and TERM=dumb mean the same."
+    )(function)
+
+
+def json_option(function: F) -> F:
+    """``--output plain|json``."""
+    return click.option(
+        "--output",
+        type=click.Choice(["plain", "json"]),
+        default="plain",
+        show_default=True,
+        help="For people, or for programs.",
+    )(function)
+
+
+def run_argument(function: F) -> F:
+    """``RUN``: an id, a part of one that fits no other, or ``last``."""
+    return click.argument("run", metavar="RUN", shell_complete=_complete_run)(function)
+
+
+def step_argument(required: bool = True) -> Callable[[F], F]:
+    """``STEP``: the path of a step."""
+    metavar = "STEP" if required else "[STEP]"
+    return click.argument("step", metavar=metavar, required=required, shell_complete=_complete_step)
+
+
+# -- where runs are -----------------------------------------------------------------------------
+class Workspace:
+    """The state folder that a command works on."""
+
+    def __init__(self, state: str | None) -> None:
+        from engine.runs import state_folder
+
+        self.given = state
+        self.folder: Path = state_folder(state)
+
+    @property
+    def runs(self) -> Runs:
+        """Its runs."""
+        from engine.runs import Runs
+
+        return Runs(self.folder)
+
+    def find(self, name: str) -> RunFolder:
+        """One run; UsageError when it is not clear which."""
+        return self.runs.find(name)
+
+    @property
+    def commands(self) -> Commands:
+        """How to spell commands that work on the same folder."""
+        from engine.report.next_steps import Commands
+
+        return Commands(self.given)
+
+
+def _complete_run(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    workspace = Workspace(ctx.params.get("state"))
+    ids = ["last", *(run.run_id for run in workspace.runs.all())]
+    return [CompletionItem(each) for each in ids if incomplete in each]
+
+
+def _complete_step(
+    ctx: click.Context, param: click.Parameter, incomplete: str
+) -> list[CompletionItem]:
+    from click.shell_completion import CompletionItem
+
+    from engine.errors import CeRunError
+    from engine.session import read_run
+
+    try:
+        plan, state, _ = read_run(Workspace(ctx.params.get("state")).find(ctx.params["run"]))
+    except (CeRunError, KeyError):
+        return []
+    paths = [node.path for node in plan.steps() if node.index in state.steps]
+    return [CompletionItem(path) for path in paths if path.startswith(incomplete)]
+
+
+# -- variables of the command line --------------------------------------------------------------
+def extra_vars(given: Iterable[str]) -> dict[str, Any]:
+    """What ``-e`` says, later ones winning: ``name=value``, a JSON object, or ``@file``.
+
+    Values of ``name=value`` are text; an input's declared type converts them. As in Ansible
+    ``-e "a=1 b=2"`` gives two. Raises UsageError.
+    """
+    found: dict[str, Any] = {}
+    for text in given:
+        stripped = text.strip()
+        if stripped.startswith("@"):
+            found.update(_from_file(Path(stripped[1:])))
+        elif stripped.startswith("{"):
+            found.update(_from_json(stripped, "-e"))
+        else:
+            found.update(_pairs(text))
+    return found
+
+
+def _pairs(text: str) -> dict[str, str]:
+    words = _words(text)
+    if len(words) > 1 and all(_PAIR.match(word) for word in words):
+        pairs = [word.partition("=") for word in words]
+    else:
+        pairs = [text.partition("=")]
+    for name, equals, _ in pairs:
+        if not equals or not _NAME.match(name):
+            raise UsageError(
+                f"-e {text}: expected name=value",
+                hint="or a JSON object, or @ and the name of a YAML or JSON file",
+            )
+    return {name: value for name, _, value in pairs}
+
+
+def _words(text: str) -> list[str]:
+    try:
+        return shlex.split(text)
+    except ValueError:  # a lone quote: then it is one value
+        return [text]
+
+
+def _from_json(text: str, where: str) -> dict[str, Any]:
+    try:
+        value = json.loads(text)
+    except ValueError as error:
+        raise UsageError(f"{where}: not valid JSON: {error}") from None
+    if not isinstance(value, dict):
+        raise UsageError(f"{where}: expected a JSON object, not {type(value).__name__}")
+    return value
+
+
+def _from_file(path: Path) -> dict[str, Any]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UsageError(f"-e @{path}: {error.strerror or error}") from None
+    if len(data) > _MOST_EXTRA_BYTES:
+        raise UsageError(f"-e @{path}: larger than 1 MiB")
+    text = data.decode("utf-8", errors="replace")
+    if text.lstrip().startswith("{"):
+        return _from_json(text, f"-e @{path}")
+    return _from_yaml(path, text)
+
+
+def _from_yaml(path: Path, text: str) -> dict[str, Any]:
+    import yaml
+
+    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
+    try:
+        value = yaml.load(text, Loader=loader)
+    except (yaml.YAMLError, RecursionError, ValueError) as error:
+        said = " ".join(str(error).split())
+        raise UsageError(f"-e @{path}: not valid YAML: {said}") from None
+    if value is None:
+        return {}
+    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
+        raise UsageError(f"-e @{path}: expected a mapping of names to values")
+    return value
+
+
+def comma_list(given: Iterable[str]) -> tuple[str, ...]:
+    """Values of an option that may be repeated and may hold commas, as Ansible's ``--tags``."""
+    return tuple(part.strip() for text in given for part in text.split(",") if part.strip())

@@ -1,0 +1,75 @@
+"""Errors as people and editors read them: problems like a compiler's, messages with a hint."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any, TextIO
+
+from engine.cli.terminal import Writer
+from engine.errors import CeRunError, InvalidRunbook, Problem
+from engine.report.words import Line, Span, count, line, width
+
+
+def tell_error(error: CeRunError, stream: TextIO | None = None) -> None:
+    """What happened and what to do next, on stderr."""
+    writer = Writer(stream or sys.stderr)
+    if isinstance(error, InvalidRunbook):
+        for problem in error.problems:
+            writer.lines(problem_lines(problem))
+        writer.lines([line(Span(error.message, "bad"))])
+        return
+    lines = [line(Span("ce-run: ", "bad"), error.message)]
+    if error.hint:
+        lines.append(line(Span("  hint: ", "dim"), error.hint))
+    writer.lines(lines)
+
+
+def problem_lines(problem: Problem) -> list[Line]:
+    """``file:line:column: what … did you mean``, the source line, a caret below the column."""
+    place = f"{problem.file}:{problem.line}:{problem.column}" if problem.line else problem.file
+    lines = [line(Span(place, "head"), ": ", Span(problem.message, "bad"), _tail(problem))]
+    if problem.source.strip():
+        source = problem.source.rstrip("\n").expandtabs(1)
+        lines.append(line(f"  {source[:160]}"))
+        before = source[: max(problem.column - 1, 0)]
+        if 0 < problem.column <= 160:
+            lines.append(line(" " * (2 + width(before)), Span("^", "bad")))
+    return lines
+
+
+def _tail(problem: Problem) -> str:
+    return f" … {problem.suggestion}" if problem.suggestion else ""
+
+
+def problem_data(problem: Problem) -> dict[str, Any]:
+    """A problem for programs."""
+    return {
+        "file": problem.file,
+        "line": problem.line,
+        "column": problem.column,
+        "message": problem.message,
+        "suggestion": problem.suggestion,
+    }
+
+
+def annotation(file: str, row: int, column: int, message: str, title: str = "") -> str:
+    """A GitHub Actions error that shows up at its line of the file."""
+    place = f"file={_property(file)}"
+    if row:
+        place += f",line={row},col={column}"
+    if title:
+        place += f",title={_property(title)}"
+    return f"::error {place}::{_message(message)}"
+
+
+def _message(text: str) -> str:
+    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _message(text).replace(":", "%3A").replace(",", "%2C")
+
+
+def problems_found(number: int) -> str:
+    """``3 problems``."""
+    return count(number, "problem")

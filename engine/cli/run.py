@@ -1,0 +1,330 @@
+"""``ce-run run`` and ``ce-run resume``: a run with somebody watching it, to its exit status."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import sys
+import traceback
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from engine.cli.main import Unexpected
+from engine.cli.options import (
+    Workspace,
+    color_option,
+    comma_list,
+    extra_vars,
+    inventory_option,
+    modules_option,
+    run_argument,
+    state_option,
+)
+
+if TYPE_CHECKING:
+    from engine.cli.ask import Asker
+    from engine.cli.plain import JsonView, PlainView
+    from engine.session import Session
+
+    View = PlainView | JsonView
+
+OUTPUTS = ("auto", "live", "plain", "json")
+
+
+def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
+    """How a run is shown."""
+    for option in (
+        click.option("-v", "--verbose", is_flag=True, help="Also starts, progress, observations."),
+        color_option,
+        click.option(
+            "--output",
+            type=click.Choice(OUTPUTS),
+            default="auto",
+            show_default=True,
+            help="live on a terminal, plain lines elsewhere, or the journal's events as JSON.",
+        ),
+        click.option("--diff", is_flag=True, help="Show the diff of each change."),
+        click.option("-y", "--yes", is_flag=True, help="Answer every confirmation with yes."),
+        state_option,
+    ):
+        function = option(function)
+    return function
+
+
+@click.command()
+@click.argument("file", metavar="FILE", type=click.Path())
+@inventory_option
+@click.option(
+    "-e",
+    "--extra-vars",
+    "extra",
+    multiple=True,
+    metavar="VAR",
+    help="name=value, a JSON object, or @FILE (YAML or JSON); may be repeated.",
+)
+@click.option("--check", is_flag=True, help="Read for real, change nothing, tell what would.")
+@click.option("-t", "--tags", multiple=True, help="Only steps with these tags (a,b).")
+@click.option("--skip-tags", multiple=True, help="No steps with these tags (a,b).")
+@click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts.")
+@click.option(
+    "-f",
+    "--forks",
+    type=click.IntRange(1, 1000),
+    default=None,
+    help="Tasks that run at the same time.  [default: 20]",
+)
+@click.option(
+    "--force",
+    is_flag=True,
+    help="Take locks over and skip confirmations; the runbook must say `preempts`.",
+)
+@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the journal.")
+@modules_option
+@output_options
+def run(
+    file: str,
+    inventory: str | None,
+    extra: tuple[str, ...],
+    check: bool,
+    tags: tuple[str, ...],
+    skip_tags: tuple[str, ...],
+    limit: str | None,
+    forks: int | None,
+    force: bool,
+    reason: str,
+    modules: tuple[str, ...],
+    state: str | None,
+    **shown: Any,
+) -> int:
+    """Run a runbook. `ce-run FILE` is the same.
+
+    Everything is checked before the first step. On a terminal a live view shows phases, running
+    steps, traffic and guards; Ctrl-C stops the run so that it can be resumed. Where nobody
+    can be asked, a confirmation ends the run with status 5 and says how to go on.
+
+    \b
+    Examples:
+      ce-run runbooks/deploy-5.1.yml -i inventories/lab.yml --yes
+      ce-run runbooks/deploy-5.1.yml --check --diff
+      ce-run runbooks/deploy-5.1.yml -e version=5.1 -e @release.yml --tags canary
+      ce-run runbooks/emergency-rollback.yml --force --reason error_rate_high
+    """
+    from engine.scheduler import DEFAULT_FORKS
+    from engine.session import Options, begin
+
+    options = Options(
+        inventory=inventory,
+        extra=extra_vars(extra),
+        check=check,
+        tags=comma_list(tags),
+        skip_tags=comma_list(skip_tags),
+        limit=limit,
+        forks=forks or DEFAULT_FORKS,
+        force=force,
+        reason=reason,
+        yes=shown["yes"],
+        modules=modules,
+    )
+    workspace = Workspace(state)
+    watcher = Watcher(workspace, **shown, approved=force)
+
+    def start() -> Session:
+        return begin(
+            file,
+            options,
+            state_folder=workspace.folder,
+            attended=watcher.attended,
+            observers=watcher.observers,
+            tick=watcher.view.tick_seconds,
+        )
+
+    return watcher.watch(start)
+
+
+@click.command()
+@run_argument
+@click.option("--redo", multiple=True, metavar="STEP", help="Run this step again.")
+@click.option("--done", multiple=True, metavar="STEP", help="Take this step as done.")
+@click.option("--skip", multiple=True, metavar="STEP", help="Go on without this step.")
+@click.option("--rescue", is_flag=True, help="Give it up: run its rescue, or undo what it did.")
+@click.option(
+    "--after",
+    default="",
+    metavar="RUN",
+    help="Another run owned the lock meanwhile: go on all the same.",
+)
+@click.option("--reason", default="", metavar="TEXT", help="Why; kept in the journal.")
+@output_options
+def resume(
+    run: str,
+    redo: tuple[str, ...],
+    done: tuple[str, ...],
+    skip: tuple[str, ...],
+    rescue: bool,
+    after: str,
+    reason: str,
+    state: str | None,
+    **shown: Any,
+) -> int:
+    """Go on with a run that stopped, died or waits for a person.
+
+    RUN is an id, a part of one that fits no other, or `last`. What was done stays done, with its
+    results. A step that can be repeated without harm runs again; one that cannot is looked up in
+    the world, and where nobody knows, you decide with --redo or --done. The same options take up
+    a failed step.
+
+    \b
+    Examples:
+      ce-run resume last
+      ce-run resume 20260131-140509 --redo canary/migrate
+      ce-run resume last --skip notify --reason "chat is down"
+      ce-run resume last --rescue --reason "not tonight"
+    """
+    from engine.session import Decision
+    from engine.session import resume as go_on
+
+    if skip and not reason:
+        raise click.UsageError("--skip needs a --reason: it is kept in the journal")
+    words = (("redo", redo), ("done", done), ("skip", skip))
+    decisions = [Decision(step, word, reason) for word, steps in words for step in steps]
+    workspace = Workspace(state)
+    folder = workspace.find(run)
+    watcher = Watcher(workspace, **shown)
+
+    def start() -> Session:
+        return go_on(
+            folder,
+            state_folder=workspace.folder,
+            decisions=decisions,
+            give_up=(reason or "given up") if rescue else None,
+            after=after,
+            yes=shown["yes"],
+            attended=watcher.attended,
+            observers=watcher.observers,
+            tick=watcher.view.tick_seconds,
+        )
+
+    return watcher.watch(start)
+
+
+class Watcher:
+    """Whoever watches a run from this terminal: a view of it, and somebody to ask."""
+
+    def __init__(
+        self,
+        workspace: Workspace,
+        *,
+        output: str,
+        no_color: bool,
+        verbose: bool,
+        diff: bool,
+        yes: bool,
+        approved: bool = False,
+    ) -> None:
+        from engine.cli.terminal import Writer, can_ask
+
+        self.workspace = workspace
+        self.attended = output != "json" and not (yes or approved) and can_ask()
+        self.writer = Writer(no_color=no_color)
+        self.view = _view(output, self.writer, verbose, diff)
+        self.asker = self._make_asker() if self.attended else None
+        self.observers = [self.view, *([self.asker] if self.asker is not None else [])]
+
+    def _make_asker(self) -> Asker:
+        from engine.cli.ask import Asker
+        from engine.cli.plain import PlainView
+        from engine.runs import this_person
+
+        assert isinstance(self.view, PlainView)
+        self.view.asked = True
+        return Asker(self.view.screen(), this_person(), sys.stdin.fileno())
+
+    def watch(self, start: Callable[[], Session]) -> int:
+        """Carry the run that `start` makes; its exit status."""
+        with self._closing():
+            session = start()
+            self._connect(session)
+            with _traceback_into(session):
+                status = session.run()
+        self._summarise(session)
+        return status
+
+    def _connect(self, session: Session) -> None:
+        """Give the view and the asker what only a session has."""
+        picture = getattr(self.view, "picture", None)
+        if picture is not None:
+            from engine.cli.thresholds import thresholds_of
+
+            picture.threshold = thresholds_of(session)
+        if self.asker is not None:
+            self.asker.connect(session.mailbox.put)
+
+    @contextlib.contextmanager
+    def _closing(self) -> Iterator[None]:
+        try:
+            yield
+        finally:
+            if self.asker is not None:
+                self.asker.close()
+            with contextlib.suppress(OSError):
+                self.view.finish()
+
+    def _summarise(self, session: Session) -> None:
+        from engine.cli.plain import PlainView
+
+        if isinstance(self.view, PlainView):
+            with contextlib.suppress(BrokenPipeError):
+                self.writer.lines(end_of_run(session, self.workspace))
+
+
+def _view(output: str, writer: Any, verbose: bool, diff: bool) -> View:
+    from engine.cli.plain import ActionsView, JsonView, PlainView
+    from engine.cli.terminal import is_capable
+
+    if output == "json":
+        return JsonView()
+    if output in ("auto", "live") and is_capable(sys.stdout):
+        from engine.cli.live import LiveView
+
+        return LiveView(writer, verbose=verbose, diffs=diff)
+    kind = ActionsView if os.environ.get("GITHUB_ACTIONS") == "true" else PlainView
+    return kind(writer, verbose=verbose, diffs=diff)
+
+
+def end_of_run(session: Session, workspace: Workspace) -> Any:
+    """The summary of a run that this process is done with."""
+    from engine.report.gather import gather
+    from engine.report.next_steps import advise
+    from engine.report.summary import summary
+
+    facts = gather(session.plan, session.state, now=session.clock.now())
+    info = session.folder.info()
+    advice = advise(facts, workspace.commands, options=info.options, by=facts.by.name)
+    return summary(facts, session.plan, advice, _relative(session.folder.journal_path))
+
+
+def _relative(path: Any) -> str:
+    try:
+        return str(path.relative_to(os.getcwd()))  # noqa: PTH109
+    except ValueError:
+        return str(path)
+
+
+@contextlib.contextmanager
+def _traceback_into(session: Session) -> Iterator[None]:
+    """Keep the traceback of a defect of ours in the run's folder."""
+    from engine.errors import CeRunError
+
+    try:
+        yield
+    except (CeRunError, BrokenPipeError):
+        raise
+    except Exception as error:
+        from engine.runs import write_private
+
+        path = session.folder.path / "traceback.txt"
+        with contextlib.suppress(OSError):
+            write_private(path, "".join(traceback.format_exception(error)).encode())
+        raise Unexpected(error, str(path)) from error

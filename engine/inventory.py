@@ -1,0 +1,309 @@
+"""The inventory: where a run works. Variables, secrets, connections, hosts and their patterns.
+
+The loader reads an inventory from a file; here is what it becomes and how it is asked: which
+hosts a pattern means, which variables a host has, what a secret's value is. Values that may hold
+templates are kept as written and rendered where they are used.
+"""
+
+from __future__ import annotations
+
+import fnmatch
+import functools
+import os
+import re
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+import msgspec
+
+from engine.errors import Failed, Refused, UsageError
+from engine.model import Place
+from engine.text import did_you_mean
+
+COMMON_KEYS = ("name", "vars", "secrets", "endpoints", "metrics", "hosts", "traffic")
+"""Top-level keys besides the names of modules."""
+
+_SECRET_COMMAND_SECONDS = 30.0
+
+
+class SecretSource(msgspec.Struct, frozen=True):
+    """Where a secret's value lives: an environment variable, a file, or a command's output."""
+
+    name: str
+    kind: Literal["env", "file", "command"]
+    where: tuple[str, ...]
+    place: Place | None = None
+
+
+class Group(msgspec.Struct):
+    """A group of hosts: direct hosts, child groups, variables."""
+
+    name: str
+    hosts: list[str] = []
+    children: list[str] = []
+    vars: dict[str, Any] = {}
+
+
+class Inventory(msgspec.Struct, dict=True):
+    """An inventory as data. `folder` is what its relative paths start from (absolute)."""
+
+    file: str = ""
+    name: str = ""
+    folder: str = "."
+    vars: dict[str, Any] = {}
+    secrets: dict[str, SecretSource] = {}
+    endpoints: dict[str, Any] = {}
+    metrics: dict[str, Any] = {}
+    sections: dict[str, Any] = {}
+    """Connections by the canonical names of the modules they are for (``http-check``)."""
+    groups: dict[str, Group] = {}
+    hosts: dict[str, dict[str, Any]] = {}
+    """Each host's own variables, in the order of the file."""
+
+    def section(self, name: str) -> dict[str, Any]:
+        """A part of the inventory as written: ``endpoints``, ``metrics`` or a module's; may be
+        {}."""
+        if name in ("endpoints", "metrics"):
+            found: Any = getattr(self, name)
+        else:
+            found = self.sections.get(name.replace("_", "-"))
+        return found if isinstance(found, dict) else {}
+
+    def variables(self) -> dict[str, Any]:
+        """What templates see of the inventory: its variables, ``endpoints``, ``metrics``,
+        ``groups`` (names of hosts by group) and ``hosts`` (variables by host)."""
+        return {
+            **self.vars,
+            "endpoints": self.endpoints,
+            "metrics": self.metrics,
+            "groups": {name: self.hosts_of(name) for name in (*self.groups, "all")},
+            "hosts": {name: self.host_vars(name) for name in self.hosts},
+        }
+
+    def hosts_of(self, group: str) -> list[str]:
+        """Names of the hosts of a group and of its children, in the order of the file."""
+        if group == "all":
+            return list(self.hosts)
+        members = self._members.get(group, frozenset())
+        return [name for name in self.hosts if name in members]
+
+    def host_vars(self, host: str) -> dict[str, Any]:
+        """A host's variables: those of its groups, outer before inner, then its own."""
+        made: dict[str, Any] = {}
+        for group in self._outer_first:
+            if group == "all" or host in self._members[group]:
+                made.update(self.groups[group].vars)
+        made.update(self.hosts.get(host, {}))
+        return made
+
+    def select(self, pattern: str | Iterable[str], limit: str | None = None) -> list[str]:
+        """Names of the hosts that a pattern means, as in Ansible, in the order of the file.
+
+        ``all``, a group, a host, globs, ``~regex``, ``group[0]`` and ``group[0:2]``; parts are
+        joined by ``:`` or ``,``; ``!`` takes away, ``&`` keeps only. `limit` is a second pattern
+        that hosts have to match too. Raises UsageError for a name that is neither.
+        """
+        found = self._select(pattern)
+        if limit is not None:
+            allowed = set(self._select(limit))
+            found = [name for name in found if name in allowed]
+        return found
+
+    def _select(self, pattern: str | Iterable[str]) -> list[str]:
+        texts = [pattern] if isinstance(pattern, str) else list(pattern)
+        parts = [part for text in texts for part in split_pattern(str(text))]
+        chosen = {name for part in parts if part[0] not in "!&" for name in self._match(part)}
+        if parts and all(part[0] in "!&" for part in parts):
+            chosen = set(self.hosts)
+        for part in parts:
+            if part.startswith("&"):
+                chosen &= set(self._match(part[1:]))
+        for part in parts:
+            if part.startswith("!"):
+                chosen -= set(self._match(part[1:]))
+        return [name for name in self.hosts if name in chosen]
+
+    def _match(self, part: str) -> list[str]:
+        if part.startswith("~"):
+            return self._matching_regex(part[1:])
+        name, subscript = _subscript(part)
+        if name in ("all", "*"):
+            found = list(self.hosts)
+        elif name in self.groups:
+            found = self.hosts_of(name)
+        elif name in self.hosts:
+            found = [name]
+        elif any(character in name for character in "*?["):
+            found = self._matching_glob(name)
+        else:
+            raise UsageError(
+                f"the inventory has no host or group '{name}'",
+                hint=did_you_mean(name, ["all", *self.groups, *self.hosts], what="it has"),
+            )
+        return found if subscript is None else found[subscript]
+
+    def _matching_regex(self, pattern: str) -> list[str]:
+        try:
+            search = re.compile(pattern)
+        except re.error as error:
+            raise UsageError(
+                f"the host pattern '~{pattern}' is no regular expression: {error}"
+            ) from None
+        groups = {h for g in self.groups if search.match(g) for h in self.hosts_of(g)}
+        return [name for name in self.hosts if name in groups or search.match(name)]
+
+    def _matching_glob(self, pattern: str) -> list[str]:
+        groups = {
+            host
+            for group in self.groups
+            if fnmatch.fnmatchcase(group, pattern)
+            for host in self.hosts_of(group)
+        }
+        return [name for name in self.hosts if name in groups or fnmatch.fnmatchcase(name, pattern)]
+
+    @functools.cached_property
+    def _outer_first(self) -> list[str]:
+        """Names of groups, parents before children; as in Ansible by depth, then by name."""
+        depth = dict.fromkeys(self.groups, 0)
+        for _ in self.groups:
+            deeper = {
+                child: depth[name] + 1
+                for name, group in self.groups.items()
+                for child in group.children
+                if child in depth and depth[child] <= depth[name]
+            }
+            if not deeper:
+                break
+            depth.update(deeper)
+        return sorted(self.groups, key=lambda name: (name != "all", depth[name], name))
+
+    @functools.cached_property
+    def _members(self) -> dict[str, frozenset[str]]:
+        """Hosts of each group, those of its children included."""
+        found: dict[str, frozenset[str]] = {}
+        for name in reversed(self._outer_first):
+            group = self.groups[name]
+            inner = (found.get(child, frozenset()) for child in group.children)
+            found[name] = frozenset(group.hosts).union(*inner)
+        return found
+
+
+def split_pattern(text: str) -> list[str]:
+    """The parts of a host pattern: ``web:!web1`` → ``web``, ``!web1``; subscripts stay whole."""
+    parts = re.split(r"[:,](?![^\[]*\])", text)
+    return [part.strip() for part in parts if part.strip()]
+
+
+def _subscript(part: str) -> tuple[str, slice | None]:
+    found = re.fullmatch(r"([^\[\]]+)\[(-?\d+)?(?:([:-])(-?\d+)?)?\]", part)
+    if found is None or (found[2] is None and found[3] is None):
+        return part, None
+    start = int(found[2]) if found[2] else 0
+    if found[3] is None:
+        return found[1], slice(start, start + 1 or None)
+    # Ansible counts the end in: web[0:1] are the first two.
+    end = int(found[4]) + 1 if found[4] else None
+    return found[1], slice(start, end or None)
+
+
+class Secrets:
+    """Values of an inventory's secrets, fetched when first needed and masked from then on."""
+
+    def __init__(
+        self,
+        inventory: Inventory,
+        *,
+        mask: Callable[[str], None] = lambda value: None,
+        environ: Mapping[str, str] | None = None,
+    ) -> None:
+        """`mask` is given each value before anybody else sees it."""
+        self._sources = inventory.secrets
+        self._folder = Path(inventory.folder)
+        self._mask = mask
+        self._environ = os.environ if environ is None else environ
+        self._values: dict[str, str] = {}
+        self._lock = threading.Lock()
+
+    def __repr__(self) -> str:
+        return f"Secrets({', '.join(self._sources)})"
+
+    def get(self, name: str) -> str:
+        """A secret's value. Raises Refused for an unknown name, Failed if it cannot be had."""
+        source = self._sources.get(name)
+        if source is None:
+            raise Refused(
+                f"the inventory has no secret '{name}'",
+                hint=did_you_mean(name, self._sources, what="it has")
+                or "declare it under `secrets:` in the inventory",
+            )
+        with self._lock:
+            if name not in self._values:
+                value = self._fetch(source)
+                self._mask(value)
+                self._values[name] = value
+            return self._values[name]
+
+    def _fetch(self, source: SecretSource) -> str:
+        if source.kind == "env":
+            return self._from_environment(source)
+        if source.kind == "file":
+            return self._from_file(source)
+        return self._from_command(source)
+
+    def _from_environment(self, source: SecretSource) -> str:
+        value = self._environ.get(source.where[0])
+        if not value:
+            raise Failed(
+                f"the secret '{source.name}' lives in the environment variable "
+                f"{source.where[0]}, which is not set",
+                hint=f"export {source.where[0]} before the run",
+            )
+        return value
+
+    def _from_file(self, source: SecretSource) -> str:
+        path = self._folder / Path(source.where[0]).expanduser()
+        try:
+            value = path.read_text(encoding="utf-8").rstrip("\r\n")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
+            raise Failed(
+                f"the secret '{source.name}' lives in {path}, which cannot be read: {reason}"
+            ) from None
+        if not value:
+            raise Failed(f"the secret '{source.name}' lives in {path}, which is empty")
+        return value
+
+    def _from_command(self, source: SecretSource) -> str:
+        import subprocess
+
+        shown = source.where[0]
+        try:
+            done = subprocess.run(
+                source.where,
+                cwd=self._folder,
+                stdin=subprocess.DEVNULL,
+                capture_output=True,
+                timeout=_SECRET_COMMAND_SECONDS,
+                check=False,
+            )
+            value = done.stdout.decode().rstrip("\r\n")
+        except subprocess.TimeoutExpired:
+            raise Failed(
+                f"the secret '{source.name}' comes from `{shown}`, which did not end within "
+                f"{_SECRET_COMMAND_SECONDS:.0f} s"
+            ) from None
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else "its output is not UTF-8"
+            raise Failed(
+                f"the secret '{source.name}' comes from `{shown}`, which failed: {reason}"
+            ) from None
+        if done.returncode or not value:
+            told = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
+            reason = f"exit status {done.returncode}" if done.returncode else "no output"
+            raise Failed(
+                f"the secret '{source.name}' comes from `{shown}`, which gave {reason}",
+                evidence=told,
+            )
+        return value

@@ -1,0 +1,264 @@
+"""The journal: one file, one event a line, written ahead and never changed.
+
+A line is JSON: ``seq`` (from 1, without gaps), ``time`` (UTC, microseconds), ``v`` (schema
+version), ``event`` (with its ``type``) and last ``crc`` (CRC-32 of everything before it, eight
+hex digits). `Journal.append` only collects; `Journal.sync` writes what was collected in one
+piece and has the disk confirm it. The runner syncs before every effect, so events that are
+decided together share one confirmation.
+
+After a crash the last line may be torn: it has no end, or blocks of it never reached the disk and
+read as zeros. That line announced nothing that was carried out (else it would have been
+confirmed), so it is cut off. Any other bad line means that somebody or something changed the
+file, and is refused with its number.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import zlib
+from collections.abc import Iterator
+from datetime import datetime
+from pathlib import Path
+from typing import Protocol
+
+import msgspec
+
+from engine.clock import utc
+from engine.errors import JournalDamaged, JournalError
+from engine.events import SCHEMA_VERSION, AnyEvent, Record
+
+FILE_NAME = "journal.jsonl"
+
+
+class _Line(msgspec.Struct, gc=False):
+    seq: int
+    time: datetime
+    v: int
+    event: AnyEvent
+
+
+_encoder = msgspec.json.Encoder()
+_decoder = msgspec.json.Decoder(_Line)
+_CRC_MARK = b',"crc":"'
+_CRC_TAIL = len(_CRC_MARK) + 8 + 2
+
+
+class Disk(Protocol):
+    """The few things a journal needs of a file; tests put failing disks in its place."""
+
+    def write(self, data: bytes) -> None:
+        """Append all of it; OSError when that is impossible."""
+        ...
+
+    def sync(self) -> None:
+        """Return once everything written is safe from a power cut."""
+        ...
+
+    def size(self) -> int:
+        """Bytes in the file."""
+        ...
+
+    def truncate(self, size: int) -> None:
+        """Cut the file."""
+        ...
+
+    def close(self) -> None:
+        """Let go of the file."""
+        ...
+
+
+class FileDisk:
+    """A real file, 0600, opened for appending. Raises JournalError when that is impossible."""
+
+    def __init__(self, path: Path) -> None:
+        try:
+            new = not path.exists()
+            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            if new:
+                _sync_folder(path.parent)
+        except OSError as error:
+            raise _unwritable(error) from error
+
+    def write(self, data: bytes) -> None:
+        """Append, however many pieces the system makes of it."""
+        view = memoryview(data)
+        while view:
+            view = view[os.write(self._descriptor, view) :]
+
+    def sync(self) -> None:
+        """``fdatasync``: the data and the file's new length, not its time stamps."""
+        _sync_data(self._descriptor)
+
+    def size(self) -> int:
+        """Bytes in the file."""
+        return os.fstat(self._descriptor).st_size
+
+    def truncate(self, size: int) -> None:
+        """Cut the file, and have that confirmed."""
+        os.ftruncate(self._descriptor, size)
+        os.fsync(self._descriptor)
+
+    def close(self) -> None:
+        """Close the descriptor."""
+        os.close(self._descriptor)
+
+
+_sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has none
+
+
+def _sync_folder(folder: Path) -> None:
+    """Have the disk confirm that a new file is in its folder."""
+    descriptor = os.open(folder, os.O_RDONLY)
+    try:
+        os.fsync(descriptor)
+    finally:
+        os.close(descriptor)
+
+
+def _unwritable(error: OSError) -> JournalError:
+    return JournalError(
+        f"the journal cannot be written: {error.strerror or error}",
+        hint="nothing more was started; once the disk can be written to, `ce-run resume`",
+    )
+
+
+def encode(record: Record) -> bytes:
+    """The line, with its line feed, that stands for a record."""
+    return _encode(record.seq, utc(record.time), record.event)
+
+
+def _encode(seq: int, time: datetime, event: AnyEvent) -> bytes:
+    body = _encoder.encode(_Line(seq, time, SCHEMA_VERSION, event))[:-1]
+    return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
+
+
+class Journal:
+    """A journal that is being written, by one process."""
+
+    def __init__(self, disk: Disk, seq: int = 0) -> None:
+        """`seq` is the number of the last record that is in the file already."""
+        self._disk = disk
+        self._seq = seq
+        self._collected: list[bytes] = []
+        self._good = disk.size()
+        self._broken: OSError | None = None
+
+    def append(self, event: AnyEvent, now: float) -> Record:
+        """The event as the next record; it is in the file after the next `sync`."""
+        self._seq += 1
+        time = utc(now)
+        self._collected.append(_encode(self._seq, time, event))
+        return Record(self._seq, time.timestamp(), event)
+
+    @property
+    def pending(self) -> bool:
+        """Whether there are records that are not in the file yet."""
+        return bool(self._collected)
+
+    def sync(self) -> None:
+        """Write what was collected and have the disk confirm it.
+
+        Raises JournalError; then the file ends where it ended before, as far as the disk obeys,
+        and this journal takes nothing more: what the disk holds is for the next reader to see.
+        """
+        if not self._collected:
+            return
+        if self._broken is not None:
+            raise _unwritable(self._broken)
+        data = b"".join(self._collected)
+        try:
+            self._disk.write(data)
+            self._disk.sync()
+        except OSError as error:
+            self._broken = error
+            with contextlib.suppress(OSError):  # else the next reader cuts the torn line off
+                self._disk.truncate(self._good)
+            raise _unwritable(error) from error
+        self._collected.clear()
+        self._good += len(data)
+
+    def close(self) -> None:
+        """Let go of the file without writing anything."""
+        self._disk.close()
+
+
+def read(path: Path) -> Iterator[Record]:
+    """The records of a journal, without a torn last line.
+
+    Raises JournalDamaged at the first line before the last that does not check out, and
+    JournalError when the file cannot be read.
+    """
+    return (record for record, _ in _read_with_end(path))
+
+
+def _read_with_end(path: Path) -> Iterator[tuple[Record, int]]:
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
+    return records_of(data, str(path))
+
+
+def records_of(data: bytes, name: str) -> Iterator[tuple[Record, int]]:
+    """The records in a journal's bytes, each with the position at which its line ends.
+
+    `name` is what JournalDamaged calls the file.
+    """
+    position = 0
+    number = 0
+    while position < len(data):
+        number += 1
+        newline = data.find(b"\n", position)
+        end = len(data) if newline < 0 else newline + 1
+        line = data[position:newline] if newline >= 0 else data[position:]
+        record = _check(line, number) if newline >= 0 else "it has no end"
+        if isinstance(record, str):
+            if _is_torn(line, newline >= 0, data[end:]):
+                return
+            raise JournalDamaged(name, number, record)
+        yield record, end
+        position = end
+
+
+def _is_torn(line: bytes, ended: bool, rest: bytes) -> bool:
+    """Whether a bad line can be the end of a write that was never confirmed."""
+    return (not ended or b"\0" in line) and not rest.strip(b"\0\n")
+
+
+def _check(line: bytes, number: int) -> Record | str:
+    """The record in a line, or what is wrong with it."""
+    body, crc = line[:-_CRC_TAIL], line[-_CRC_TAIL:]
+    if not crc.startswith(_CRC_MARK) or not crc.endswith(b'"}'):
+        return "it has no checksum"
+    if b"%08x" % zlib.crc32(body) != crc[len(_CRC_MARK) : -2]:
+        return "its checksum does not match"
+    try:
+        found = _decoder.decode(body + b"}")
+    except msgspec.MsgspecError as error:
+        return f"it is not an event that this version knows: {error}"
+    if found.v > SCHEMA_VERSION:
+        return f"a newer ce-run wrote it (schema {found.v})"
+    if found.seq != number:
+        return f"record {number} is missing; this is record {found.seq}"
+    return Record(found.seq, found.time.timestamp(), found.event)
+
+
+def reopen(path: Path) -> tuple[list[Record], Journal]:
+    """The records of a journal, and the journal ready to be continued.
+
+    A torn last line is cut off. Only for the process that holds the run's lock.
+    """
+    records: list[Record] = []
+    end = 0
+    for record, position in _read_with_end(path):
+        records.append(record)
+        end = position
+    disk = FileDisk(path)
+    if disk.size() > end:
+        try:
+            disk.truncate(end)
+        except OSError as error:
+            disk.close()
+            raise _unwritable(error) from error
+    return records, Journal(disk, len(records))

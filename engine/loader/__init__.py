@@ -1,0 +1,125 @@
+"""From YAML files to a checked `Runbook` and `Inventory`, or to everything that is wrong.
+
+The way of a file: `reader` (YAML events → values with places), `includes` (which files take
+part), `runbook` → `steps` → `order`, `parts`, `calls`, `inputs` (values → model), `checks` (names
+in templates). Nothing stops at the first problem: readers note it in `Problems` and go on.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Collection, Iterable, Iterator
+from pathlib import Path
+
+import msgspec
+
+from engine.errors import InvalidRunbook
+from engine.inventory import Inventory
+from engine.loader.book import Session
+from engine.loader.checks import check_book
+from engine.loader.includes import common_root, gather, included_path
+from engine.loader.inputs import convert_inputs, fit
+from engine.loader.inventory_file import read_inventory
+from engine.loader.problems import Problems
+from engine.loader.runbook import read_runbook
+from engine.model import Runbook
+from engine.registry import Registry
+from engine.text import display_name
+
+__all__ = ["convert_inputs", "fit", "load", "load_inventory"]
+
+
+def load(
+    path: Path | str,
+    *,
+    registry: Registry,
+    inventory: Inventory | None = None,
+    inventory_path: Path | str | None = None,
+    modules_dirs: Iterable[Path | str] = (),
+    extra: Collection[str] = (),
+    strict: bool = False,
+) -> tuple[Runbook, Inventory]:
+    """Read and check a runbook with all that it includes, and its inventory.
+
+    The inventory is `inventory`, else the file `inventory_path`, else the one that the runbook
+    names, else an empty one. When there is none, names that an inventory could give are no
+    problem, unless `strict`. `extra` are names of variables that the command line gives.
+    `modules/` beside the runbook is added to the registry, after `modules_dirs`. Raises
+    InvalidRunbook with all problems that were found.
+    """
+    first = _absolute(Path(path))
+    for folder in (*modules_dirs, first.parent / "modules"):
+        registry.add_folder(folder)
+    with _all_problems(first) as problems:
+        sources = gather(first, problems)
+        if first not in sources:
+            raise InvalidRunbook(problems.sorted())
+        session = Session(registry, problems, common_root(sources, first), sources, extra)
+        session.reader, session.strict = read_runbook, strict
+        session.inventory = inventory or _find_inventory(session, first, inventory_path)
+        book = session.main = session.book(first)
+        for each in (*session.books.values(), session.inventory_book):
+            if each is not None:
+                check_book(each)
+        if book is None or book.runbook is None:
+            raise InvalidRunbook(problems.sorted())
+        whole = _whole(session, book.runbook)
+    return whole, session.inventory or Inventory()
+
+
+def load_inventory(path: Path | str, *, registry: Registry) -> Inventory:
+    """Read an inventory alone. Raises InvalidRunbook with all problems."""
+    file = _absolute(Path(path))
+    with _all_problems(file) as problems:
+        session = Session(registry, problems, file.parent, {})
+        found = session.inventory = read_inventory(session, file)
+        if session.inventory_book is not None:
+            check_book(session.inventory_book)
+    return found or Inventory()
+
+
+@contextlib.contextmanager
+def _all_problems(file: Path) -> Iterator[Problems]:
+    """Problems to be filled; raises InvalidRunbook in the end if there are any."""
+    problems = Problems()
+    try:
+        yield problems
+    except RecursionError:
+        problems.add(display_name(file), (0, 0), "this is nested too deeply")
+    if len(problems):
+        raise InvalidRunbook(problems.sorted())
+
+
+def _absolute(path: Path) -> Path:
+    try:
+        return path.resolve()
+    except (OSError, RuntimeError, ValueError):
+        return path.absolute()
+
+
+def _find_inventory(session: Session, first: Path, given: Path | str | None) -> Inventory | None:
+    """The inventory from the command line or the runbook; None if there is none."""
+    if given is not None:
+        return read_inventory(session, _absolute(Path(given)))
+    source = session.sources[first]
+    named = source.root.get("inventory") if isinstance(source.root, dict) else None
+    if not isinstance(named, str):
+        return None
+    target = included_path(first.parent, named)
+    if target is None or not target.is_file():
+        at = source.root.value_at("inventory")
+        session.problems.add(source.name, at, f"there is no inventory '{named}'")
+        return None
+    return read_inventory(session, target)
+
+
+def _whole(session: Session, runbook: Runbook) -> Runbook:
+    """The runbook with what the included ones add: their locks, and the list of all files."""
+    locks = dict.fromkeys(runbook.locks)
+    sources = {}
+    for path, source in session.sources.items():
+        other = session.books.get(path)
+        if other is not None and other.runbook is not None:
+            locks.update(dict.fromkeys(other.runbook.locks))
+        sources[source.name] = source.digest
+    return msgspec.structs.replace(runbook, locks=tuple(locks), sources=sources)

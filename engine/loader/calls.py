@@ -1,0 +1,201 @@
+"""An action with its arguments: found, checked against its signature, its files looked for."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import Any, get_args
+
+from engine.errors import InvalidRunbook
+from engine.loader.book import Book, Use
+from engine.loader.source import Map, Seq, Spot
+from engine.loader.tree import StepNode
+from engine.model import Call, Effect
+from engine.registry import ActionInfo, Mismatch
+from engine.registry.types import Kind
+from engine.templating import is_template
+from engine.text import did_you_mean
+
+
+def find_action(book: Book, key: str) -> ActionInfo | None:
+    """The action that a key names; None too when its module is broken, which is then noted."""
+    try:
+        return book.session.registry.action(key)
+    except InvalidRunbook as error:
+        book.problems.extend(error.problems)
+        book.session.broken.add(key)
+        return None
+
+
+def read_call(book: Book, map: Map, key: str, info: ActionInfo, step: StepNode | None) -> Call:
+    """The call under `key`; problems of its arguments are noted."""
+    at = map.key_at(key)
+    value = map[key]
+    given = arguments_of(map, key, info)
+    if given is None:
+        said = f"{info.name} takes no arguments"
+        book.problem(map.value_at(key), said)
+        given = Map(at)
+    arguments = info.written(given)
+    for mismatch in info.check(arguments):
+        spot = _locate(given, mismatch) or (map.value_at(key) if value is not None else at)
+        if not mismatch.at:
+            spot = at
+        book.problem(spot, mismatch.message, mismatch.suggestion)
+    templated = _note_arguments(book, given, info, step)
+    _look_for_files(book, given, info, arguments)
+    return Call(
+        action=info.name,
+        arguments=_from_root(book, info, arguments),
+        effect=_effect(info, arguments),
+        place=book.source.place(at),
+        literal=not templated,
+    )
+
+
+def _effect(info: ActionInfo, arguments: dict[str, Any]) -> Effect:
+    """The action's effect, or what the runbook says where the action lets it say (`shell`)."""
+    said = arguments.get("effect") if info.parameter("effect") else None
+    for each in get_args(Effect):
+        if each == said:
+            found: Effect = each
+            return found
+    return info.effect
+
+
+def arguments_of(map: Map, key: str, info: ActionInfo) -> Map | None:
+    """The arguments as a mapping: a bare value is the first argument."""
+    value = map[key]
+    if isinstance(value, Map):
+        return value
+    made = Map(map.value_at(key))
+    if value is None:
+        return made
+    if info.first is None:
+        return None
+    raw = map.raws.get(key) if map.raws else None
+    made.put(info.first, value, map.key_at(key), map.value_at(key), raw)
+    return made
+
+
+def _locate(given: Map, mismatch: Mismatch) -> Spot | None:
+    """Where a mismatch stands; as near as the file tells."""
+    value: Any = given
+    spot: Spot | None = None
+    for depth, part in enumerate(mismatch.at):
+        last = depth == len(mismatch.at) - 1
+        if isinstance(value, Map) and isinstance(part, str):
+            key = _key_in(value, part)
+            if key is None:
+                return spot
+            spot = value.key_at(key) if last and mismatch.of_key else value.value_at(key)
+            value = value[key]
+        elif isinstance(value, Seq) and isinstance(part, int) and part < len(value):
+            spot = value.item_at(part)
+            value = value[part]
+    return spot
+
+
+def _key_in(map: Map, name: str) -> str | None:
+    if name in map:
+        return name
+    return next((key for key in map if key.replace("-", "_") == name), None)
+
+
+def has_templates(value: Any) -> bool:
+    """Whether there is any template in a value."""
+    if isinstance(value, str):
+        return is_template(value)
+    if isinstance(value, dict):
+        return any(has_templates(each) for each in value.values())
+    return isinstance(value, list) and any(has_templates(each) for each in value)
+
+
+# -- templates and expressions ------------------------------------------------------------------
+def _note_arguments(book: Book, given: Map, info: ActionInfo, step: StepNode | None) -> bool:
+    templated = False
+    for name, value in given.items():
+        if not isinstance(value, str | dict | list | bool):
+            continue
+        parameter = info.parameter(name)
+        kind = parameter.kind if parameter else info.extra
+        at = given.value_at(name)
+        if kind is not None and kind.holds_expressions:
+            templated |= _note_by_kind(book, value, at, kind, step)
+        else:
+            templated |= book.note(value, at, step)
+        if is_template(name):
+            book.problem(given.key_at(name), "the name of an argument cannot be a template")
+    return templated
+
+
+def _note_by_kind(
+    book: Book, value: Any, at: Spot, kind: Kind | None, step: StepNode | None
+) -> bool:
+    """Note templates and, where the signature wants them, expressions."""
+    if isinstance(value, str) and kind is not None and kind.is_expression:
+        book.uses.append(Use(value, at, step, expression=True, open=True))
+        return False
+    found = False
+    if isinstance(value, Map):
+        for key, each in value.items():
+            found |= _note_by_kind(
+                book, each, value.value_at(key), kind.inner(key) if kind else None, step
+            )
+    elif isinstance(value, Seq):
+        for index, each in enumerate(value):
+            found |= _note_by_kind(
+                book, each, value.item_at(index), kind.inner(index) if kind else None, step
+            )
+    else:
+        found = book.note(value, at, step)
+    return found
+
+
+# -- files ----------------------------------------------------------------------------------------
+def _look_for_files(book: Book, given: Map, info: ActionInfo, arguments: dict[str, Any]) -> None:
+    for name, path in info.files(arguments):
+        if is_template(path):
+            continue
+        key = _key_in(given, name)
+        at = given.value_at(key) if key is not None else given.at
+        problem = _file_problem(book, path)
+        if problem is not None:
+            book.problem(at, *problem)
+
+
+def _file_problem(book: Book, path: str) -> tuple[str, str] | None:
+    if "\0" in path:
+        return f"'{path!r}' is no path", ""
+    try:
+        found = (book.folder / path).resolve()
+        if not found.is_relative_to(book.session.root.resolve()):
+            hint = "keep the files of a runbook beside it, below its folder"
+            return f"the file '{path}' lies outside the runbook's folder", hint
+        if found.exists():
+            return None
+        folder = found.parent
+        names = sorted(each.name for each in folder.iterdir()) if folder.is_dir() else []
+    except (OSError, ValueError, RuntimeError):
+        return f"the file '{path}' cannot be looked for", ""
+    hint = did_you_mean(found.name, names)
+    if hint.startswith("did you mean"):
+        near = str(Path(path).parent / hint.split("'")[1])
+        return f"there is no file '{path}'", f"did you mean '{near}'?"
+    return f"there is no file '{path}'", ""
+
+
+def _from_root(book: Book, info: ActionInfo, arguments: dict[str, Any]) -> dict[str, Any]:
+    """Paths of files of an included runbook in another folder, as seen from the run's folder."""
+    if book.folder == book.session.root:
+        return arguments
+    prefix = Path(os.path.relpath(book.folder, book.session.root)).as_posix()
+    files = {name for name, _ in info.files(arguments)}
+    made = dict(arguments)
+    for name in files:
+        value = made[name]
+        if isinstance(value, list):
+            made[name] = [f"{prefix}/{each}" if isinstance(each, str) else each for each in value]
+        elif not Path(value).is_absolute():
+            made[name] = f"{prefix}/{value}"
+    return made

@@ -1,0 +1,305 @@
+"""Checks that need the whole runbook: the names, steps and secrets that templates read.
+
+A variable may read other variables, and is rendered in the scope of the step that uses it. So a
+use of a variable is followed through the variables behind it: what they read in the end
+(``item``, a step's result) has to be there where the use stands.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from engine.inventory import Inventory
+from engine.loader.book import Book, Use
+from engine.loader.tree import BlockNode, StepNode, Trail, find_from, may_read
+from engine.templating import FUNCTIONS, is_template
+from engine.text import did_you_mean
+
+if TYPE_CHECKING:
+    from engine.templating.references import Member, References
+
+ALWAYS = frozenset(
+    ("inputs", "run", "steps", "endpoints", "metrics", "groups", "hosts", *FUNCTIONS)
+)
+"""Names that are there in every template."""
+
+SPECIAL = {
+    "item": "it is there in a step with `loop`, and inside it",
+    "host": "it is there in a step with `hosts`, and inside it",
+    "inventory_hostname": "it is there in a step with `hosts`, and inside it",
+    "failure": "it is there in `rescue`, `always` and `undo`",
+    "result": "it is there in `until`, `failed_when`, `changed_when` and `trip`",
+}
+"""Names that depend on where a template stands, and where they are."""
+
+
+def check_book(book: Book) -> None:
+    """Check everything that was noted while the file was read."""
+    if not book.uses:
+        return
+    from engine.templating.references import references
+
+    checker = _Checker(book, references)
+    for use in book.uses:
+        checker.check(use, references(use.text, use.expression))
+
+
+class _Checker:
+    """Checks the uses of one runbook."""
+
+    def __init__(self, book: Book, references: Callable[[str], References]) -> None:
+        self.book = book
+        self.references = references
+        self.inventory: Inventory | None = book.session.inventory
+        self._host_names: dict[str, None] | None = None
+        self._inventory_variables = self.inventory.vars if self.inventory else {}
+
+    def check(self, use: Use, found: References) -> None:
+        """Note what is wrong with one template or expression."""
+        for fault in found.faults:
+            self._problem(use, fault.line, fault.fragment, fault.message, fault.suggestion)
+        for name, line in found.names.items():
+            self._check_name(use, name, line)
+        for member in (*found.members, *found.secrets):
+            self._check_member(use, member)
+
+    def _problem(
+        self, use: Use, line: int, fragment: str, message: str, suggestion: str = ""
+    ) -> None:
+        at = self.book.source.find(use.at, line, fragment)
+        self.book.problem(at, message, suggestion)
+
+    # -- names ------------------------------------------------------------------------------------
+    def _check_name(self, use: Use, name: str, line: int) -> None:
+        if name in ALWAYS or name in use.extra:
+            return
+        if name in SPECIAL:
+            if use.variable is None and not use.open and not self._is_there(name, use):
+                said = f"'{name}' is not there in this place"
+                self._problem(use, line, name, said, SPECIAL[name])
+            return
+        layer = self._layer(name, use.step)
+        if layer is not None:
+            self._check_behind(use, name, line, layer)
+        elif name in self.book.registers:
+            self._check_registered(use, name, line)
+        elif not self._could_exist(use, name):
+            self._problem(use, line, name, f"'{name}' is undefined", self._hint(use, name))
+
+    def _could_exist(self, use: Use, name: str) -> bool:
+        """Whether a name that is nowhere may yet be given: by a module, the command line, or an
+        inventory that is not known here."""
+        session = self.book.session
+        unknown = self.inventory is None and not session.strict
+        if self.book.of_inventory:
+            unknown = session.main is None or name in session.main.vars
+        return use.open or unknown or name in session.extra
+
+    def _is_there(self, name: str, use: Use) -> bool:
+        if name in use.extra:
+            return True
+        step = use.step
+        if name == "failure":
+            return step is not None and _in_branch(step)
+        if step is None:
+            return False
+        if name == "item":
+            return any(node.loop for node in step.around())
+        if name in ("host", "inventory_hostname"):
+            return any(node.hosts for node in step.around())
+        return False
+
+    def _layer(self, name: str, step: StepNode | None) -> Mapping[str, Any] | None:
+        """The variables in which a reader finds a name; None if it is none."""
+        for layer in self._layers(step):
+            if name in layer:
+                return layer
+        return None
+
+    def _layers(self, step: StepNode | None) -> Iterator[Mapping[str, Any]]:
+        if step is not None:
+            yield from (node.vars for node in step.around())
+        yield self.book.vars
+        yield self._all_host_variables()
+        yield self._inventory_variables
+
+    def _all_host_variables(self) -> Mapping[str, Any]:
+        """Names that any host has; which host it will be is not known."""
+        if self._host_names is None:
+            names: dict[str, None] = {}
+            if self.inventory is not None:
+                for variables in self.inventory.hosts.values():
+                    names.update(dict.fromkeys(variables))
+                for group in self.inventory.groups.values():
+                    names.update(dict.fromkeys(group.vars))
+            self._host_names = names
+        return self._host_names
+
+    def _hint(self, use: Use, name: str) -> str:
+        if self.book.problems.many:
+            return ""
+        if name in self.book.inputs:
+            return f"did you mean 'inputs.{name}'?"
+        known = [name for layer in self._layers(use.step) for name in layer]
+        known += [*self.book.registers, *sorted(ALWAYS - FUNCTIONS), "env", "secret"]
+        known += [each for each in SPECIAL if self._is_there(each, use)]
+        hint = did_you_mean(name, known)
+        return hint if hint.startswith("did you mean") else "declare it under `vars:`"
+
+    # -- what stands behind a variable ----------------------------------------------------------
+    def _check_behind(self, use: Use, name: str, line: int, layer: Mapping[str, Any]) -> None:
+        """Follow a variable through those that it reads."""
+        way: list[str] = [name] if use.variable is None else [use.variable, name]
+        if use.variable == name:
+            if isinstance(layer[name], str):  # parts of a mapping may read each other
+                self._report_loop(use, line, [name, name])
+            return
+        self._follow(use, line, name, way, set())
+
+    def _follow(self, use: Use, line: int, name: str, way: list[str], seen: set[str]) -> None:
+        layer = self._layer(name, use.step)
+        if layer is None or name in seen:
+            return
+        seen.add(name)
+        for text in _templates_in(layer[name]):
+            found = self.references(text)
+            for behind in found.names:
+                if behind in way:
+                    if behind == use.variable and isinstance(layer[name], str):
+                        self._report_loop(use, line, [*way, behind])
+                    continue
+                if behind in SPECIAL and use.variable is None and not self._is_there(behind, use):
+                    said = f"'{way[0]}' reads '{behind}', which is not there in this place"
+                    self._problem(use, line, way[0], said, SPECIAL[behind])
+                self._follow(use, line, behind, [*way, behind], seen)
+            if use.variable is None:
+                for member in found.members:
+                    if member.root == "steps":
+                        self._check_step(use, member.key, line, way[0], through=way[0])
+
+    def _report_loop(self, use: Use, line: int, way: list[str]) -> None:
+        said = f"the variable '{way[0]}' reads itself: {' → '.join(way)}"
+        self._problem(use, line, way[1], said)
+
+    # -- steps and registered results -----------------------------------------------------------
+    def _check_registered(self, use: Use, name: str, line: int) -> None:
+        if use.variable is not None:
+            return
+        verdicts = set()
+        for node in self.book.registers[name]:
+            if use.step is not None and (node.block, node.index) == (
+                use.step.block,
+                use.step.index,
+            ):
+                verdicts.add("before" if use.extra else "itself")
+            else:
+                verdicts.add(may_read(use.step, node.trail()) if use.step else "before")
+        if "before" in verdicts:
+            return
+        registrar = self.book.registers[name][0].path
+        if verdicts == {"itself"}:
+            said, hint = f"'{name}' is registered by this very step", "it is there afterwards"
+        else:
+            said = f"'{name}' is registered by '{registrar}', which need not have run before"
+            hint = f"add '{self.book.registers[name][0].id}' to `needs`"
+        self._problem(use, line, name, said, hint)
+
+    def _check_member(self, use: Use, member: Member) -> None:
+        key, line = member.key, member.line
+        if self.book.of_inventory and member.root in ("steps", "inputs"):
+            return
+        if member.root == "steps":
+            if use.variable is None:
+                self._check_step(use, key, line, key)
+            elif find_from(use.step, self.book.top, key) is None:
+                self._unknown_step(use, key, line)
+        elif member.root == "inputs":
+            if key not in self.book.inputs:
+                hint = did_you_mean(key, self.book.inputs, what="there are")
+                hint = hint or "declare it under `inputs:`"
+                self._problem(use, line, key, f"the runbook has no input '{key}'", hint)
+        elif self.inventory is not None:
+            self._check_inventory(use, member, self.inventory)
+
+    def _check_inventory(self, use: Use, member: Member, inventory: Inventory) -> None:
+        known: dict[str, Iterable[str]] = {
+            "endpoints": inventory.endpoints,
+            "metrics": inventory.metrics,
+            "groups": ["all", *inventory.groups],
+            "hosts": inventory.hosts,
+            "secret": inventory.secrets,
+        }
+        words = {"endpoints": "endpoint", "metrics": "metric", "groups": "group", "hosts": "host"}
+        names = known[member.root]
+        if member.key in names or (member.root != "secret" and hasattr(dict, member.key)):
+            return
+        what = words.get(member.root, "secret")
+        hint = did_you_mean(member.key, names, what="it has")
+        said = f"the inventory has no {what} '{member.key}'"
+        self._problem(use, member.line, member.key, said, hint)
+
+    def _check_step(self, use: Use, key: str, line: int, fragment: str, through: str = "") -> None:
+        trail = find_from(use.step, self.book.top, key)
+        if trail is None:
+            if not through:
+                self._unknown_step(use, key, line)
+            return
+        verdict = may_read(use.step, trail)
+        if verdict == "before":
+            return
+        reader = f"'{through}' reads steps.{key}" if through else f"steps.{key} is read"
+        if verdict == "itself":
+            said, hint = f"{reader} before this step has ended", "its own result is `result`"
+            if not use.extra:
+                hint = "only `until`, `failed_when` and `changed_when` can read it, as `result`"
+        elif verdict == "maybe":
+            said, hint = f"{reader}, but that step only runs if something fails", ""
+        else:
+            said = f"{reader}, but '{key}' need not have run before this step"
+            hint = self._hint_for_order(use, trail)
+        self._problem(use, line, fragment, said, hint)
+
+    def _hint_for_order(self, use: Use, trail: Trail) -> str:
+        block, index = trail[0]
+        name = block.ids[index]
+        for node in use.step.around() if use.step else ():
+            if node.block is block:
+                who = "this step" if node is use.step else f"'{node.id}'"
+                return f"add '{name}' to the `needs` of {who}"
+        return ""
+
+    def _unknown_step(self, use: Use, key: str, line: int) -> None:
+        ids: list[str] = []
+        for node in use.step.around() if use.step else ():
+            ids += node.block.ids
+        ids += self.book.top.ids
+        ids += _paths(self.book.top)
+        hint = "" if self.book.problems.many else did_you_mean(key, dict.fromkeys(ids))
+        self._problem(use, line, key, f"unknown step '{key}'", hint)
+
+
+def _in_branch(step: StepNode) -> bool:
+    return any(node.block.kind != "steps" for node in step.around())
+
+
+def _templates_in(value: Any) -> Iterator[str]:
+    if isinstance(value, str):
+        if is_template(value):
+            yield value
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _templates_in(each)
+    elif isinstance(value, list):
+        for each in value:
+            yield from _templates_in(each)
+
+
+def _paths(block: BlockNode, prefix: str = "", depth: int = 0) -> Iterator[str]:
+    """Paths of steps inside groups, for suggestions."""
+    if depth > 4:
+        return
+    for index, inner in block.blocks.items():
+        head = f"{prefix}{block.ids[index]}/"
+        yield from (head + id for id in inner.ids[:200])
+        yield from _paths(inner, head, depth + 1)

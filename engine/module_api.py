@@ -1,0 +1,267 @@
+"""What a module is written against: actions, their companions, results and the context.
+
+A module is one file whose functions, marked with `@action`, are its actions. This file is all
+that a module may import of the engine; it names no driver and starts nothing.
+
+An action's signature is its schema: parameter names are the argument names (a trailing
+underscore, as in ``for_`` or ``assert_``, is dropped; ``_`` and ``-`` are the same), annotations
+are their types, defaults make them optional. The first parameter is the `Context`. An action
+that is given a bare value (``shell: uptime``) gets it as its first argument. Its docstring's
+first line is its summary; an ``Args:`` section documents arguments one a line.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from datetime import datetime
+from pathlib import Path
+from typing import Annotated, Any, Generic, Literal, ParamSpec, Protocol, TypeVar
+
+import msgspec
+
+from engine.errors import (
+    ActionError,
+    Cancelled,
+    Failed,
+    Refused,
+    TimedOut,
+    Unreachable,
+)
+
+__all__ = [
+    "Action",
+    "ActionError",
+    "Cancelled",
+    "Context",
+    "Duration",
+    "Effect",
+    "Expression",
+    "Failed",
+    "File",
+    "Host",
+    "Probe",
+    "Refused",
+    "Result",
+    "TimedOut",
+    "Unreachable",
+    "action",
+]
+
+Effect = Literal["read", "idempotent", "once"]
+"""What a repetition would do: nothing, the same again, or harm (design §3)."""
+
+Duration = Annotated[float, "duration"]
+"""Seconds. In a runbook ``90s``, ``5m``, ``1h30m``, ``250ms`` or a number of seconds."""
+
+File = Annotated[Path, "file"]
+"""A file below the runbook's folder; that it exists is checked before anything runs."""
+
+Expression = Annotated[str, "expression"]
+"""A Jinja2 expression without braces, kept as text until the action calls `ctx.evaluate`."""
+
+P = ParamSpec("P")
+T = TypeVar("T")
+
+
+class Result(msgspec.Struct):
+    """What an action did.
+
+    `data` becomes ``steps.<id>.result`` (JSON values only: it is written to the journal),
+    `diff` is unified-diff text of what changed (or would), `message` one line for people.
+    """
+
+    changed: bool = False
+    data: dict[str, Any] = {}
+    diff: str = ""
+    message: str = ""
+
+
+class Probe(msgspec.Struct):
+    """The answer to "did this once-only effect happen?" after a crash.
+
+    With ``done``, `result` is what the action would have returned, as far as it can be known.
+    """
+
+    verdict: Literal["done", "not_done", "unknown"]
+    result: Result | None = None
+    message: str = ""
+
+
+class Host(msgspec.Struct, frozen=True):
+    """A host of the inventory, with the variables of its groups and its own."""
+
+    name: str
+    vars: dict[str, Any] = {}
+
+
+class Context(Protocol):
+    """What the engine lends an action while it runs. One per attempt; used by one thread."""
+
+    run_id: str
+    step: str
+    """Path of the step, such as ``canary/route``."""
+    attempt: int
+    """1 for the first."""
+    check: bool
+    """True with ``--check``: read for real, write nothing. Only `@….check` functions see True."""
+    host: Host | None
+    key: str
+    """Idempotency key of the task: the same in every attempt and after a resume."""
+
+    # -- time -------------------------------------------------------------------------------
+    def now(self) -> datetime:
+        """The time, UTC."""
+        ...
+
+    def monotonic(self) -> float:
+        """Seconds that never run backwards, for measuring durations."""
+        ...
+
+    def remaining(self, at_most: float | None = None) -> float | None:
+        """Seconds until the attempt's deadline, bounded by `at_most`; None when there is none.
+
+        Raises TimedOut when nothing is left. Use it as the time-out of every request.
+        """
+        ...
+
+    def elapsed_since_first_start(self) -> float:
+        """Seconds since the task was first started, counted across resumes."""
+        ...
+
+    def sleep(self, seconds: float) -> None:
+        """Wait. Raises Cancelled or TimedOut at once when that happens first."""
+        ...
+
+    # -- being stopped ----------------------------------------------------------------------
+    def checkpoint(self) -> None:
+        """Raise Cancelled or TimedOut if the action has to end now."""
+        ...
+
+    def on_cancel(self, callback: Callable[[], None]) -> AbstractContextManager[None]:
+        """While the block runs, call `callback` (from another thread) if the task must end.
+
+        It has to make the blocked call return: kill the process group, close the socket,
+        cancel the query on its server. It must not raise.
+        """
+        ...
+
+    def fence(self) -> AbstractContextManager[None]:
+        """Wrap every request that changes something outside: ``with ctx.fence(): send()``.
+
+        Raises Cancelled when the run no longer owns its locks; while the block runs, a run that
+        takes over waits for it (briefly). Keep it around single requests, not around waiting.
+        """
+        ...
+
+    def identity(self) -> dict[str, str]:
+        """HTTP headers that tell a receiver which run and fencing token a request comes from."""
+        ...
+
+    # -- the world --------------------------------------------------------------------------
+    @property
+    def endpoints(self) -> Mapping[str, Any]:
+        """The inventory's ``endpoints``, rendered."""
+        ...
+
+    @property
+    def metrics(self) -> Mapping[str, Any]:
+        """The inventory's ``metrics``, rendered."""
+        ...
+
+    def connection(self, module: str) -> Mapping[str, Any]:
+        """The inventory's section for a module (``kubectl``, ``sql``, ...), rendered; may be {}."""
+        ...
+
+    def secret(self, name: str) -> str:
+        """A secret of the inventory. Masked in everything that the run writes."""
+        ...
+
+    def mask(self, value: str) -> None:
+        """Have `value` masked, too (a password found inside a DSN, a token just received)."""
+        ...
+
+    def file(self, path: str | Path) -> Path:
+        """The absolute path of a file below the runbook's folder; Refused if it lies outside."""
+        ...
+
+    def render(self, value: Any, **extra: Any) -> Any:
+        """Render templates in `value` (text, or nested lists and mappings) in the step's scope."""
+        ...
+
+    def evaluate(self, expression: str, **extra: Any) -> Any:
+        """Evaluate an `Expression` in the step's scope with `extra` names added."""
+        ...
+
+    def cached(
+        self, key: str, make: Callable[[], T], close: Callable[[T], None] | None = None
+    ) -> T:
+        """A client shared by the whole run: made at first use, closed when the run ends."""
+        ...
+
+    def folder(self) -> Path:
+        """The attempt's own folder in the run's ``logs/`` (0700), for captured output."""
+        ...
+
+    # -- telling ----------------------------------------------------------------------------
+    def log(self, text: str) -> None:
+        """Add a line to the attempt's log (masked)."""
+        ...
+
+    def progress(self, text: str) -> None:
+        """Say in one line how far it is; shown in the live view, kept in the attempt's log."""
+        ...
+
+
+class Action(Generic[P]):
+    """An action: the function, its effect class and its companions.
+
+    Made by `@action`; calling it calls the function.
+    """
+
+    def __init__(
+        self, function: Callable[P, Result], effect: Effect, inline: bool, module: str = ""
+    ) -> None:
+        functools.update_wrapper(self, function)
+        self.function = function
+        self.effect: Effect = effect
+        self.inline = inline
+        self.checker: Callable[..., Result] | None = None
+        self.prober: Callable[..., Probe] | None = None
+        self.simulator: Callable[..., Result] | None = None
+
+    def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Result:
+        return self.function(*args, **kwargs)
+
+    def check(self, function: Callable[..., Result]) -> Callable[..., Result]:
+        """Register what runs under ``--check``: real reads, no writes.
+
+        It returns a Result of the same shape, `changed` and `diff` saying what would change.
+        An action with effect ``read`` needs none: it runs as it is.
+        """
+        self.checker = function
+        return function
+
+    def probe(self, function: Callable[..., Probe]) -> Callable[..., Probe]:
+        """Register how to find out, after a crash, whether a ``once`` effect happened."""
+        self.prober = function
+        return function
+
+    def simulate(self, function: Callable[..., Result]) -> Callable[..., Result]:
+        """Register what happens in a simulated world; its context has `world` beside the rest."""
+        self.simulator = function
+        return function
+
+
+def action(*, effect: Effect, inline: bool = False) -> Callable[[Callable[P, Result]], Action[P]]:
+    """Mark a function as an action of its module.
+
+    `inline` is for actions that only compute (``assert``): they run on the engine's own thread,
+    so they must neither block nor wait.
+    """
+
+    def mark(function: Callable[P, Result]) -> Action[P]:
+        return Action(function, effect, inline)
+
+    return mark

@@ -1,0 +1,255 @@
+"""Arguments made of others: unions, lists, mappings, records."""
+
+from __future__ import annotations
+
+import collections.abc
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+import msgspec
+
+from engine.registry.types import MISSED, At, Kind, Nothing, Text, Walk, describe, plain, spell
+from engine.text import did_you_mean, quoted_list
+
+
+class Either(Kind):
+    """A union: the first member that takes the value as it is, else the first it converts to."""
+
+    def __init__(self, members: Sequence[Kind]) -> None:
+        self.members = members
+        named = [each.words for each in members if not isinstance(each, Nothing)]
+        self.words = " or ".join(dict.fromkeys(named))
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        tried: list[Walk] = []
+        for member in self._in_order(value):
+            trial = Walk(walk.templates)
+            made = member.convert(value, trial, at)
+            if not trial.mismatches:
+                return made
+            tried.append(trial)
+        deeper = [t for t in tried if any(len(m.at) > len(at) or m.of_key for m in t.mismatches)]
+        if len(deeper) == 1:
+            walk.mismatches.extend(deeper[0].mismatches)
+            return MISSED
+        return self.refuse(value, walk, at)
+
+    def _in_order(self, value: Any) -> list[Kind]:
+        return sorted(self.members, key=lambda member: not member.takes(value))
+
+    def takes(self, value: Any) -> bool:
+        return any(member.takes(value) for member in self.members)
+
+    def written(self, value: Any, raw: str | None) -> Any:
+        ordered = self._in_order(value)
+        if raw is not None and not ordered[0].takes(value):
+            for member in ordered:
+                found = member.written(value, raw)
+                if found is not value:
+                    return found
+        return ordered[0].written(value, raw)
+
+    def schema(self) -> dict[str, Any]:
+        return {"anyOf": [member.schema() for member in self.members]}
+
+    def parts(self) -> Sequence[Kind]:
+        return self.members
+
+    def inner(self, key: str | int) -> Kind | None:
+        found = (member.inner(key) for member in self.members)
+        return next((each for each in found if each is not None), None)
+
+    @property
+    def is_expression(self) -> bool:
+        texts = [member for member in self.members if isinstance(member, Text)]
+        return bool(texts) and all(text.is_expression for text in texts)
+
+
+class Many(Kind):
+    """A list; `make` builds what the action wants of it. A single value is a list of one."""
+
+    def __init__(self, item: Kind, make: collections.abc.Callable[[list[Any]], Any]) -> None:
+        self.item = item
+        self.make = make
+        self.words = "a list" if type(item) is Kind else f"a list, each {item.words}"
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        if not isinstance(value, list | tuple):
+            return self.refuse(value, walk, at)
+        made = [self.item.convert(each, walk, (*at, n)) for n, each in enumerate(value)]
+        return MISSED if any(each is MISSED for each in made) else self.make(made)
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, list | tuple)
+
+    def written(self, value: Any, raw: str | None) -> Any:
+        if not isinstance(value, list):
+            return plain(value)
+        raws: Mapping[int, str] = getattr(value, "raws", None) or {}
+        return [self.item.written(each, raws.get(n)) for n, each in enumerate(value)]
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array", "items": self.item.schema()}
+
+    def parts(self) -> Sequence[Kind]:
+        return (self.item,)
+
+    def inner(self, key: str | int) -> Kind | None:
+        return self.item if isinstance(key, int) else None
+
+
+class Row(Kind):
+    """A tuple of fixed length."""
+
+    def __init__(self, items: Sequence[Kind]) -> None:
+        self.items = items
+        self.words = f"a list of {len(items)}"
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        if not isinstance(value, list | tuple) or len(value) != len(self.items):
+            return self.refuse(value, walk, at)
+        pairs = enumerate(zip(self.items, value, strict=True))
+        made = [kind.convert(each, walk, (*at, n)) for n, (kind, each) in pairs]
+        return MISSED if any(each is MISSED for each in made) else tuple(made)
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, list | tuple) and len(value) == len(self.items)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "array", "prefixItems": [item.schema() for item in self.items]}
+
+
+class Table(Kind):
+    """A mapping with any keys."""
+
+    def __init__(self, item: Kind) -> None:
+        self.item = item
+        self.words = "a mapping"
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        if not isinstance(value, Mapping):
+            return self.refuse(value, walk, at)
+        made = {k: self.item.convert(each, walk, (*at, str(k))) for k, each in value.items()}
+        return MISSED if any(each is MISSED for each in made.values()) else made
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, Mapping)
+
+    def written(self, value: Any, raw: str | None) -> Any:
+        if not isinstance(value, dict):
+            return plain(value)
+        raws: Mapping[str, str] = getattr(value, "raws", None) or {}
+        return {k: self.item.written(each, raws.get(k)) for k, each in value.items()}
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "object", "additionalProperties": self.item.schema()}
+
+    def parts(self) -> Sequence[Kind]:
+        return (self.item,)
+
+    def inner(self, key: str | int) -> Kind | None:
+        return self.item if isinstance(key, str) else None
+
+
+class Field(msgspec.Struct, frozen=True):
+    """A field of a record: its name in a runbook, in Python, and whether it must be given."""
+
+    attribute: str
+    kind: Kind
+    required: bool
+
+
+class Record(Kind):
+    """A mapping with known keys, made of a msgspec Struct or a TypedDict."""
+
+    words = "a mapping"
+
+    def __init__(self, build: collections.abc.Callable[..., Any], fields: dict[str, Field]) -> None:
+        self.build = build
+        self.fields = fields
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        if not isinstance(value, Mapping):
+            return self.refuse(value, walk, at)
+        before = len(walk.mismatches)
+        made: dict[str, Any] = {}
+        for key, each in value.items():
+            field = self.fields.get(key)
+            if field is None:
+                said = f"`{spell(at)}` has no '{key}'"
+                walk.miss((*at, key), said, did_you_mean(key, self.fields), of_key=True)
+                continue
+            made[field.attribute] = field.kind.convert(each, walk, (*at, key))
+        missing = [k for k, f in self.fields.items() if f.required and k not in value]
+        if missing:
+            walk.miss(at, f"`{spell(at)}` lacks {quoted_list(missing)}")
+        if len(walk.mismatches) > before:
+            return MISSED
+        return made if walk.templates else self.build(**made)
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, Mapping) and all(key in self.fields for key in value)
+
+    def written(self, value: Any, raw: str | None) -> Any:
+        if not isinstance(value, dict):
+            return plain(value)
+        raws: Mapping[str, str] = getattr(value, "raws", None) or {}
+        return {
+            key: self.fields[key].kind.written(each, raws.get(key))
+            if key in self.fields
+            else plain(each)
+            for key, each in value.items()
+        }
+
+    def schema(self) -> dict[str, Any]:
+        return {
+            "type": "object",
+            "properties": {key: field.kind.schema() for key, field in self.fields.items()},
+            "required": [key for key, field in self.fields.items() if field.required],
+            "additionalProperties": False,
+        }
+
+    def parts(self) -> Sequence[Kind]:
+        return [field.kind for field in self.fields.values()]
+
+    def inner(self, key: str | int) -> Kind | None:
+        field = self.fields.get(str(key))
+        return field.kind if field else None
+
+
+class Constrained(Kind):
+    """A kind with msgspec's own constraints (`Meta(ge=0, le=100)`) checked after it."""
+
+    def __init__(self, base: Kind, annotation: Any) -> None:
+        self.base = base
+        self.annotation = annotation
+        self.words = base.words
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        made = self.base.convert(value, walk, at)
+        if made is MISSED:
+            return MISSED
+        try:
+            return msgspec.convert(made, self.annotation, strict=False)
+        except msgspec.ValidationError as error:
+            said = str(error)[:1].lower() + str(error)[1:]
+            return walk.miss(at, f"`{spell(at)}` does not fit: {said}, not {describe(value)}")
+
+    def takes(self, value: Any) -> bool:
+        return self.base.takes(value)
+
+    def written(self, value: Any, raw: str | None) -> Any:
+        return self.base.written(value, raw)
+
+    def schema(self) -> dict[str, Any]:
+        return self.base.schema()
+
+    def parts(self) -> Sequence[Kind]:
+        return (self.base,)
+
+    def inner(self, key: str | int) -> Kind | None:
+        return self.base.inner(key)
+
+    @property
+    def is_expression(self) -> bool:
+        return self.base.is_expression

@@ -1,0 +1,328 @@
+"""The types of arguments: what an annotation takes, how a value becomes one, what is said if not.
+
+An annotation is turned into a `Kind` once (``annotations``). A Kind does three things: it
+converts a rendered value (``"5m"`` → 300.0 for a Duration), it takes a value of a file as it was
+*written* (a text argument that is given ``5.10`` or ``true`` gets exactly these characters), and
+it describes itself in words and as JSON schema.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.templating import is_template
+from engine.text import did_you_mean, parse_boolean, parse_duration
+
+At = tuple[str | int, ...]
+"""Where inside an argument: keys and indices from the argument's own name on."""
+
+MISSED: Any = object()
+"""Stands in for a value that did not fit; that has been noted."""
+
+
+class Mismatch(msgspec.Struct, frozen=True):
+    """A value that does not fit: where, what is wrong, what to write instead."""
+
+    at: At
+    message: str
+    suggestion: str = ""
+    of_key: bool = False
+    """Whether the key itself is wrong, not its value."""
+
+
+class Walk:
+    """One conversion under way: collects mismatches; with `templates`, lets templates pass."""
+
+    __slots__ = ("mismatches", "templates")
+
+    def __init__(self, templates: bool = False) -> None:
+        self.templates = templates
+        self.mismatches: list[Mismatch] = []
+
+    def miss(self, at: At, message: str, suggestion: str = "", of_key: bool = False) -> Any:
+        """Note a mismatch."""
+        self.mismatches.append(Mismatch(at, message, suggestion, of_key))
+        return MISSED
+
+
+def spell(at: At) -> str:
+    """``expect.status``, ``rows[0].name``."""
+    text = ""
+    for part in at:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def describe(value: object) -> str:
+    """A value in the words of a message; long text is cut."""
+    if value is None:
+        return "nothing"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, str):
+        shown = value if len(value) <= 40 else value[:37] + "…"
+        return f"the text '{shown}'"
+    if isinstance(value, int | float):
+        return f"the number {value}"
+    if isinstance(value, Mapping):
+        return "a mapping"
+    if isinstance(value, Sequence):
+        return "a list"
+    return f"a {type(value).__name__}"
+
+
+class Kind:
+    """A type of argument. This one takes anything; the others narrow it."""
+
+    words = "anything"
+
+    def convert(self, value: Any, walk: Walk, at: At) -> Any:
+        """The value as the action wants it; mismatches go to `walk`."""
+        if walk.templates and isinstance(value, str) and is_template(value):
+            return value
+        return self._make(value, walk, at)
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        return value
+
+    def refuse(self, value: Any, walk: Walk, at: At, suggestion: str = "") -> Any:
+        """Note that `value` is no such thing."""
+        said = f"`{spell(at)}` wants {self.words}, not {describe(value)}"
+        return walk.miss(at, said, suggestion)
+
+    def takes(self, value: Any) -> bool:
+        """Whether the value is one as it stands, without being converted."""
+        return True
+
+    def written(self, value: Any, raw: str | None) -> Any:
+        """The value as it was written, if it stands for text; `raw` are its characters if plain."""
+        return plain(value)
+
+    def schema(self) -> dict[str, Any]:
+        """As JSON schema (2020-12)."""
+        return {}
+
+    def parts(self) -> Sequence[Kind]:
+        """The kinds that it is made of."""
+        return ()
+
+    def inner(self, key: str | int) -> Kind | None:
+        """The kind of what stands under a key or index of such a value."""
+        return None
+
+    @property
+    def is_expression(self) -> bool:
+        """Whether text that is given is an expression."""
+        return False
+
+    @functools.cached_property
+    def holds_expressions(self) -> bool:
+        """Whether it is an expression or can have one inside."""
+        return self.is_expression or any(part.holds_expressions for part in self.parts())
+
+    @functools.cached_property
+    def holds_files(self) -> bool:
+        """Whether it is a file that has to exist, or can have one inside."""
+        return any(part.holds_files for part in self.parts())
+
+
+def plain(value: Any) -> Any:
+    """Lists and mappings without the places that the loader's own carry."""
+    if isinstance(value, dict):
+        return {key: plain(each) for key, each in value.items()}
+    if isinstance(value, list):
+        return [plain(each) for each in value]
+    return value
+
+
+class Text(Kind):
+    """Text; a plain number or word is taken as it was written."""
+
+    words = "text"
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        if isinstance(value, str):
+            return value
+        if isinstance(value, bool):
+            return "true" if value else "false"
+        if isinstance(value, int | float):
+            return str(value)
+        return self.refuse(value, walk, at)
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, str)
+
+    def written(self, value: Any, raw: str | None) -> Any:
+        return plain(value) if raw is None or value is None else raw
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["string", "number", "boolean"]}
+
+
+class ExpressionText(Text):
+    """An expression without braces, kept as text."""
+
+    words = "an expression"
+
+    @property
+    def is_expression(self) -> bool:
+        return True
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["string", "boolean"]}
+
+
+class Integer(Kind):
+    """A whole number."""
+
+    words = "a whole number"
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        if self.takes(value):
+            return value
+        if isinstance(value, float) and value.is_integer():
+            return int(value)
+        if isinstance(value, str) and re.fullmatch(r"\s*[-+]?\d{1,18}\s*", value):
+            return int(value)
+        return self.refuse(value, walk, at)
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, int) and not isinstance(value, bool)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "integer"}
+
+
+class Number(Kind):
+    """A number."""
+
+    words = "a number"
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        if self.takes(value):
+            return float(value)
+        if isinstance(value, str) and re.fullmatch(
+            r"\s*[-+]?(\d+\.?\d*|\.\d+)([eE][-+]?\d{1,2})?\s*", value
+        ):
+            return float(value)
+        return self.refuse(value, walk, at)
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "number"}
+
+
+class Boolean(Kind):
+    """True or false."""
+
+    words = "true or false"
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        found = parse_boolean(value)
+        return self.refuse(value, walk, at) if found is None else found
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, bool)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "boolean"}
+
+
+class Nothing(Kind):
+    """No value at all."""
+
+    words = "nothing"
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        return None if value is None else self.refuse(value, walk, at)
+
+    def takes(self, value: Any) -> bool:
+        return value is None
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "null"}
+
+
+class DurationSeconds(Kind):
+    """A length of time; seconds for the action."""
+
+    words = "a duration such as 90s, 5m or 1h30m"
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        found = parse_duration(value)
+        return self.refuse(value, walk, at) if found is None else found
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, int | float) and not isinstance(value, bool)
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": ["string", "number"]}
+
+
+class FilePath(Kind):
+    """`below` says that the file has to exist below the runbook's folder before a run starts."""
+
+    words = "the path of a file"
+
+    def __init__(self, below: bool) -> None:
+        self.below = below
+        self.holds_files = below
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        if isinstance(value, Path):
+            return value
+        if isinstance(value, str) and value and "\0" not in value:
+            return Path(value)
+        return self.refuse(value, walk, at)
+
+    def takes(self, value: Any) -> bool:
+        return isinstance(value, Path)
+
+    def written(self, value: Any, raw: str | None) -> Any:
+        return plain(value) if raw is None or value is None else raw
+
+    def schema(self) -> dict[str, Any]:
+        return {"type": "string"}
+
+
+class Choice(Kind):
+    """One of certain values."""
+
+    def __init__(self, values: tuple[Any, ...]) -> None:
+        self.values = values
+        shown = [str(describe_choice(each)) for each in values]
+        self.words = f"one of {', '.join(shown)}" if len(shown) > 1 else shown[0]
+
+    def _make(self, value: Any, walk: Walk, at: At) -> Any:
+        for each in self.values:
+            if type(each) is type(value) and each == value:
+                return each
+        texts = [each for each in self.values if isinstance(each, str)]
+        if isinstance(value, int | float) and not isinstance(value, bool) and str(value) in texts:
+            return str(value)
+        hint = did_you_mean(value, texts) if isinstance(value, str) else ""
+        return self.refuse(value, walk, at, hint if hint.startswith("did") else "")
+
+    def takes(self, value: Any) -> bool:
+        return any(type(each) is type(value) and each == value for each in self.values)
+
+    def written(self, value: Any, raw: str | None) -> Any:
+        if raw is not None and not self.takes(value) and raw in self.values:
+            return raw
+        return plain(value)
+
+    def schema(self) -> dict[str, Any]:
+        return {"enum": list(self.values)}
+
+
+def describe_choice(value: object) -> str:
+    """A choice as one would write it in YAML."""
+    return "true" if value is True else "false" if value is False else str(value)

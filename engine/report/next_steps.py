@@ -1,0 +1,187 @@
+"""What a person can do next with a run: exact commands, and what each is for."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, NamedTuple
+
+from engine.report.facts import RunFacts
+
+_PREEMPTS = re.compile(r"^preempts:\s*(true|yes|on)\b", re.MULTILINE)
+_MOST_SCANNED = 64
+_MOST_BYTES = 1 << 20
+
+
+class Advice(NamedTuple):
+    """A command and what it is for."""
+
+    command: str
+    why: str
+
+
+class Commands:
+    """Spells commands that work where the reader is: with ``--state`` if it had to be given."""
+
+    def __init__(self, state_option: str | None = None) -> None:
+        self._tail = ["--state", state_option] if state_option else []
+
+    def spell(self, *words: str) -> str:
+        """The command line of ``ce-run`` with these words."""
+        return shlex.join(["ce-run", *words, *self._tail])
+
+
+def start_words(runbook: str, options: Mapping[str, Any]) -> list[str]:
+    """The words after ``ce-run`` that start such a run again."""
+    words = [runbook]
+    if options.get("inventory"):
+        words += ["-i", options["inventory"]]
+    for name, value in (options.get("extra") or {}).items():
+        words += ["-e", f"{name}={value}"]
+    for option in ("tags", "skip_tags"):
+        if options.get(option):
+            words += [f"--{option.replace('_', '-')}", ",".join(options[option])]
+    if options.get("limit"):
+        words += ["--limit", options["limit"]]
+    return words
+
+
+def advise(
+    facts: RunFacts, commands: Commands, *, options: Mapping[str, Any] | None = None, by: str = ""
+) -> list[Advice]:
+    """What to run next, the likeliest first."""
+    found = _ADVICE[facts.status](facts, commands, options or {}, by)
+    show = Advice(commands.spell("show", facts.run), "what happened, step by step")
+    return found if any(each.command == show.command for each in found) else [*found, show]
+
+
+def _running(
+    facts: RunFacts, commands: Commands, options: Mapping[str, Any], by: str
+) -> list[Advice]:
+    return [Advice(commands.spell("stop", facts.run), "interrupt it; it can be resumed")]
+
+
+def _waiting(
+    facts: RunFacts, commands: Commands, options: Mapping[str, Any], by: str
+) -> list[Advice]:
+    run = facts.run
+    found = []
+    for gate in facts.gates:
+        words = (run, gate.step, "--by", by or "NAME")
+        found.append(Advice(commands.spell("approve", *words), "say yes (`reject` says no)"))
+    found += _decide(facts, commands)
+    if facts.gates and not facts.doubts:
+        found.append(Advice(commands.spell("resume", run), "go on after the answer"))
+    return found
+
+
+def _interrupted(
+    facts: RunFacts, commands: Commands, options: Mapping[str, Any], by: str
+) -> list[Advice]:
+    run = facts.run
+    back = commands.spell("resume", run, "--rescue", "--reason", "WHY")
+    return [
+        Advice(commands.spell("resume", run), "go on from where it was"),
+        *_decide(facts, commands),
+        Advice(back, "or give it up: run its rescue or undo"),
+    ]
+
+
+def _decide(facts: RunFacts, commands: Commands) -> list[Advice]:
+    found = []
+    for step in facts.doubts:
+        redo = commands.spell("resume", facts.run, "--redo", step)
+        done = commands.spell("resume", facts.run, "--done", step)
+        found.append(Advice(redo, f"{step} did not happen: do it again"))
+        found.append(Advice(done, f"{step} did happen: take it as done"))
+    return found
+
+
+def _failed(
+    facts: RunFacts, commands: Commands, options: Mapping[str, Any], by: str
+) -> list[Advice]:
+    run = facts.run
+    where = facts.failures[-1].step if facts.failures else ""
+    if not any(each.path == where and each.attempts for each in facts.steps):
+        where = ""  # only an attempt writes a log
+    found = [Advice(commands.spell("logs", run, where), f"what {where} said")] if where else []
+    for step in facts.reopenable[:3]:
+        redo = commands.spell("resume", run, "--redo", step)
+        found.append(Advice(redo, "once the cause is gone: try it again and go on"))
+    for step in facts.reopenable[:1]:
+        skip = commands.spell("resume", run, "--skip", step, "--reason", "WHY")
+        found.append(Advice(skip, "or go on without it"))
+    if not facts.check:
+        found += _rollbacks(facts, commands, options)
+    if not facts.reopenable:
+        found.append(_anew(facts, commands, options))
+    return found
+
+
+def _anew(facts: RunFacts, commands: Commands, options: Mapping[str, Any]) -> Advice:
+    words = start_words(facts.runbook, options)
+    return Advice(commands.spell(*words), "once the cause is gone: start anew")
+
+
+def _rollbacks(facts: RunFacts, commands: Commands, options: Mapping[str, Any]) -> list[Advice]:
+    if facts.status in ("rescued", "undone"):
+        return []
+    found = []
+    for file in rollbacks_beside(Path(facts.runbook)):
+        words = [file]
+        if options.get("inventory"):
+            words += ["-i", options["inventory"]]
+        words += ["--force", "--reason", "WHY"]
+        found.append(Advice(commands.spell(*words), "roll back"))
+    return found
+
+
+def rollbacks_beside(runbook: Path) -> Sequence[str]:
+    """Runbooks in the same folder that take over from others (``preempts: true``)."""
+    if not runbook.parent.is_dir():
+        return []
+    found = []
+    for path in sorted(runbook.parent.glob("*.y*ml"))[:_MOST_SCANNED]:
+        if path.name == runbook.name or path.stat().st_size > _MOST_BYTES:
+            continue
+        if _PREEMPTS.search(path.read_text(encoding="utf-8", errors="replace")):
+            found.append(str(path))
+    return found
+
+
+def _preempted(
+    facts: RunFacts, commands: Commands, options: Mapping[str, Any], by: str
+) -> list[Advice]:
+    return [
+        Advice(commands.spell("locks"), "who has taken over"),
+        Advice(
+            commands.spell(*start_words(facts.runbook, options)),
+            "once that is over: start anew (a preempted run cannot be resumed)",
+        ),
+    ]
+
+
+def _succeeded(
+    facts: RunFacts, commands: Commands, options: Mapping[str, Any], by: str
+) -> list[Advice]:
+    if facts.check:
+        words = start_words(facts.runbook, options)
+        return [Advice(commands.spell(*words), "do it for real")]
+    return []
+
+
+_ADVICE = {
+    "running": _running,
+    "stopping": _running,
+    "dead": _interrupted,
+    "waiting": _waiting,
+    "interrupted": _interrupted,
+    "preempted": _preempted,
+    "succeeded": _succeeded,
+    "failed": _failed,
+    "rescued": _failed,
+    "undone": _failed,
+    "needs_person": _failed,
+}

@@ -1,0 +1,100 @@
+"""One line a run, for ``ce-run runs``: read from the ends of the journal where that is enough."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+
+import msgspec
+
+from engine import journal
+from engine.errors import CeRunError
+from engine.events import Person, Record, RunFinished, RunStarted, RunStopped
+from engine.plan import Plan
+from engine.report.facts import RunFacts
+from engine.report.gather import gather
+from engine.runs import RunFolder
+from engine.state import RunState
+
+_WORDS = {
+    "dead": "dead, resumable",
+    "interrupted": "interrupted, resumable",
+    "needs_person": "a person must act",
+    "waiting": "waiting for a person",
+}
+
+
+class Overview(msgspec.Struct, omit_defaults=True, kw_only=True):
+    """A run at a glance. `status` is for people; times are epoch seconds."""
+
+    run: str
+    status: str
+    runbook: str = ""
+    name: str = ""
+    mode: str = "run"
+    started: float | None = None
+    seconds: float | None = None
+    by: Person | None = None
+    alive: bool = False
+
+
+Reader = Callable[[RunFolder], tuple[Plan, RunState, list[Record]]]
+
+
+def overview(folder: RunFolder, read: Reader, now: float) -> Overview:
+    """How a run stands; a run that cannot be read says why instead of a status."""
+    alive = folder.alive()
+    try:
+        first, last = _ends(folder.journal_path)
+        started = first.event
+        if not isinstance(started, RunStarted):
+            return Overview(run=folder.run_id, status="never started", alive=alive)
+        base = Overview(
+            run=folder.run_id,
+            status="",
+            runbook=started.runbook,
+            name=started.name,
+            mode=started.mode,
+            started=first.time,
+            seconds=last.time - first.time,
+            by=started.by,
+            alive=alive,
+        )
+        base.status = _status_of_end(last)
+        if not base.status:
+            plan, state, _ = read(folder)
+            facts = gather(plan, state, now=now, alive=alive)
+            base.status = status_text(facts)
+            base.seconds = facts.seconds
+        return base
+    except CeRunError as error:
+        return Overview(run=folder.run_id, status=f"unreadable: {error.message}", alive=alive)
+
+
+def status_text(facts: RunFacts) -> str:
+    """The status in words, with the step where a person is waited for."""
+    word = _WORDS.get(facts.status, facts.status)
+    waits = [*(gate.step for gate in facts.gates), *facts.doubts]
+    return f"{word}: {', '.join(waits)}" if facts.status == "waiting" and waits else word
+
+
+def _status_of_end(last: Record) -> str:
+    """The status, if the last event alone tells it."""
+    event = last.event
+    if isinstance(event, RunFinished):
+        return _WORDS.get(event.outcome, event.outcome)
+    if isinstance(event, RunStopped) and event.kind != "waiting":
+        return _WORDS.get(event.kind, event.kind)
+    return ""
+
+
+def _ends(path: Path) -> tuple[Record, Record]:
+    """The first and the last record of a journal."""
+    first: Record | None = None
+    last: Record | None = None
+    for record in journal.read(path):
+        first = first or record
+        last = record
+    if first is None or last is None:
+        raise CeRunError("its journal is empty")
+    return first, last

@@ -1,0 +1,628 @@
+"""A session: one process carrying one run, put together from its parts and taken apart again.
+
+`begin` starts a new run, `resume` goes on with an old one; both give a `Session` whose `run`
+does the work. Here is decided what belongs to a run on disk (its folder, its runbook as it was),
+who may run it (locks, preemption), what a signal means, and with which exit status it ends.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import shutil
+import signal
+import threading
+from collections.abc import Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine import VERSION, journal
+from engine.clock import Clock, Mailbox, SystemClock
+from engine.errors import JournalError, ResumeRefused, UsageError
+from engine.evaluation import StepEvaluator
+from engine.events import (
+    LocksTaken,
+    Overridden,
+    Person,
+    Record,
+    RunResumed,
+    RunStarted,
+    RunStopped,
+    StopRequested,
+)
+from engine.executor import NoFence, Services, ThreadExecutor
+from engine.fold import fold, override_refusal
+from engine.inventory import Inventory, Secrets
+from engine.lab.addresses import LabAddresses
+from engine.loader import load
+from engine.loader.inputs import convert_inputs
+from engine.locks import OwnedLocks
+from engine.model import Runbook
+from engine.plan import Plan, build_plan
+from engine.redaction import Redactor
+from engine.registry import Registry
+from engine.runner import Observer, Progress, Runner, Signal, Wake
+from engine.runs import Command, RunFolder, RunInfo, Runs, this_person, write_private
+from engine.scheduler import DEFAULT_FORKS
+from engine.state import RunState
+from engine.templating import Scope, Templates
+from engine.text import did_you_mean
+
+WATCH_INTERVAL = 0.1
+"""Seconds between two looks at the run's control folder and its locks."""
+
+EXIT_OUTCOME = {"succeeded": 0, "failed": 1, "rescued": 1, "undone": 1, "needs_person": 3}
+EXIT_STOPPED = {"waiting": 5, "preempted": 6, "interrupted": 130}
+
+
+class Options(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the command line says about a run. Paths are as given, relative to `RunInfo.cwd`."""
+
+    inventory: str | None = None
+    extra: dict[str, Any] = {}
+    check: bool = False
+    tags: tuple[str, ...] = ()
+    skip_tags: tuple[str, ...] = ()
+    limit: str | None = None
+    forks: int = DEFAULT_FORKS
+    force: bool = False
+    reason: str = ""
+    yes: bool = False
+    modules: tuple[str, ...] = ()
+
+
+class Session:
+    """A run in this process. `state` is live; read it from the runner's thread only."""
+
+    def __init__(
+        self,
+        *,
+        plan: Plan,
+        inventory: Inventory,
+        registry: Registry,
+        folder: RunFolder,
+        state_folder: Path,
+        state: RunState,
+        book: journal.Journal,
+        options: Options,
+        clock: Clock,
+        attended: bool,
+        observers: Sequence[Observer] = (),
+        tick: float | None = None,
+    ) -> None:
+        self.plan = plan
+        self.folder = folder
+        self.state = state
+        self.options = options
+        self.clock = clock
+        self.attended = attended
+        self.mailbox = Mailbox()
+        self.redactor = Redactor()
+        self.locks: OwnedLocks | None = None
+        if plan.runbook.locks and not options.check:
+            self.locks = OwnedLocks(state_folder, plan.runbook.locks, folder.run_id)
+        secrets = Secrets(inventory, mask=self.redactor.add)
+        self.templates = Templates(
+            secret=secrets.get,
+            lab=LabAddresses(state_folder, self.redactor.add),
+            now=clock.now,
+        )
+        self._inventory = inventory
+        self._sections: dict[str, Mapping[str, Any]] = {}
+        self.services = Services(
+            run_id=folder.run_id,
+            clock=clock,
+            root=Path(plan.runbook.root),
+            logs=folder.logs,
+            fence=self.locks or NoFence(folder.run_id),
+            section=self._section,
+            secret=secrets.get,
+            mask=self.redactor.add,
+            masked=self.redactor.mask,
+            report=lambda step, task, text: self.mailbox.put(Progress(step, task, text)),
+        )
+        self.evaluator = StepEvaluator(
+            plan,
+            inventory,
+            registry,
+            self.templates,
+            self.services,
+            self.redactor,
+            extra=_extra_vars(plan.runbook, options.extra),
+            check=options.check,
+            limit=options.limit,
+        )
+        self.runner = Runner(
+            plan=plan,
+            state=state,
+            journal=book,
+            clock=clock,
+            mailbox=self.mailbox,
+            executor=ThreadExecutor(self.mailbox),
+            evaluator=self.evaluator,
+            forks=options.forks,
+            observers=observers,
+            approver=_approver(options),
+            lost=self._lost,
+            tick=tick,
+        )
+        self._book = book
+        self._signal = ""
+
+    def _section(self, name: str) -> Mapping[str, Any]:
+        """A section of the inventory, rendered when a module first asks for it."""
+        found = self._sections.get(name)
+        if found is None:
+            scope = Scope(
+                vars=self.plan.runbook.vars,
+                extra=self.evaluator.extra,
+                inventory=self._inventory.variables(),
+                place=f"inventory, {name}",
+            )
+            found = self._sections[name] = self.templates.render(
+                self._inventory.section(name), scope
+            )
+        return found
+
+    def run(self) -> int:
+        """Work until the run ends or has to be left; the process's exit status.
+
+        Raises JournalError when the journal could not be written.
+        """
+        with self._signals(), self._watch():
+            try:
+                self.runner.run()
+            finally:
+                self.close()
+        return exit_status(self.state, self._signal)
+
+    def take_locks(self, by: Person) -> None:
+        """Own the run's locks, taking them over with ``--force``. Raises LockHeld."""
+        if self.locks is None:
+            return
+        force = self.options.force and self.plan.runbook.preempts
+        reason = self.options.reason or self.plan.runbook.name
+        self.locks.take(by, self.clock.now(), reason, force=force)
+
+    def close(self) -> None:
+        """Let go of everything that the run held."""
+        self.services.close()
+        with contextlib.suppress(OSError):
+            self._book.close()
+        if self.locks is not None:
+            self.locks.release()
+        self.folder.disown()
+
+    def _lost(self) -> StopRequested | None:
+        record = self.locks.lost() if self.locks is not None else None
+        if record is None:
+            return None
+        run = record.run or record.last
+        who = f"run {run}" if run else "an operator (`ce-run unlock`)"
+        why = f": {record.reason}" if record.reason else ""
+        return StopRequested("preempted", record.by, f"{who} took over {record.name}{why}")
+
+    # -- signals and other shells -----------------------------------------------------------------
+    @contextlib.contextmanager
+    def _signals(self) -> Iterator[None]:
+        """The first SIGINT or SIGTERM asks to leave, a second SIGINT leaves at once."""
+        if threading.current_thread() is not threading.main_thread():
+            yield
+            return
+
+        def handle(number: int, frame: object) -> None:
+            name = signal.Signals(number).name
+            if self._signal and number == signal.SIGINT:
+                os._exit(130)
+            self._signal = self._signal or name
+            self.mailbox.put(Signal(name))
+
+        before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
+        try:
+            yield
+        finally:
+            for each, former in before.items():
+                signal.signal(each, former)
+
+    @contextlib.contextmanager
+    def _watch(self) -> Iterator[None]:
+        """A thread that passes on what other shells say, and wakes the runner for its locks."""
+        over = threading.Event()
+
+        def look() -> None:
+            while not over.wait(WATCH_INTERVAL):
+                with contextlib.suppress(UsageError, OSError):
+                    for command in self.folder.take_commands():
+                        self.mailbox.put(command)
+                if self.locks is not None and self.locks.lost() is not None:
+                    self.mailbox.put(Wake())
+
+        thread = threading.Thread(target=look, name="watch", daemon=True)
+        thread.start()
+        try:
+            yield
+        finally:
+            over.set()
+            thread.join()
+
+
+def _approver(options: Options) -> Person | None:
+    if not (options.yes or options.force):
+        return None
+    by = this_person()
+    word = "--force" if options.force else "--yes"
+    return Person(by.name, by.host, f"{by.via}, by {word}")
+
+
+def exit_status(state: RunState, signal_name: str = "") -> int:
+    """The status of design §3 for a run that this process is done with."""
+    if state.life == "finished":
+        return EXIT_OUTCOME[state.outcome or "failed"]
+    kind = state.stop.kind if state.stop is not None else "interrupted"
+    if kind == "interrupted" and signal_name == "SIGTERM":
+        return 143
+    return EXIT_STOPPED[kind]
+
+
+# -- beginning ------------------------------------------------------------------------------------
+def begin(
+    runbook_path: str,
+    options: Options,
+    *,
+    state_folder: Path,
+    attended: bool = False,
+    observers: Sequence[Observer] = (),
+    tick: float | None = None,
+    by: Person | None = None,
+) -> Session:
+    """A new run, started in the journal and owning its locks.
+
+    Raises InvalidRunbook, UsageError (inputs), LockHeld, JournalError; then nothing is left.
+    """
+    registry = registry_for(runbook_path, options.modules)
+    runbook, inventory = load(
+        runbook_path, registry=registry, inventory_path=options.inventory, strict=True
+    )
+    check_options(runbook, options)
+    inputs = convert_inputs(runbook.inputs, _inputs_of(runbook, options.extra))
+    _known_extras(runbook, inventory, options.extra)
+    plan = build_plan(runbook, tags=options.tags, skip_tags=options.skip_tags)
+    by = by or this_person()
+    clock = SystemClock()
+    folder = _create_folder(state_folder, runbook, inventory, options, clock.now())
+    try:
+        session = Session(
+            plan=plan,
+            inventory=inventory,
+            registry=registry,
+            folder=folder,
+            state_folder=state_folder,
+            state=RunState(plan),
+            book=journal.Journal(journal.FileDisk(folder.journal_path)),
+            options=options,
+            clock=clock,
+            attended=attended,
+            observers=observers,
+            tick=tick,
+        )
+        session.take_locks(by)
+    except BaseException:
+        folder.disown()
+        shutil.rmtree(folder.path, ignore_errors=True)
+        raise
+    session.runner.append(
+        RunStarted(
+            run=folder.run_id,
+            runbook=runbook.file,
+            name=runbook.name,
+            mode="check" if options.check else "run",
+            by=by,
+            version=VERSION,
+            attended=attended,
+            inputs=inputs,
+            extra=options.extra,
+            options=msgspec.to_builtins(options),
+            reason=options.reason,
+        )
+    )
+    _note_locks(session)
+    return session
+
+
+def _note_locks(session: Session) -> None:
+    if session.locks is not None:
+        session.runner.append(LocksTaken(session.locks.tokens, session.locks.over))
+
+
+def registry_for(runbook_path: str, folders: Sequence[str] = ()) -> Registry:
+    """The modules a runbook can use: built in, beside it, from ``--modules``, installed."""
+    beside = Path(runbook_path).parent / "modules"
+    return Registry([*([beside] if beside.is_dir() else []), *(Path(each) for each in folders)])
+
+
+def check_options(runbook: Runbook, options: Options) -> None:
+    """Refuse options that do not fit the runbook."""
+    if options.force and not runbook.preempts:
+        raise UsageError(
+            f"--force: {runbook.file} does not say `preempts: true`, so it takes nothing over",
+            hint="use --yes if you want to approve its confirmations",
+        )
+
+
+def _inputs_of(runbook: Runbook, extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in extra.items() if name in runbook.inputs}
+
+
+def _extra_vars(runbook: Runbook, extra: Mapping[str, Any]) -> dict[str, Any]:
+    return {name: value for name, value in extra.items() if name not in runbook.inputs}
+
+
+def _known_extras(runbook: Runbook, inventory: Inventory, extra: Mapping[str, Any]) -> None:
+    known = [*runbook.inputs, *runbook.vars, *inventory.vars]
+    for name in extra:
+        if name not in known:
+            hint = did_you_mean(name, known, what="there are")
+            raise UsageError(
+                f"-e {name}=…: neither the runbook nor the inventory has an input or variable "
+                f"'{name}'",
+                hint=hint or "declare it under `inputs:`, so that it is checked",
+            )
+
+
+def _create_folder(
+    state_folder: Path, runbook: Runbook, inventory: Inventory, options: Options, now: float
+) -> RunFolder:
+    label = Path(runbook.file).stem.replace("_", "-")
+    sources = _sources(runbook, inventory)
+    info = RunInfo(
+        run="",
+        runbook=str(Path(runbook.file).absolute()),
+        inventory=str(Path(inventory.file).absolute()) if inventory.file else None,
+        cwd=str(Path.cwd()),
+        options=msgspec.to_builtins(options),
+        sources={name: str(path) for name, path in sources.items()},
+    )
+    try:
+        folder = Runs(state_folder).create(label, now, info, sources)
+        write_private(folder.path / "runbook.json", msgspec.json.encode(runbook))
+    except OSError as error:
+        raise JournalError(
+            f"no run can be recorded in {state_folder}: {error.strerror or error}",
+            hint="nothing was started; give a folder you can write to with --state",
+        ) from error
+    return folder
+
+
+def _sources(runbook: Runbook, inventory: Inventory) -> dict[str, Path]:
+    """Names below ``source/`` for every file that the run was made from."""
+    files = [Path(name).absolute() for name in (runbook.file, *runbook.sources)]
+    if inventory.file:
+        files.append(Path(inventory.file).absolute())
+    unique = list(dict.fromkeys(files))
+    common = Path(os.path.commonpath([file.parent for file in unique]))
+    return {str(file.relative_to(common)): file for file in unique if file.is_file()}
+
+
+# -- going on -------------------------------------------------------------------------------------
+class Decision(msgspec.Struct, frozen=True):
+    """What an operator decides about a step before a resume."""
+
+    step: str
+    decision: str
+    reason: str = ""
+
+
+def resume(
+    folder: RunFolder,
+    *,
+    state_folder: Path,
+    decisions: Sequence[Decision] = (),
+    give_up: str | None = None,
+    after: str = "",
+    yes: bool = False,
+    attended: bool = False,
+    observers: Sequence[Observer] = (),
+    tick: float | None = None,
+    by: Person | None = None,
+) -> Session:
+    """Go on with a run that stopped or died. `give_up` (a reason) has it rescued or undone.
+
+    `after` names (a part of) the run that has owned a lock of this one in between: somebody has
+    looked at what it did. Raises ResumeRefused, LockHeld, JournalDamaged, InvalidRunbook.
+    """
+    by = by or this_person()
+    folder.own()
+    try:
+        return _resumed(
+            folder, state_folder, decisions, give_up, after, yes, attended, observers, tick, by
+        )
+    except BaseException:
+        folder.disown()
+        raise
+
+
+def _resumed(
+    folder: RunFolder,
+    state_folder: Path,
+    decisions: Sequence[Decision],
+    give_up: str | None,
+    after: str,
+    yes: bool,
+    attended: bool,
+    observers: Sequence[Observer],
+    tick: float | None,
+    by: Person,
+) -> Session:
+    records, book = journal.reopen(folder.journal_path)
+    if not records:
+        raise ResumeRefused(
+            f"run {folder.run_id} was never started: its journal is empty",
+            hint="start it anew",
+        )
+    info = folder.info()
+    options = msgspec.convert(info.options, Options, strict=False)
+    options = msgspec.structs.replace(options, yes=options.yes or yes)
+    old = old_plan(folder, options)
+    state = fold(old, records)
+    _refuse_if_over(folder, state, decisions)
+    plan, inventory, registry, changed = _plan_for_resume(info, options, old, state)
+    if plan is not old:
+        state = fold(plan, records)
+    session = Session(
+        plan=plan,
+        inventory=inventory,
+        registry=registry,
+        folder=folder,
+        state_folder=state_folder,
+        state=state,
+        book=book,
+        options=options,
+        clock=SystemClock(not_before=records[-1].time),
+        attended=attended,
+        observers=observers,
+        tick=tick,
+    )
+    _refuse_if_overtaken(session, after)
+    session.take_locks(by)
+    _append_resume(session, decisions, give_up, attended, changed, by)
+    return session
+
+
+def _refuse_if_overtaken(session: Session, after: str) -> None:
+    """What another run did to the environment meanwhile is not undone by its being over."""
+    other = session.locks.taken_since(session.state.tokens) if session.locks else None
+    run = (other.run or other.last) if other is not None else ""
+    if other is None or not run:  # a lock that was only unlocked has changed nothing
+        return
+    if after and after in run:
+        return
+    raise ResumeRefused(
+        f"run {run} has owned {other.name} since this run stopped, and may have changed what it "
+        "relies on",
+        hint=f"look at `ce-run show {run}`; then start the runbook anew, or go on all the same "
+        f"with `ce-run resume {session.folder.run_id} --after {run}`",
+    )
+
+
+def _append_resume(
+    session: Session,
+    decisions: Sequence[Decision],
+    give_up: str | None,
+    attended: bool,
+    changed: tuple[str, ...],
+    by: Person,
+) -> None:
+    runner = session.runner
+    if session.state.life in ("running", "stopping"):
+        runner.append(RunStopped("interrupted", "its process ended without a word"))
+    for each in decisions:
+        _override(session, each, by)
+    runner.append(RunResumed(by, VERSION, attended, changed))
+    _note_locks(session)
+    if give_up is not None:
+        session.mailbox.put(Command("abandon", by, reason=give_up))
+
+
+def _override(session: Session, each: Decision, by: Person) -> None:
+    state = session.state
+    index = state.plan.by_path.get(each.step)
+    if index is None:
+        paths = [node.path for node in state.plan.steps() if node.index in state.steps]
+        raise UsageError(
+            f"there is no step '{each.step}' in this run",
+            hint=did_you_mean(each.step, paths, what="there are"),
+        )
+    why = override_refusal(state, state.plan.nodes[index])
+    if why:
+        raise ResumeRefused(f"--{each.decision} {each.step}: {why}")
+    decision: Any = each.decision
+    session.runner.append(Overridden(each.step, decision, by, each.reason))
+
+
+def _refuse_if_over(folder: RunFolder, state: RunState, decisions: Sequence[Decision]) -> None:
+    if state.stop is not None and state.stop.kind == "preempted" and state.life == "stopped":
+        raise ResumeRefused(
+            f"run {folder.run_id} was preempted ({state.stop.reason}) and cannot go on",
+            hint="start the runbook anew once the other run is over",
+        )
+    if state.life == "finished" and not decisions:
+        raise ResumeRefused(
+            f"run {folder.run_id} is finished: {state.outcome}",
+            hint="a failed step can be taken up with --redo, --done or --skip"
+            if state.outcome in ("failed", "needs_person")
+            else f"see `ce-run show {folder.run_id}`",
+        )
+
+
+def old_plan(folder: RunFolder, options: Options) -> Plan:
+    """The plan as it was when the run started."""
+    path = folder.path / "runbook.json"
+    try:
+        runbook = msgspec.json.decode(path.read_bytes(), type=Runbook)
+    except (OSError, msgspec.MsgspecError) as error:
+        raise JournalError(f"{path} cannot be read: {error}") from error
+    return build_plan(runbook, tags=options.tags, skip_tags=options.skip_tags)
+
+
+def _plan_for_resume(
+    info: RunInfo, options: Options, old: Plan, state: RunState
+) -> tuple[Plan, Inventory, Registry, tuple[str, ...]]:
+    """The plan to go on with: that of the files as they are now, if that is allowed."""
+    with _inside(info.cwd):
+        registry = registry_for(info.runbook, options.modules)
+        runbook, inventory = load(
+            info.runbook, registry=registry, inventory_path=info.inventory or options.inventory
+        )
+    new = build_plan(runbook, tags=options.tags, skip_tags=options.skip_tags)
+    changed, refused = compare_plans(old, new, state)
+    if refused:
+        raise ResumeRefused(
+            f"the runbook changed where this run has been already: {', '.join(refused)}",
+            hint="put these steps back as they were (see `source/` in the run's folder), "
+            "or start a new run",
+        )
+    return (new if changed else old), inventory, registry, changed
+
+
+@contextlib.contextmanager
+def _inside(folder: str) -> Iterator[None]:
+    """Relative paths of the command line mean what they meant when the run was started."""
+    before = Path.cwd()
+    if Path(folder).is_dir():
+        os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
+
+
+def compare_plans(old: Plan, new: Plan, state: RunState) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Paths that differ but have not been started, and paths that differ though they have."""
+    changed: list[str] = []
+    refused: list[str] = []
+    touched = {old.nodes[index].path for index in state.steps}
+    for path in dict.fromkeys([*old.by_path, *new.by_path]):
+        if _same(old, new, path):
+            continue
+        (refused if path in touched else changed).append(path or "the run's own settings")
+    return tuple(changed), tuple(refused)
+
+
+def _same(old: Plan, new: Plan, path: str) -> bool:
+    before, after = old.by_path.get(path), new.by_path.get(path)
+    if before is None or after is None:
+        return False
+    a, b = old.nodes[before], new.nodes[after]
+    needs_a = [old.nodes[need].path for need in a.needs]
+    needs_b = [new.nodes[need].path for need in b.needs]
+    return sorted(needs_a) == sorted(needs_b) and old.digest(a) == new.digest(b)
+
+
+def read_run(folder: RunFolder) -> tuple[Plan, RunState, list[Record]]:
+    """A run as its journal tells it, for looking at. Raises JournalError."""
+    options = msgspec.convert(folder.info().options, Options, strict=False)
+    plan = old_plan(folder, options)
+    records = folder.records()
+    return plan, fold(plan, records), records

@@ -1,0 +1,267 @@
+"""The Jinja2 environment: sandboxed, with native values and bounds against hostile templates.
+
+Imported by the first template, because Jinja2 is slow to import. A template that is exactly one
+expression is compiled to an assignment whose value is read back, so that ``{{ port }}`` is a
+number and ``{{ version }}`` stays the text ``5.10``: nothing is ever guessed from text.
+"""
+
+from __future__ import annotations
+
+import functools
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from jinja2 import nodes
+from jinja2.exceptions import TemplateError, TemplateSyntaxError
+from jinja2.parser import Parser
+from jinja2.runtime import Context, StrictUndefined, Undefined
+from jinja2.sandbox import ImmutableSandboxedEnvironment
+from jinja2.utils import missing as jinja_missing
+from jinja2.utils import pass_context
+
+from engine.templating.bounds import (
+    MOST_OUTPUT,
+    bound_format,
+    bound_method,
+    bound_power,
+    bound_product,
+    too_big,
+)
+from engine.templating.filters import FILTERS, MOST_LOOPS, finalize, native, noun
+from engine.text import did_you_mean
+
+if TYPE_CHECKING:
+    from engine.templating.scope import Scope
+    from engine.templating.templates import Templates
+
+EXPECTED: tuple[type[BaseException], ...] = (
+    TemplateError,
+    ArithmeticError,
+    AttributeError,
+    LookupError,
+    MemoryError,
+    RecursionError,
+    TypeError,
+    ValueError,
+    AssertionError,
+    re.error,
+    OSError,
+    RuntimeError,
+)
+"""What a template can do wrong; anything else is a defect of ours and shows as one."""
+
+_RESULT = "result__"
+
+
+class Missing(StrictUndefined):
+    """Something undefined; says what is there instead as soon as it is used."""
+
+    __slots__ = ("known",)
+    known: Any
+
+    @property
+    def _undefined_message(self) -> str:
+        name = self._undefined_name
+        if self._undefined_hint:
+            return self._undefined_hint
+        if self._undefined_obj is not jinja_missing:
+            return f"there is no '{name}' in {noun(self._undefined_obj)}" + _hint(
+                str(name), _names_in(self._undefined_obj)
+            )
+        known = self.known() if hasattr(self, "known") else []
+        return f"'{name}' is undefined" + _hint(str(name), known)
+
+
+def _hint(name: str, known: Iterable[str]) -> str:
+    hint = did_you_mean(name, known, what="there are")
+    return f" … {hint}" if hint else ""
+
+
+def _names_in(value: object) -> list[str]:
+    keys = getattr(value, "keys", None)
+    return [str(key) for key in keys()] if callable(keys) else []
+
+
+class ScopeContext(Context):
+    """A Jinja2 context whose names are those of a Scope."""
+
+    templates: Templates | None = None
+    scope: Scope | None = None
+    loops = 0
+
+    def resolve_or_missing(self, key: str) -> Any:
+        """The value of a name, or a Missing that knows what else there is."""
+        if key in self.vars:
+            return self.vars[key]
+        if self.templates is None or self.scope is None:
+            return super().resolve_or_missing(key)
+        found = self.templates.lookup(key, self.scope, jinja_missing)
+        if found is not jinja_missing:
+            return found
+        if key in self.parent:
+            return self.parent[key]
+        unknown = Missing(name=key)
+        templates, scope = self.templates, self.scope
+        unknown.known = lambda: templates.known(scope)
+        return unknown
+
+
+class Sandbox(ImmutableSandboxedEnvironment):
+    """The environment that all templates share; it holds no state of theirs."""
+
+    intercepted_binops = frozenset(("*", "**", "%"))
+    context_class = ScopeContext
+
+    def getattr(self, obj: Any, attribute: str) -> Any:
+        """An item before an attribute: ``result.items`` is what the server called *items*."""
+        if isinstance(obj, Mapping) and attribute in obj:
+            return obj[attribute]
+        if hasattr(type(obj), "missing"):
+            return self._step(obj, attribute)
+        return super().getattr(obj, attribute)
+
+    def getitem(self, obj: Any, argument: Any) -> Any:
+        """An item; for ``steps`` with an error that knows the paths."""
+        if hasattr(type(obj), "missing"):
+            return self._step(obj, argument)
+        return super().getitem(obj, argument)
+
+    def _step(self, obj: Any, key: Any) -> Any:
+        try:
+            return obj[str(key)]
+        except KeyError:
+            return self.undefined(obj.missing(str(key)), obj=obj, name=str(key))
+
+    def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
+        """Arithmetic that could fill the memory is refused before it is done."""
+        if operator == "*":
+            bound_product(left, right)
+        elif operator == "**":
+            bound_power(left, right)
+        elif isinstance(left, str):
+            bound_format(left)
+        return super().call_binop(context, operator, left, right)
+
+    def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
+        """Call, after the text methods that can grow without bound were looked at."""
+        owner = getattr(getattr(obj, "__wrapped__", obj), "__self__", None)
+        if isinstance(owner, str):
+            bound_method(owner, getattr(obj, "__name__", ""), args)
+        return super().call(context, obj, *args, **kwargs)
+
+
+@pass_context
+def _bounded(context: Context, value: Any) -> Any:
+    """The iterable of a ``{% for %}``, counting."""
+    if isinstance(value, Undefined):
+        return value
+    return _count(context, value)
+
+
+def _count(context: Context, value: Iterable[Any]) -> Iterator[Any]:
+    for each in value:
+        if isinstance(context, ScopeContext):
+            context.loops += 1
+            if context.loops > MOST_LOOPS:
+                raise ValueError(f"the template loops more than {MOST_LOOPS} times")
+        yield each
+
+
+def _environment() -> Sandbox:
+    made = Sandbox(
+        undefined=Missing,
+        finalize=finalize,
+        keep_trailing_newline=True,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        cache_size=0,
+    )
+    del made.globals["lipsum"]
+    for unwanted in ("random", "urlize", "xmlattr", "pprint"):
+        made.filters.pop(unwanted, None)
+    made.filters.update(FILTERS, _bounded=_bounded)
+    return made
+
+
+ENVIRONMENT = _environment()
+
+
+class Compiled:
+    """A template ready to run; `native` when it is one expression."""
+
+    __slots__ = ("native", "template")
+
+    def __init__(self, template: Any, native: bool) -> None:
+        self.template = template
+        self.native = native
+
+
+def parse(text: str, expression: bool) -> nodes.Template:
+    """The syntax tree; an expression is the tree of ``{{ expression }}``. TemplateSyntaxError."""
+    if not expression:
+        return ENVIRONMENT.parse(text)
+    parser = Parser(ENVIRONMENT, text, state="variable")
+    tree = parser.parse_expression()
+    if not parser.stream.eos:
+        token = parser.stream.current
+        raise TemplateSyntaxError(f"unexpected '{token.value}'", token.lineno)
+    made = nodes.Template([nodes.Output([tree], lineno=1)], lineno=1)
+    made.set_environment(ENVIRONMENT)
+    return made
+
+
+@functools.lru_cache(maxsize=2048)
+def compiled(text: str, expression: bool) -> Compiled:
+    """A compiled template, from the cache if it was used lately."""
+    tree = parse(text, expression)
+    for loop in tree.find_all(nodes.For):
+        loop.iter = nodes.Filter(loop.iter, "_bounded", [], [], None, None, lineno=loop.lineno)
+    single = sole_expression(tree)
+    if single is not None:
+        target = nodes.Name(_RESULT, "store", lineno=1)
+        tree = nodes.Template([nodes.Assign(target, single, lineno=1)], lineno=1)
+    tree.set_environment(ENVIRONMENT)
+    code = ENVIRONMENT.compile(tree)
+    template = ENVIRONMENT.template_class.from_code(ENVIRONMENT, code, dict(ENVIRONMENT.globals))
+    return Compiled(template, single is not None)
+
+
+def sole_expression(tree: nodes.Template) -> nodes.Expr | None:
+    """The expression of a template that is nothing else."""
+    if len(tree.body) != 1 or not isinstance(tree.body[0], nodes.Output):
+        return None
+    parts = tree.body[0].nodes
+    if len(parts) != 1 or isinstance(parts[0], nodes.TemplateData):
+        return None
+    return parts[0]
+
+
+def run(text: str, expression: bool, templates: Templates, scope: Scope) -> Any:
+    """Render a template or evaluate an expression; one of EXPECTED if it cannot be done."""
+    ready = compiled(text, expression)
+    context = ready.template.new_context()
+    context.templates, context.scope = templates, scope
+    pieces: list[str] = []
+    length = 0
+    for piece in ready.template.root_render_func(context):
+        pieces.append(piece)
+        length += len(piece)
+        if length > MOST_OUTPUT:
+            raise too_big()
+    return native(context.vars[_RESULT]) if ready.native else "".join(pieces)
+
+
+def explain(error: BaseException) -> str:
+    """What went wrong, in one line."""
+    if isinstance(error, TemplateSyntaxError):
+        return f"{error.message} (line {error.lineno})"
+    if isinstance(error, RecursionError):
+        return "it is nested or recursive too deeply"
+    if isinstance(error, MemoryError):
+        return "it needs too much memory"
+    if isinstance(error, ZeroDivisionError):
+        return "division by zero"
+    if isinstance(error, KeyError):
+        return f"there is no {error}"
+    return str(error).split("\n", 1)[0][:300] or type(error).__name__

@@ -1,0 +1,312 @@
+"""Where metrics come from and what they are held against; `metrics` has the actions.
+
+A `Reading` is a value with the number of observations behind it. Prometheus' peculiarities end
+here: series that are many, NaN (no data), infinities, errors in the body of an answer.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+import sys
+from collections.abc import Mapping
+from typing import Any, Literal
+from urllib.parse import quote
+
+import msgspec
+
+from engine.module_api import Context, Failed, Refused
+from modules import _http
+
+Word = Literal["pass", "fail", "inconclusive"]
+
+
+class Definition(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """An entry of the inventory's `metrics`; see there."""
+
+    prometheus: str = ""
+    url: str = ""
+    value: str = "json"
+    samples: str = ""
+    unit: str = ""
+    vars: dict[str, Any] = {}
+    headers: dict[str, Any] = {}
+    min_samples: int = 0
+    better: Literal["lower", "higher"] = "lower"
+    verify: bool = True
+    ca: str = ""
+
+
+class Reading(msgspec.Struct, frozen=True):
+    """A metric's value; None when there is no data."""
+
+    name: str
+    value: float | None
+    samples: int | None
+    """Observations behind the value; None where the metric does not tell."""
+    unit: str
+    min_samples: int
+    better: str
+
+
+class Verdict(msgspec.Struct, frozen=True):
+    """What a threshold says of a reading, and why it is not a pass."""
+
+    word: Word
+    reason: str = ""
+
+
+# -- thresholds ---------------------------------------------------------------------------------
+_COMPARISON = re.compile(r"(<=|>=|==|!=|<|>)?\s*([+-]?\d+(?:\.\d+)?(?:[eE][+-]?\d+)?)\s*(\S*)")
+_OPPOSITE = {"<": ">=", "<=": ">", ">": "<=", ">=": "<", "==": "!=", "!=": "=="}
+
+
+class Threshold(msgspec.Struct, frozen=True):
+    """Comparisons, all of which a value must satisfy, and the samples it needs."""
+
+    comparisons: list[tuple[str, float]]
+    min_samples: int | None = None
+
+    def judge(self, reading: Reading) -> Verdict:
+        """Pass, fail or inconclusive."""
+        if doubt := lacking(reading, self.min_samples):
+            return Verdict("inconclusive", doubt)
+        assert reading.value is not None
+        for operator, bound in self.comparisons:
+            if not _holds(reading.value, operator, bound):
+                unit = f" {reading.unit}" if reading.unit else ""
+                return Verdict(
+                    "fail", f"{reading.value:g}{unit} is {_OPPOSITE[operator]} {bound:g}{unit}"
+                )
+        return Verdict("pass")
+
+
+def lacking(reading: Reading, min_samples: int | None) -> str:
+    """Why nothing can be concluded from a reading; empty if something can."""
+    if reading.value is None:
+        return "no data"
+    needed = reading.min_samples if min_samples is None else min_samples
+    if reading.samples is None and needed > 1:
+        return f"{needed} samples are needed, but the inventory's metric has no `samples`"
+    if reading.samples is not None and reading.samples < needed:
+        return f"{reading.samples} samples, {needed} are needed"
+    return ""
+
+
+def _holds(value: float, operator: str, bound: float) -> bool:
+    match operator:
+        case "<":
+            return value < bound
+        case "<=":
+            return value <= bound
+        case ">":
+            return value > bound
+        case ">=":
+            return value >= bound
+        case "==":
+            return math.isclose(value, bound, rel_tol=1e-9, abs_tol=1e-12)
+        case _:
+            return not math.isclose(value, bound, rel_tol=1e-9, abs_tol=1e-12)
+
+
+def threshold(most: float | None, least: float | None, min_samples: int | None) -> Threshold:
+    """The threshold of a `max` and a `min`."""
+    comparisons = [("<=", most)] if most is not None else []
+    comparisons += [(">=", least)] if least is not None else []
+    return Threshold(comparisons, min_samples)
+
+
+def parse_threshold(name: str, text: str | float, unit: str, min_samples: int | None) -> Threshold:
+    """``< 500 ms`` as a threshold; Refused if it is none or in another unit than the metric."""
+    found = _COMPARISON.fullmatch(str(text).strip())
+    if found is None:
+        raise Refused(f"{name}: {text!r} is not a threshold", hint="write '< 500' or '>= 99'")
+    operator, number, given = found.groups()
+    if given and given != unit:
+        raise Refused(
+            f"{name}: the threshold {text!r} is in {given}, the metric in {unit or 'no unit'}",
+            hint="convert the threshold, or correct the metric's `unit` in the inventory",
+        )
+    return Threshold([(operator or "==", float(number))], min_samples)
+
+
+def relation(
+    value: Reading, base: Reading, tolerance: float, slack: float, min_samples: int | None
+) -> Verdict:
+    """Whether a value is no worse than its baseline by more than is tolerated."""
+    for which, reading in (("", value), ("baseline: ", base)):
+        if doubt := lacking(reading, min_samples):
+            return Verdict("inconclusive", which + doubt)
+    assert value.value is not None
+    assert base.value is not None
+    allowed = max(abs(base.value) * tolerance, slack)
+    worse = value.value - base.value if value.better == "lower" else base.value - value.value
+    if worse <= allowed:
+        return Verdict("pass")
+    return Verdict(
+        "fail", f"{value.value:g} against {base.value:g}: worse by {worse:g}, {allowed:g} allowed"
+    )
+
+
+# -- variables ----------------------------------------------------------------------------------
+_VARIABLE = re.compile(r"\$(?:(\w*[A-Za-z_]\w*)|\{(\w+)\})")
+
+
+def variables(version: str, window: float | None, more: Mapping[str, Any] | None) -> dict[str, str]:
+    """What ``$name`` stands for in this step."""
+    given = {"version": version} if version else {}
+    if window is not None:
+        given["window"] = f"{round(window * 1000)}ms"
+    return {**given, **{name: str(value) for name, value in (more or {}).items()}}
+
+
+def _fill(name: str, text: str, values: Mapping[str, str], in_url: bool) -> str:
+    def value(found: re.Match[str]) -> str:
+        variable = found[1] or found[2]
+        if variable not in values:
+            raise Refused(
+                f"the metric {name} needs ${variable}",
+                hint=f"give the step `vars: {{{variable}: …}}`, or the metric a default in `vars`",
+            )
+        raw = values[variable]
+        return quote(raw, safe="") if in_url else raw.replace("\\", "\\\\").replace('"', '\\"')
+
+    return _VARIABLE.sub(value, text)
+
+
+# -- reading ------------------------------------------------------------------------------------
+def definition(ctx: Context, name: str) -> Definition:
+    """What the inventory says of a metric; Refused if it says nothing, or nothing sound."""
+    known = ctx.metrics
+    if name not in known:
+        import difflib
+
+        near = difflib.get_close_matches(name, list(known), 1)
+        hint = f"did you mean {near[0]!r}?" if near else "add it to `metrics:` of the inventory"
+        raise Refused(f"the inventory has no metric {name!r}", hint=hint)
+    raw = known[name]
+    try:
+        found = msgspec.convert({"prometheus": raw} if isinstance(raw, str) else raw, Definition)
+    except msgspec.ValidationError as error:
+        raise Refused(f"metrics.{name} of the inventory is not right: {error}") from None
+    if found.prometheus and not (found.url or ctx.endpoints.get("prometheus")):
+        raise Refused(
+            f"metrics.{name}: where is Prometheus?",
+            hint="set `endpoints: {prometheus: URL}` in the inventory, or the metric's `url`",
+        )
+    if not found.prometheus and not found.url:
+        raise Refused(f"metrics.{name} of the inventory has neither `prometheus` nor `url`")
+    return found
+
+
+def read(ctx: Context, name: str, given: Mapping[str, str]) -> Reading:
+    """Ask for a metric's value and samples."""
+    what = definition(ctx, name)
+    values = {**{key: str(value) for key, value in what.vars.items()}, **given}
+    if what.prometheus:
+        value = _prometheus(ctx, name, what, what.prometheus, values)
+        counted = _prometheus(ctx, name, what, what.samples, values) if what.samples else None
+    else:
+        value, counted = _document(ctx, name, what, values)
+    samples = int(counted or 0) if what.samples else None
+    return Reading(name, value, samples, what.unit, what.min_samples, what.better)
+
+
+def _prometheus(
+    ctx: Context, name: str, what: Definition, query: str, values: Mapping[str, str]
+) -> float | None:
+    base = (what.url or str(ctx.endpoints["prometheus"])).rstrip("/")
+    filled = _fill(name, query, values, in_url=False)
+    answer = _http.request(
+        ctx,
+        "GET",
+        f"{base}/api/v1/query",
+        params={"query": filled},
+        headers=_headers(what),
+        tls=_http.Tls(what.verify, what.ca),
+    )
+    if "json" not in answer.headers.get("content-type", ""):
+        raise Failed(
+            f"metric {name}: {base} is no Prometheus: it answered with status {answer.status}",
+            evidence=answer.lines(),
+        )
+    body = answer.json()
+    if answer.status != 200 or body.get("status") != "success":
+        raise Failed(
+            f"Prometheus rejected the query of metric {name}: {body.get('errorType', '?')}",
+            hint="correct the query in the inventory",
+            evidence=[str(body.get("error", "")), f"query: {filled}"],
+        )
+    for warning in body.get("warnings", []):
+        ctx.log(f"Prometheus warns about metric {name}: {warning}")
+    return _number(name, filled, body["data"])
+
+
+def _number(name: str, query: str, data: Mapping[str, Any]) -> float | None:
+    """The one number in an answer: a scalar, or a vector of one series."""
+    if data["resultType"] == "scalar":
+        return _finite(float(data["result"][1]))
+    if data["resultType"] != "vector":
+        raise Failed(
+            f"metric {name}: its query gives a {data['resultType']}, not one value",
+            evidence=[f"query: {query}"],
+        )
+    series = data["result"]
+    if not series:
+        return None
+    if len(series) > 1:
+        raise Failed(
+            f"metric {name}: its query gives {len(series)} series, not one",
+            hint="aggregate them in the query: sum(...), max(...)",
+            evidence=[str(one.get("metric")) for one in series[:5]],
+        )
+    return _finite(float(series[0]["value"][1]))
+
+
+def _finite(value: float) -> float | None:
+    """NaN is no data (0/0); an infinity is beyond every threshold, but JSON has no word for it."""
+    if math.isnan(value):
+        return None
+    return max(-sys.float_info.max, min(sys.float_info.max, value))
+
+
+def _headers(what: Definition) -> dict[str, str]:
+    return {key: str(value) for key, value in what.headers.items()}
+
+
+def _document(
+    ctx: Context, name: str, what: Definition, values: Mapping[str, str]
+) -> tuple[float | None, float | None]:
+    """Value and samples out of a JSON endpoint."""
+    url = _fill(name, what.url, values, in_url=True)
+    answer = _http.request(
+        ctx, "GET", url, headers=_headers(what), tls=_http.Tls(what.verify, what.ca)
+    )
+    if answer.status == 204:
+        return None, 0.0
+    if answer.status != 200:
+        raise Failed(
+            f"metric {name}: {url} answered with status {answer.status}", evidence=answer.lines()
+        )
+    document = answer.json()
+    value = _extract(ctx, name, what.value, document, values)
+    counted = _extract(ctx, name, what.samples, document, values) if what.samples else None
+    return value, counted
+
+
+def _extract(
+    ctx: Context, name: str, expression: str, document: Any, values: Mapping[str, str]
+) -> float | None:
+    try:
+        found = ctx.evaluate(expression, json=document, **values)
+    except Exception as error:
+        raise Failed(
+            f"metric {name}: {expression} has no value: {error}",
+            hint="correct `value` or `samples` of the metric in the inventory",
+            evidence=[repr(document)[:300]],
+        ) from None
+    if found is None:
+        return None
+    if isinstance(found, bool | int | float):
+        return _finite(float(found))
+    raise Failed(f"metric {name}: {expression} is {found!r}, not a number")

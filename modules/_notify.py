@@ -1,0 +1,268 @@
+"""Channels of the inventory, and how a notice gets to each kind of receiver.
+
+Every notice carries the same key in every attempt and after a resume. `deliver` says whether
+the receiver had it already; `probe` whether it is known to have it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from typing import Any, Literal
+
+import msgspec
+
+from engine.module_api import ActionError, Context, Failed, Refused, Unreachable
+from modules import _http, _notify_mail, _notify_statuspage
+from modules._notify_text import Words
+
+Severity = Literal["critical", "error", "warning", "info"]
+Answer = Literal["done", "not_done", "unknown"]
+
+
+class Target(msgspec.Struct, frozen=True):
+    """One receiver: its channel's name (with the transport, if the channel has several)."""
+
+    name: str
+    transport: str
+    settings: dict[str, Any]
+    languages: tuple[str, ...]
+
+    def __str__(self) -> str:
+        return f"{self.name} ({self.transport})"
+
+    @property
+    def deduplicates(self) -> bool:
+        """Whether the receiver recognises a notice that it has already."""
+        return self.settings.get("deduplicates") is True or self.transport in (
+            "pagerduty",
+            "console",
+        )
+
+
+class Notice(msgspec.Struct, frozen=True):
+    """What is sent to one receiver."""
+
+    words: dict[str, Words]
+    severity: str
+    incident: str
+    status: str
+    component_status: str
+
+    @property
+    def subject(self) -> str:
+        """The subject in all languages."""
+        return " / ".join(dict.fromkeys(one.subject for one in self.words.values()))
+
+    @property
+    def text(self) -> str:
+        """The text in all languages."""
+        return "\n\n---\n\n".join(dict.fromkeys(one.text for one in self.words.values()))
+
+
+# -- the inventory ------------------------------------------------------------------------------
+_REQUIRED: dict[str, tuple[str, ...]] = {
+    "slack": ("webhook",),
+    "pagerduty": ("routing_key",),
+    "statuspage": ("page", "token"),
+    "smtp": ("host", "from", "to"),
+    "webhook": ("url",),
+    "console": (),
+}
+_SECRET = {"webhook", "routing_key", "token", "password"}
+
+
+def targets(ctx: Context, names: list[str], languages: list[str] | None) -> list[Target]:
+    """The receivers behind channels, each once; Refused if one is unknown or not right."""
+    section = ctx.connection("notify")
+    found: dict[str, Target] = {}
+    for name in names:
+        for target in _channel(section, name, languages, ()):
+            found.setdefault(target.name, target)
+    for target in found.values():
+        for key in _SECRET & target.settings.keys():
+            ctx.mask(str(target.settings[key]))
+    return list(found.values())
+
+
+def _channel(
+    section: Mapping[str, Any], name: str, languages: list[str] | None, path: tuple[str, ...]
+) -> list[Target]:
+    channels = section.get("channels") or {}
+    if name not in channels:
+        raise Refused(
+            f"the inventory has no channel {name!r}",
+            hint=f"it has: {', '.join(channels) or 'none; add `notify: {channels: …}`'}",
+        )
+    if name in path:
+        raise Refused(f"the channel {name!r} fans out to itself: {' → '.join([*path, name])}")
+    entry = dict(channels[name] or {})
+    own = entry.pop("languages", None)
+    spoken = tuple(languages or own or section.get("languages") or ["en"])
+    found = []
+    for other in entry.pop("channels", []):
+        found += _channel(section, other, languages or own, (*path, name))
+    for transport, settings in entry.items():
+        label = name if len(entry) == 1 else f"{name}/{transport}"
+        found.append(_target(label, transport, settings or {}, spoken))
+    if not found:
+        raise Refused(f"the channel {name!r} leads nowhere")
+    return found
+
+
+def _target(name: str, transport: str, settings: Any, languages: tuple[str, ...]) -> Target:
+    if transport not in _REQUIRED:
+        raise Refused(
+            f"the channel {name!r} has an unknown transport {transport!r}",
+            hint=f"there are: {', '.join(_REQUIRED)}",
+        )
+    if not isinstance(settings, Mapping):
+        raise Refused(f"the settings of {name!r} must be a mapping")
+    missing = [key for key in _REQUIRED[transport] if not settings.get(key)]
+    if missing:
+        raise Refused(f"the channel {name!r} lacks {', '.join(missing)} for {transport}")
+    return Target(name, transport, dict(settings), languages)
+
+
+# -- delivering ---------------------------------------------------------------------------------
+def key_of(ctx: Context, target: Target) -> str:
+    """The key of a notice to one receiver: plain ASCII, below 255 characters, always the same."""
+    import hashlib
+
+    digest = hashlib.sha256(f"{ctx.key} {target.name}".encode()).hexdigest()
+    return f"ce-run-{digest[:40]}"
+
+
+def deliver(ctx: Context, target: Target, notice: Notice) -> bool:
+    """Send; whether the receiver had it already."""
+    senders: dict[str, Callable[[], bool]] = {
+        "slack": lambda: _slack(ctx, target, notice),
+        "pagerduty": lambda: _pagerduty(ctx, target, notice),
+        "webhook": lambda: _webhook(ctx, target, notice),
+        "console": lambda: _console(ctx, notice),
+        "smtp": lambda: _notify_mail.send(
+            ctx, target.settings, key_of(ctx, target), notice.subject, notice.text, notice.severity
+        ),
+        "statuspage": lambda: _notify_statuspage.send(
+            ctx,
+            target.settings,
+            _notify_statuspage.Update(
+                key_of(ctx, target),
+                notice.incident,
+                notice.subject,
+                notice.text,
+                notice.status,
+                notice.component_status,
+                notice.severity,
+            ),
+        ),
+    }
+    return senders[target.transport]()
+
+
+def probe(ctx: Context, target: Target, incident: str) -> Answer:
+    """Whether a receiver has the notice, as far as it can be known."""
+    if target.transport == "statuspage":
+        sent = _notify_statuspage.has(ctx, target.settings, key_of(ctx, target), incident)
+        return "done" if sent else "not_done"
+    return "not_done" if target.deduplicates else "unknown"
+
+
+def post(
+    ctx: Context, target: Target, url: str, body: dict[str, Any], headers: Mapping[str, Any]
+) -> _http.Response:
+    """POST JSON to a receiver, whose address is never shown: it may be all one needs to write."""
+    with ctx.fence():
+        return _http.request(
+            ctx,
+            "POST",
+            url,
+            json=body,
+            headers={
+                "Idempotency-Key": key_of(ctx, target),
+                **{name: str(value) for name, value in headers.items()},
+            },
+            tls=_http.Tls.of(target.settings),
+            what=f"the {target.transport} of {target.name}",
+        )
+
+
+def refusal(target: Target, answer: _http.Response) -> ActionError:
+    """What an answer that is no success means."""
+    message = f"{target.transport} answered with status {answer.status}"
+    if answer.status == 429 or answer.status >= 500:
+        later = answer.headers.get("retry-after", "")
+        hint = f"it asks to wait {later} s" if later else "try again later (`retry`)"
+        return Unreachable(message, hint=hint, evidence=answer.lines())
+    if answer.status in (401, 403, 404, 410):
+        return Refused(message, hint="check its address and credentials", evidence=answer.lines())
+    return Failed(message, evidence=answer.lines())
+
+
+_MARKS = {"critical": "🔴 ", "error": "🟠 ", "warning": "🟡 ", "info": ""}
+
+
+def _slack(ctx: Context, target: Target, notice: Notice) -> bool:
+    text = f"{_MARKS[notice.severity]}*{_slack_text(notice.subject)}*\n{_slack_text(notice.text)}"
+    if len(text) > 39000:  # Slack cuts off at 40,000 without a word
+        text = f"{text[:39000]}\n…"
+    answer = post(ctx, target, str(target.settings["webhook"]), {"text": text}, {})
+    if answer.status != 200:
+        raise refusal(target, answer)
+    return False
+
+
+def _slack_text(text: str) -> str:
+    return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
+
+
+def _pagerduty(ctx: Context, target: Target, notice: Notice) -> bool:
+    settings = target.settings
+    resolve = notice.status == "resolved"
+    body: dict[str, Any] = {
+        "routing_key": str(settings["routing_key"]),
+        "event_action": "resolve" if resolve else "trigger",
+        "dedup_key": notice.incident or key_of(ctx, target),
+        "client": "ce-run",
+        "payload": {
+            "summary": notice.subject[:1024],
+            "source": str(settings.get("source") or "ce-run"),
+            "severity": notice.severity,
+            "timestamp": ctx.now().isoformat(),
+            "custom_details": {"text": notice.text, "run": ctx.run_id, "step": ctx.step},
+        },
+    }
+    if settings.get("component"):
+        body["payload"]["component"] = str(settings["component"])
+    url = str(settings.get("url") or "https://events.pagerduty.com/v2/enqueue")
+    answer = post(ctx, target, url, body, {})
+    if answer.status != 202:
+        raise refusal(target, answer)
+    return False
+
+
+def _webhook(ctx: Context, target: Target, notice: Notice) -> bool:
+    body = {
+        "key": key_of(ctx, target),
+        "run": ctx.run_id,
+        "step": ctx.step,
+        "severity": notice.severity,
+        "incident": notice.incident,
+        "subject": notice.subject,
+        "text": notice.text,
+        "notices": {
+            language: {"subject": one.subject, "text": one.text}
+            for language, one in notice.words.items()
+        },
+    }
+    headers = target.settings.get("headers") or {}
+    answer = post(ctx, target, str(target.settings["url"]), body, headers)
+    if not 200 <= answer.status < 300:
+        raise refusal(target, answer)
+    return False
+
+
+def _console(ctx: Context, notice: Notice) -> bool:
+    for line in [notice.subject, *notice.text.splitlines()]:
+        if line.strip():
+            ctx.progress(line)
+    return False

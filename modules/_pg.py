@@ -1,0 +1,230 @@
+"""PostgreSQL for modules: connections of the inventory, cancellation, errors in our words.
+
+A connection lives as long as one action. The server knows it by its application name (run and
+fencing token), stops its query when the task is cancelled or its time is up, and, should this
+process die, notices within a second. `psycopg` is imported at first use.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import datetime
+import decimal
+import math
+import re
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
+
+from engine.module_api import ActionError, Context, Failed, Refused, TimedOut, Unreachable
+
+if TYPE_CHECKING:
+    import psycopg
+
+CONNECT_TIMEOUT = 5
+"""Seconds to wait for a server at most."""
+
+_OWN_KEYS = frozenset(("dsn", "bin", "backups", "maintenance"))
+
+
+class Database:
+    """An entry of the inventory's `sql`: how to reach a database, and where its tools are."""
+
+    def __init__(self, name: str, entry: Mapping[str, Any]) -> None:
+        from psycopg import ProgrammingError, conninfo
+
+        self.name = name
+        self.bin = str(entry.get("bin") or "")
+        self.backups = str(entry.get("backups") or "")
+        self.maintenance = str(entry.get("maintenance") or "postgres")
+        given = {key: str(value) for key, value in entry.items() if key not in _OWN_KEYS}
+        try:
+            parsed = conninfo.conninfo_to_dict(str(entry.get("dsn") or ""), **given)
+        except ProgrammingError as error:
+            raise Refused(
+                f"sql.{name} of the inventory is not a connection: {_first_line(error)}",
+                hint="give a `dsn`, or libpq's parameters: host, port, dbname, user, sslmode, ...",
+            ) from None
+        self.parameters: dict[str, str] = {key: str(value) for key, value in parsed.items()}
+        self.dbname = self.parameters.get("dbname") or self.parameters.get("user") or ""
+
+    @property
+    def password(self) -> str:
+        """What must never be shown."""
+        return self.parameters.get("password", "")
+
+    def conninfo(self, dbname: str = "", *, password: bool = True) -> str:
+        """A connection string, for another database of the same server if one is named."""
+        from psycopg.conninfo import make_conninfo
+
+        chosen = {k: v for k, v in self.parameters.items() if password or k != "password"}
+        if dbname:
+            chosen["dbname"] = dbname
+        return make_conninfo("", **chosen)
+
+    def __str__(self) -> str:
+        where = self.parameters.get("host") or self.parameters.get("hostaddr") or "local socket"
+        port = self.parameters.get("port")
+        return f"{self.dbname} at {where}{f':{port}' if port else ''}"
+
+
+def database(ctx: Context, name: str) -> Database:
+    """A connection by name; without one the only one there is, or ``primary``."""
+    section = {
+        key: entry for key, entry in ctx.connection("sql").items() if isinstance(entry, Mapping)
+    }
+    if not name:
+        name = next(iter(section)) if len(section) == 1 else "primary"
+    if name not in section:
+        known = ", ".join(section) or "none"
+        raise Refused(
+            f"the inventory has no database {name!r} (it has: {known})",
+            hint=f"add it: `sql: {{{name}: {{dsn: postgresql://…}}}}`",
+        )
+    found = Database(name, section[name])
+    if found.password:
+        ctx.mask(found.password)
+    return found
+
+
+@contextlib.contextmanager
+def connect(
+    ctx: Context, database: Database, dbname: str = "", *, read_only: bool = False
+) -> Iterator[psycopg.Connection[Any]]:
+    """A connection whose queries end with the task. It is in autocommit mode.
+
+    Whatever psycopg raises in the block leaves it as one of the module's errors.
+    """
+    import psycopg
+
+    timeout = ctx.remaining(at_most=CONNECT_TIMEOUT) or CONNECT_TIMEOUT
+    try:
+        connection = psycopg.connect(
+            database.conninfo(dbname),
+            autocommit=True,
+            connect_timeout=max(2, math.ceil(timeout)),
+            application_name=_application(ctx),
+        )
+    except psycopg.Error as error:
+        raise _not_connected(database, error) from None
+    with connection, ctx.on_cancel(lambda: _cancel(connection)):
+        try:
+            _prepare(ctx, connection, read_only)
+            yield connection
+        except psycopg.Error as error:
+            ctx.checkpoint()  # if we cancelled it ourselves, that is what happened
+            raise in_our_words(error) from None
+
+
+def _application(ctx: Context) -> str:
+    return f"ce-run {ctx.run_id} token {ctx.identity().get('X-CE-Token', '0')}"[:63]
+
+
+def _cancel(connection: psycopg.Connection[Any]) -> None:
+    """Stop the running query on its server, and let nothing follow it."""
+    with contextlib.suppress(Exception):
+        connection.cancel_safe(timeout=2)
+
+
+def _prepare(ctx: Context, connection: psycopg.Connection[Any], read_only: bool) -> None:
+    settings = {
+        "client_connection_check_interval": "1s",
+        "idle_in_transaction_session_timeout": "0",
+        "default_transaction_read_only": "on" if read_only else "off",
+    }
+    left = ctx.remaining()
+    if left is not None:
+        settings["statement_timeout"] = f"{max(1, math.ceil(left * 1000))}ms"
+    if connection.info.server_version < 140000:
+        del settings["client_connection_check_interval"]
+    connection.execute(
+        "SELECT " + ", ".join("set_config(%s, %s, false)" for _ in settings),
+        [word for pair in settings.items() for word in pair],
+    )
+
+
+# -- errors -------------------------------------------------------------------------------------
+def _not_connected(database: Database, error: psycopg.Error) -> ActionError:
+    words = [line.strip() for line in str(error).splitlines() if line.strip()]
+    text = " ".join(words)
+    if re.search(
+        r"authentication failed|no password supplied|pg_hba|does not exist|permission denied"
+        r"|certificate|invalid|unsupported",
+        text,
+    ):
+        return Refused(
+            f"the database {database} refused the connection",
+            hint=f"check `sql.{database.name}` of the inventory",
+            evidence=words,
+        )
+    return Unreachable(
+        f"the database {database} cannot be reached",
+        hint="does the server run, and are host and port right?",
+        evidence=words,
+    )
+
+
+def in_our_words(error: psycopg.Error) -> ActionError:
+    """What a query's failure means to the run."""
+    import psycopg
+
+    evidence = _evidence(error)
+    state = error.sqlstate or ""
+    if isinstance(error, psycopg.errors.QueryCanceled):
+        return TimedOut("the query was stopped: its time was up", evidence=evidence)
+    if state == "25006":
+        return Refused(
+            "the query tries to write, but here only reading is allowed",
+            hint="write with sql.script",
+            evidence=evidence,
+        )
+    if state == "25001":
+        return Refused(
+            "a statement cannot run inside a transaction",
+            hint="a script is one transaction; run that statement with psql in a `shell` step",
+            evidence=evidence,
+        )
+    if state == "42501":
+        return Refused(_first_line(error), hint="grant it, or use another user", evidence=evidence)
+    lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
+    if lost and (not state or state[:2] in ("08", "57", "53")):
+        return Unreachable(f"the database broke off: {_first_line(error)}", evidence=evidence)
+    return Failed(f"the database says: {_first_line(error)}", evidence=evidence)
+
+
+def _first_line(error: Exception) -> str:
+    return str(error).strip().split("\n", 1)[0]
+
+
+def _evidence(error: psycopg.Error) -> list[str]:
+    diagnosis = error.diag
+    parts = {
+        "detail": diagnosis.message_detail,
+        "hint": diagnosis.message_hint,
+        "where": diagnosis.context,
+    }
+    first = f"{diagnosis.severity or 'ERROR'} {error.sqlstate or ''}: {_first_line(error)}"
+    return [first, *(f"{name}: {text}" for name, text in parts.items() if text)]
+
+
+# -- values -------------------------------------------------------------------------------------
+def as_json(value: Any) -> Any:
+    """A column's value as JSON: numbers as numbers, times in ISO 8601, the rest as text."""
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, float):
+        return value if math.isfinite(value) else str(value)
+    if isinstance(value, decimal.Decimal):
+        if not value.is_finite():
+            return str(value)
+        return int(value) if value == value.to_integral_value() else float(value)
+    if isinstance(value, datetime.datetime | datetime.date | datetime.time):
+        return value.isoformat()
+    if isinstance(value, datetime.timedelta):
+        return value.total_seconds()
+    if isinstance(value, bytes | memoryview):
+        return f"\\x{bytes(value).hex()}"
+    if isinstance(value, Mapping):
+        return {str(key): as_json(one) for key, one in value.items()}
+    if isinstance(value, list | tuple):
+        return [as_json(one) for one in value]
+    return str(value)

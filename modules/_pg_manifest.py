@@ -1,0 +1,143 @@
+"""What a database holds, as figures: rows and a checksum per table, and its sequences.
+
+The checksum is a sum over the rows' MD5, so it does not depend on their order, and is taken
+with fixed settings for how values are written, so that it is the same on another server.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine.module_api import Context
+
+if TYPE_CHECKING:
+    import psycopg
+
+_TABLES = """
+SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
+WHERE c.relkind = 'r' AND c.relpersistence <> 't'
+  AND n.nspname NOT IN ('pg_catalog', 'information_schema') AND n.nspname NOT LIKE 'pg\\_toast%'
+  AND NOT EXISTS (SELECT FROM pg_depend d WHERE d.objid = c.oid AND d.deptype = 'e'
+                  AND d.classid = 'pg_class'::regclass)
+ORDER BY 1, 2
+"""
+_SEQUENCES = """
+SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2
+"""
+_FIXED = {
+    "TimeZone": "UTC",
+    "DateStyle": "ISO, YMD",
+    "IntervalStyle": "iso_8601",
+    "extra_float_digits": "1",
+    "bytea_output": "hex",
+    "search_path": "pg_catalog",
+}
+
+
+class Table(msgspec.Struct, frozen=True):
+    """Rows of a table and the checksum over them."""
+
+    rows: int
+    checksum: str
+
+
+class Manifest(msgspec.Struct, frozen=True, kw_only=True):
+    """What a backup holds, and where it comes from. Kept as JSON beside it."""
+
+    name: str
+    database: str
+    server: str = ""
+    """Version of the server."""
+    at: str
+    """UTC, ISO 8601: when the snapshot was taken."""
+    run: str
+    key: str
+    tables: dict[str, Table]
+    sequences: dict[str, int | None]
+    bytes: int = 0
+    sha256: str = ""
+    """Of the dump file; empty for a copy."""
+
+    @property
+    def rows(self) -> int:
+        """Rows of all tables."""
+        return sum(table.rows for table in self.tables.values())
+
+
+class Contents(msgspec.Struct, frozen=True):
+    """Tables (``schema.table``) and sequences of a database."""
+
+    tables: dict[str, Table]
+    sequences: dict[str, int | None]
+
+    def differences(self, other: Manifest, *, copy: bool = False) -> list[str]:
+        """What is not as in the manifest, one line each.
+
+        In a `copy` made from the backup a sequence may be ahead: it belongs to no snapshot, so
+        whoever writes during a backup moves it between our look at it and pg_dump's. Behind it
+        would give out numbers twice.
+        """
+        lines = []
+        for name in sorted(self.tables.keys() | other.tables.keys()):
+            here, there = self.tables.get(name), other.tables.get(name)
+            if here is None or there is None:
+                lines.append(f"{name} is {'missing' if here is None else 'not in the backup'}")
+            elif here.rows != there.rows:
+                lines.append(f"{name} has {here.rows} rows, the backup {there.rows}")
+            elif here.checksum != there.checksum:
+                lines.append(f"{name} has other contents than the backup")
+        lines += [
+            f"sequence {name} is at {self.sequences.get(name)}, the backup at {value}"
+            for name, value in other.sequences.items()
+            if not _agree(self.sequences.get(name, -1), value, copy)
+        ]
+        return lines
+
+
+def _agree(here: int | None, there: int | None, copy: bool) -> bool:
+    """Whether a sequence is where the backup has it, or, in a copy, beyond; None is unused."""
+    return here == there or (copy and here is not None and here > (there or 0))
+
+
+def fix_settings(connection: psycopg.Connection[Any]) -> None:
+    """Have values written the same way everywhere."""
+    connection.execute(
+        "SELECT " + ", ".join("set_config(%s, %s, false)" for _ in _FIXED),
+        [word for pair in _FIXED.items() for word in pair],
+    )
+
+
+def take(ctx: Context, connection: psycopg.Connection[Any]) -> Contents:
+    """Count and sum up everything, in the connection's transaction."""
+    fix_settings(connection)
+    tables = {}
+    names = connection.execute(_TABLES.encode()).fetchall()
+    for number, (schema, table) in enumerate(names, 1):
+        ctx.checkpoint()
+        tables[f"{schema}.{table}"] = _sum(connection, schema, table)
+        ctx.progress(f"counted {schema}.{table} ({number}/{len(names)})")
+    sequences = {
+        f"{schema}.{name}": last
+        for schema, name, last in connection.execute(_SEQUENCES.encode()).fetchall()
+    }
+    return Contents(tables, sequences)
+
+
+def _sum(connection: psycopg.Connection[Any], schema: str, table: str) -> Table:
+    from psycopg.sql import SQL, Identifier
+
+    statement = SQL(
+        "SELECT count(*), coalesce(sum(('x' || left(md5(t::text), 16))::bit(64)::bigint), 0)::text"
+        " FROM ONLY {} AS t"
+    ).format(Identifier(schema, table))
+    row = connection.execute(statement).fetchone()
+    assert row is not None
+    return Table(row[0], row[1])
+
+
+def counts(tables: Mapping[str, Table]) -> dict[str, int]:
+    """Rows per table, for results."""
+    return {name: table.rows for name, table in tables.items()}

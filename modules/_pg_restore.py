@@ -1,0 +1,233 @@
+"""Restoring: into a scratch database, verified, then swapped in by renaming.
+
+The database in use is not touched before the copy of the backup beside it holds, table by table,
+what the manifest says. The swap is one transaction of two renames, and the comment on the new
+database says which task it belongs to: so a crash at any instant leaves either the old or the
+new database in place, and whoever resumes sees which. The old one is kept under another name.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING, Any
+
+import msgspec
+
+from engine.module_api import Context, Failed, Refused
+from modules import _pg, _pg_admin, _pg_backup, _pg_manifest
+from modules._pg import Database
+from modules._pg_manifest import Manifest
+
+if TYPE_CHECKING:
+    import psycopg
+
+_BATCH = 5000
+
+
+class Names(msgspec.Struct, frozen=True):
+    """The databases of one restore: in use, scratch, and what the first becomes."""
+
+    target: str
+    scratch: str
+    old: str
+    mark: str
+    """What the comment of a verified or swapped-in database ends with."""
+
+
+def names(ctx: Context, database: Database, backup: str, keep_as: str) -> Names:
+    """The same names in every attempt of a task."""
+    import hashlib
+
+    short = hashlib.sha256(f"{ctx.key} {backup}".encode()).hexdigest()[:8]
+    return Names(
+        database.dbname,
+        _pg_admin.derived(database.dbname, f"restore_{short}"),
+        keep_as or _pg_admin.derived(database.dbname, f"before_{short}"),
+        f"[restored from backup {backup} by ce-run, {short}]",
+    )
+
+
+def swapped(connection: psycopg.Connection[Any], used: Names) -> bool:
+    """Whether this task's restore is in place already."""
+    return _pg_admin.comment(connection, used.target).endswith(used.mark)
+
+
+def prepare(ctx: Context, database: Database, used: Names, backup: str) -> None:
+    """Have the scratch database hold the backup, verified. An unfinished one is made anew."""
+    manifest, file = _pg_backup.find(ctx, database, backup)
+    with _pg_admin.connect(ctx, database) as connection:
+        if _pg_admin.comment(connection, used.scratch).endswith(used.mark):
+            ctx.progress(f"{used.scratch} holds the backup already, verified")
+            return
+        if _pg_admin.exists(connection, used.old):
+            raise Refused(
+                f"a database {used.old} is there already",
+                hint="choose another `keep_as`, or drop it with sql.drop-database",
+            )
+        if file is None:
+            _copy(ctx, connection, manifest, used)
+        else:
+            _check_file(ctx, manifest, file)
+            _pg_backup.fill(ctx, database, connection, used.scratch, file)
+    _pg_backup.verify(ctx, database, used.scratch, manifest)
+    with _pg.connect(ctx, database, used.scratch) as scratch:
+        ctx.progress(f"verified {used.scratch}; collecting statistics")
+        scratch.execute("ANALYZE")
+    with _pg_admin.connect(ctx, database) as connection, ctx.fence():
+        _pg_admin.set_comment(connection, used.scratch, used.mark)
+
+
+def _copy(
+    ctx: Context, connection: psycopg.Connection[Any], manifest: Manifest, used: Names
+) -> None:
+    with ctx.fence():
+        _pg_admin.drop(connection, used.scratch)
+    ctx.progress(f"copying {manifest.name} to {used.scratch}")
+    with ctx.fence():
+        _pg_admin.copy(connection, manifest.name, used.scratch, used.target)
+
+
+def _check_file(ctx: Context, manifest: Manifest, file: Any) -> None:
+    if not file.exists():
+        raise Refused(f"the dump {file} is missing, only its manifest is there")
+    if _pg_backup.sha256(ctx, file) != manifest.sha256:
+        raise Failed(
+            f"the dump {file} is not the one that was made: its checksum is another",
+            hint="it was damaged or replaced; take another backup",
+        )
+
+
+def swap(ctx: Context, database: Database, used: Names) -> None:
+    """Put the scratch database in the place of the one in use, in one transaction."""
+    import psycopg
+
+    ctx.progress(f"swapping {used.scratch} in as {used.target}")
+    with (
+        _pg_admin.connect(ctx, database) as connection,
+        _pg_admin.disconnecting(ctx, database, [used.target, used.scratch]),
+    ):
+        try:
+            with ctx.fence(), connection.transaction():
+                _swap(connection, used)
+        except psycopg.errors.ObjectInUse as error:
+            failed = Failed(
+                f"{used.target} could not be swapped: sessions in it did not end",
+                hint="pause writers, and let this user end their sessions (pg_signal_backend)",
+                evidence=[str(error).strip()],
+            )
+            raise _pg_admin.in_the_way(connection, used.target, failed) from None
+
+
+def _swap(connection: psycopg.Connection[Any], used: Names) -> None:
+    words = ""
+    if _pg_admin.exists(connection, used.target):
+        _pg_admin.take_over(connection, used.target, used.scratch)
+        words = _pg_admin.comment(connection, used.target).partition(" [restored from")[0]
+        words = "" if words.startswith("[restored from") else words
+        _pg_admin.rename(connection, used.target, used.old)
+    _pg_admin.set_comment(connection, used.scratch, f"{words} {used.mark}".strip())
+    _pg_admin.rename(connection, used.scratch, used.target)
+
+
+# -- what the swap set aside --------------------------------------------------------------------
+def set_aside(
+    ctx: Context, database: Database, used: Names, manifest: Manifest
+) -> dict[str, dict[str, int]]:
+    """By table, the rows that the old database has beyond the backup.
+
+    ``added`` and ``changed`` were acknowledged after the backup and are now only in the old
+    database; ``deleted`` were deleted since and are back. Tables without any are left out.
+    """
+    with _pg_admin.connect(ctx, database) as admin:
+        if not _pg_admin.exists(admin, used.old):
+            return {}
+    with (
+        _pg.connect(ctx, database, used.old, read_only=True) as old,
+        _pg.connect(ctx, database, used.target, read_only=True) as new,
+    ):
+        for connection in (old, new):
+            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        contents = _pg_manifest.take(ctx, old)
+        _pg_manifest.fix_settings(new)
+        found = {}
+        for name, table in contents.tables.items():
+            if table == manifest.tables.get(name):
+                continue
+            difference = _difference(ctx, old, new if name in manifest.tables else None, name)
+            if any(difference.values()):
+                found[name] = difference
+        return found
+
+
+def _difference(
+    ctx: Context,
+    old: psycopg.Connection[Any],
+    new: psycopg.Connection[Any] | None,
+    name: str,
+) -> dict[str, int]:
+    """Rows added, changed and deleted, told apart by the primary key where there is one."""
+    ctx.progress(f"comparing {name}")
+    import heapq
+    import itertools
+    import operator
+
+    schema, _, table = name.partition(".")
+    columns = _primary_key(old, schema, table)
+    streams = [_rows(old, schema, table, columns, 0)]
+    if new is not None:
+        streams.append(_rows(new, schema, table, columns, 1))
+    counts = {"added": 0, "changed": 0, "deleted": 0}
+    for _, rows in itertools.groupby(heapq.merge(*streams), key=operator.itemgetter(0)):
+        sides: tuple[list[str], list[str]] = ([], [])
+        for _, side, digest in rows:
+            sides[side].append(digest)
+        counts["added"] += max(0, len(sides[0]) - len(sides[1]))
+        counts["deleted"] += max(0, len(sides[1]) - len(sides[0]))
+        counts["changed"] += bool(sides[0] and sides[1] and sides[0][0] != sides[1][0])
+    return counts
+
+
+def _primary_key(connection: psycopg.Connection[Any], schema: str, table: str) -> list[str]:
+    rows = connection.execute(
+        "SELECT a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid"
+        " JOIN pg_namespace n ON n.oid = c.relnamespace"
+        " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey)"
+        " WHERE i.indisprimary AND n.nspname = %s AND c.relname = %s ORDER BY a.attnum",
+        [schema, table],
+    ).fetchall()
+    return [row[0] for row in rows]
+
+
+def _rows(
+    connection: psycopg.Connection[Any], schema: str, table: str, columns: list[str], side: int
+) -> Iterator[tuple[str, int, str]]:
+    """Key, side and digest of every row, ordered by key; without a primary key the digest is it."""
+    from psycopg.sql import SQL, Composable, Identifier
+
+    key: Composable = SQL("md5(t::text)")
+    if columns:
+        listed = SQL(", ").join(SQL("t.{}").format(Identifier(column)) for column in columns)
+        key = SQL("ROW({})::text").format(listed)
+    statement = SQL(
+        'SELECT {key}, md5(t::text) FROM ONLY {table} AS t ORDER BY {key} COLLATE "C"'
+    ).format(key=key, table=Identifier(schema, table))
+    with connection.cursor(name=f"ce_run_{side}") as cursor:
+        cursor.itersize = _BATCH
+        cursor.execute(statement)
+        for found, digest in cursor:
+            yield found, side, digest
+
+
+def data(
+    manifest: Manifest, dbname: str, old: str, aside: dict[str, dict[str, int]]
+) -> dict[str, Any]:
+    """The result of a restore."""
+    return {
+        "backup": manifest.name,
+        "database": dbname,
+        "old": old,
+        "tables": _pg_manifest.counts(manifest.tables),
+        "rows": manifest.rows,
+        "set_aside": aside,
+        "set_aside_rows": sum(one["added"] + one["changed"] for one in aside.values()),
+    }

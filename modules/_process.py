@@ -1,0 +1,344 @@
+"""Child processes that really end: what `shell` and `sql` run programs with.
+
+A command gets a session of its own, so that it and whatever it started can be signalled
+together; its output is read without threads, kept within a bound and handed on line by line.
+One process costs little more than a bare `subprocess.run`: that is measured (`make bench`).
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import select
+import signal
+import subprocess
+import threading
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from pathlib import Path
+
+from engine.module_api import Context, Failed, Refused
+
+GRACE = 2.0
+"""Seconds between asking a process group to end (SIGTERM) and ending it (SIGKILL)."""
+
+_CHUNK = 65536
+_LOOK = 0.02
+
+
+class Finished:
+    """How a process ended: its exit `code` (negative: a signal), and what it said."""
+
+    __slots__ = ("code", "stderr", "stdout", "truncated")
+
+    def __init__(self, code: int, stdout: str, stderr: str, truncated: bool) -> None:
+        self.code = code
+        self.stdout = stdout
+        self.stderr = stderr
+        self.truncated = truncated
+
+
+class Captured:
+    """Output within a bound: its beginning and its end; what lay between is counted."""
+
+    def __init__(self, limit: int, line: Callable[[str], None]) -> None:
+        """Keep `limit` bytes; `line` gets every complete line (or several at once)."""
+        self._half = max(1, limit // 2)
+        self._head = b""
+        self._tail = bytearray()
+        self._dropped = 0
+        self._unfinished = b""
+        self._line = line
+
+    def add(self, data: bytes) -> None:
+        """Take what was read, and pass on the lines that are complete."""
+        complete, newline, rest = (self._unfinished + data).rpartition(b"\n")
+        if newline:
+            self._line(complete.decode(errors="replace"))
+        self._unfinished = rest
+        if len(self._unfinished) > 4 * _CHUNK:  # no newline for 256 KiB: not a line of text
+            self._line(self._unfinished.decode(errors="replace"))
+            self._unfinished = b""
+        room = self._half - len(self._head)
+        self._head += data[:room] if room > 0 else b""
+        self._tail += data[max(room, 0) :]
+        excess = len(self._tail) - self._half
+        if excess > 0:
+            self._dropped += excess
+            del self._tail[:excess]
+
+    def finish(self) -> str:
+        """Pass on a last line without newline; the text to keep."""
+        if self._unfinished:
+            self._line(self._unfinished.decode(errors="replace"))
+        gap = f"\n... {self._dropped} bytes left out ...\n".encode() if self._dropped else b""
+        return (self._head + gap + bytes(self._tail)).decode(errors="replace")
+
+    @property
+    def truncated(self) -> bool:
+        """Whether something had to be left out."""
+        return self._dropped > 0
+
+
+def run(
+    ctx: Context,
+    command: str | Sequence[str],
+    *,
+    cwd: Path | str | None = None,
+    env: Mapping[bytes, bytes] | None = None,
+    stdin: str | None = None,
+    limit: int = 65536,
+    grace: float | None = None,
+    log: bool = True,
+) -> Finished:
+    """Run a command to its end: text through ``/bin/sh -c``, a list without a shell.
+
+    `env` is the whole environment, bytes as the system keeps them; default: ours. Its lines go
+    to the step's log unless `log` is False. Raises Refused when it cannot be
+    started at all, Cancelled or TimedOut after the whole group was ended because the task must
+    end. Background processes that a command leaves behind are not waited for.
+    """
+    process = _start_fenced(ctx, lambda: _start(command, cwd, env, stdin is not None))
+    group = _Group(process, GRACE if grace is None else grace)
+    tell = ctx.log if log else _silent
+    with process, ctx.on_cancel(group.end):
+        captured = Captured(limit, tell), Captured(limit, tell)
+        try:
+            _pump(ctx, process, captured, (stdin or "").encode())
+        except BaseException:  # nothing of it may go on without us
+            group.end()
+            raise
+        code = process.wait()
+        group.settle()
+    out, err = (stream.finish() for stream in captured)
+    ctx.checkpoint()  # ended by our own signal: then it was cancelled, whatever its exit code
+    return Finished(code, out, err, any(stream.truncated for stream in captured))
+
+
+def _silent(text: str) -> None:
+    pass
+
+
+def _start_fenced(
+    ctx: Context, start: Callable[[], subprocess.Popen[bytes]]
+) -> subprocess.Popen[bytes]:
+    process = None
+    try:
+        with ctx.fence():
+            process = start()
+    except BaseException:
+        if process is not None:
+            with process:
+                _Group(process, 0).end()
+        raise
+    return process
+
+
+def _start(
+    command: str | Sequence[str],
+    cwd: Path | str | None,
+    env: Mapping[bytes, bytes] | None,
+    feed: bool,
+) -> subprocess.Popen[bytes]:
+    words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+    try:
+        return subprocess.Popen(
+            words,
+            cwd=cwd,
+            env=env,
+            stdin=subprocess.PIPE if feed else subprocess.DEVNULL,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            bufsize=0,  # the pipes are read and written by their descriptors
+            start_new_session=True,
+        )
+    except FileNotFoundError as error:
+        missing = error.filename or words[0]
+        raise Refused(
+            f"{missing}: no such file or folder", hint="is it installed, and is `cwd` right?"
+        ) from None
+    except (OSError, ValueError) as error:
+        raise Refused(f"{words[0]} cannot be started: {error}") from None
+
+
+class _Group:
+    """A process and everything it started, to be ended together."""
+
+    def __init__(self, process: subprocess.Popen[bytes], grace: float) -> None:
+        self._pid = process.pid
+        self._grace = grace
+        self._begun = threading.Lock()
+        self._over = threading.Event()
+
+    def end(self) -> None:
+        """Ask all of them to end, make them after the grace; returns when none is left."""
+        if not self._begun.acquire(blocking=False):
+            self._over.wait()
+            return
+        members = _tree(self._pid)
+        for number, patience in ((signal.SIGTERM, self._grace), (signal.SIGKILL, 1.0)):
+            self._signal(members, number)
+            members = self._outlasting(members, patience)
+            if not members:
+                break
+        self._over.set()
+
+    def _outlasting(self, members: set[_Process], patience: float) -> set[_Process]:
+        """Who of them is still there when all are gone or the patience is."""
+        pause = threading.Event()
+        for _ in range(int(patience / _LOOK)):
+            members = self._left(members)
+            if not members:
+                break
+            pause.wait(_LOOK)
+        return members
+
+    def _left(self, members: set[_Process]) -> set[_Process]:
+        """Who of them still runs, and whoever joined the session since."""
+        return {
+            one
+            for one in _processes()
+            if not one.dead and (one in members or one.session == self._pid)
+        }
+
+    def _signal(self, members: set[_Process], number: signal.Signals) -> None:
+        with contextlib.suppress(ProcessLookupError, PermissionError):
+            os.killpg(self._pid, number)
+        for member in members:  # some may have left the group for a session of their own
+            with contextlib.suppress(ProcessLookupError, PermissionError):
+                os.kill(member.pid, number)
+
+    def settle(self) -> None:
+        """If an end was begun, wait until it is over."""
+        if not self._begun.acquire(blocking=False):
+            self._over.wait()
+
+
+class _Process:
+    """A line of /proc; equal to another by pid and start time, as pids are used again."""
+
+    __slots__ = ("dead", "parent", "pid", "session", "started")
+
+    def __init__(self, pid: int, fields: list[str]) -> None:
+        self.pid = pid
+        self.dead = fields[0] in "ZX"
+        self.parent = int(fields[1])
+        self.session = int(fields[3])
+        self.started = fields[19]
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, _Process) and hash(self) == hash(other)
+
+    def __hash__(self) -> int:
+        return hash((self.pid, self.started))
+
+
+def _processes() -> Iterator[_Process]:
+    """Every process there is; none on systems without /proc, where the group must do."""
+    for entry in Path("/proc").glob("[0-9]*/stat"):
+        with contextlib.suppress(OSError, ValueError, IndexError):
+            after_name = entry.read_text(errors="replace").rpartition(")")[2].split()
+            yield _Process(int(entry.parent.name), after_name)
+
+
+def _tree(pid: int) -> set[_Process]:
+    """The processes below `pid` by parentage, or in its session."""
+    everyone = list(_processes())
+    found = {one for one in everyone if pid in (one.pid, one.session)}
+    parents = {one.pid for one in found}
+    while below := {one for one in everyone if one.parent in parents} - found:
+        found |= below
+        parents = {one.pid for one in below}
+    return found
+
+
+def _pump(
+    ctx: Context,
+    process: subprocess.Popen[bytes],
+    captured: tuple[Captured, Captured],
+    feed: bytes,
+) -> None:
+    """Move bytes until the process has ended and its pipes are empty."""
+    assert process.stdout is not None
+    assert process.stderr is not None
+    streams = dict(zip((process.stdout.fileno(), process.stderr.fileno()), captured, strict=True))
+    poll = select.poll()
+    for number in streams:
+        poll.register(number, select.POLLIN)
+    writer = _Writer(process, feed, poll)
+    with _ended(process) as ended:
+        if ended is not None:
+            poll.register(ended, select.POLLIN)
+        while True:
+            for number, _ in poll.poll(_pause(ctx, ended is None)):
+                if number in streams:
+                    if not _read(number, streams[number]):
+                        poll.unregister(number)
+                        del streams[number]
+                elif number != ended:
+                    writer.write()
+            if process.poll() is not None:
+                _drain(streams)
+                return
+
+
+def _pause(ctx: Context, busy: bool) -> float | None:
+    """Milliseconds to wait for something to happen; `busy` where an end is not signalled."""
+    remaining = ctx.remaining(at_most=0.05 if busy else None)
+    return None if remaining is None else remaining * 1000 + 1
+
+
+def _read(number: int, stream: Captured) -> bool:
+    """Take what is there; False at the end of the stream."""
+    data = os.read(number, _CHUNK)
+    stream.add(data)
+    return bool(data)
+
+
+def _drain(streams: Mapping[int, Captured]) -> None:
+    """Take what an ended process has left; a child of it may still hold the pipes open."""
+    for number, stream in streams.items():
+        os.set_blocking(number, False)
+        with contextlib.suppress(BlockingIOError):
+            while _read(number, stream):
+                pass
+
+
+@contextlib.contextmanager
+def _ended(process: subprocess.Popen[bytes]) -> Iterator[int | None]:
+    """A descriptor that becomes readable when the process ends; None where there is no such."""
+    try:
+        number = os.pidfd_open(process.pid)
+    except (AttributeError, OSError):
+        yield None
+        return
+    try:
+        yield number
+    finally:
+        os.close(number)
+
+
+class _Writer:
+    """Feeds a process's standard input as fast as it reads."""
+
+    def __init__(self, process: subprocess.Popen[bytes], feed: bytes, poll: select.poll) -> None:
+        self._pipe = process.stdin
+        self._left = memoryview(feed)
+        self._poll = poll
+        if self._pipe is not None:
+            os.set_blocking(self._pipe.fileno(), False)
+            poll.register(self._pipe, select.POLLOUT)
+
+    def write(self) -> None:
+        """Write what fits; close the pipe after the last byte or when nobody reads."""
+        if self._pipe is None:
+            raise Failed("a process reported an event on a pipe that it does not have")
+        try:
+            self._left = self._left[os.write(self._pipe.fileno(), self._left[:_CHUNK]) :]
+        except BlockingIOError:
+            return
+        except BrokenPipeError:
+            self._left = self._left[:0]
+        if not self._left:
+            self._poll.unregister(self._pipe)
+            self._pipe.close()
+            self._pipe = None

@@ -1,0 +1,208 @@
+"""Build images, push them, and see that a registry has the digest it should.
+
+Inventory section ``docker``, all optional::
+
+    docker:
+      host: unix:///var/run/docker.sock   # default: DOCKER_HOST, else that socket; or tcp://…
+      tls: {ca: ca.pem, cert: cert.pem, key: key.pem, verify: true}
+      registries:                         # default: the user's docker configuration
+        registry.example.com: {username: ce, password: "{{ secret('registry') }}"}
+
+Works with whatever speaks the Docker Engine API.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from engine.module_api import Context, Failed, Refused, Result, action
+from modules import _docker
+
+
+@action(effect="idempotent")
+def build(
+    ctx: Context,
+    context: str,
+    tag: str,
+    *,
+    dockerfile: str = "Dockerfile",
+    args: dict[str, Any] | None = None,
+    labels: dict[str, Any] | None = None,
+    target: str = "",
+    platform: str = "",
+    pull: bool = False,
+    cache: bool = True,
+) -> Result:
+    """Build an image from a folder and give it a name.
+
+    Result data: ``image`` (the tag), ``id`` (``sha256:…`` of its configuration), ``size`` in
+    bytes. ``changed`` if the tag stood for another image before. The output goes to the step's
+    log. Effect idempotent.
+
+    Args:
+        context: a folder below the runbook's; its ``.dockerignore`` is honoured.
+        tag: name of the image, such as ``registry.example.com/claude-enhancer:5.1``.
+        dockerfile: the Dockerfile within the context.
+        args: build arguments.
+        labels: labels of the image.
+        target: stage to build.
+        platform: such as ``linux/amd64``.
+        pull: whether to look for newer base images.
+        cache: whether layers of earlier builds may be used.
+    """
+    folder = _folder(ctx, context, dockerfile)
+    options: dict[str, Any] = {
+        "path": str(folder),
+        "dockerfile": dockerfile,
+        "tag": tag,
+        "buildargs": {name: str(value) for name, value in (args or {}).items()},
+        "labels": {name: str(value) for name, value in (labels or {}).items()},
+        "pull": pull,
+        "nocache": not cache,
+        "rm": True,
+        "decode": True,
+        **({"target": target} if target else {}),
+        **({"platform": platform} if platform else {}),
+    }
+    with _docker.client(ctx) as engine:
+        before = _docker.find(engine, tag)
+        with ctx.fence():
+            stream = engine.build(timeout=_docker.seconds(ctx), **options)
+        _docker.follow(ctx, stream, f"the build of {tag}")
+        after = _docker.find(engine, tag)
+    if after is None:
+        raise Failed(f"the build of {tag} ended without an image", hint="see the step's log")
+    data = _image_data(tag, after)
+    changed = before is None or before["Id"] != after["Id"]
+    return Result(changed=changed, data=data, message=f"built {tag} as {data['id'][:19]}")
+
+
+@build.check
+def build_check(
+    ctx: Context, context: str, tag: str, *, dockerfile: str = "Dockerfile", **others: Any
+) -> Result:
+    """See that the context and the engine are there."""
+    _folder(ctx, context, dockerfile)
+    with _docker.client(ctx) as engine:
+        there = _docker.find(engine, tag)
+    data = {"image": tag, "id": "", "size": 0} if there is None else _image_data(tag, there)
+    return Result(changed=True, data=data, diff=f"+ image {tag}\n", message=f"would build {tag}")
+
+
+def _folder(ctx: Context, context: str, dockerfile: str) -> Any:
+    folder = ctx.file(context)
+    if not (folder / dockerfile).is_file():
+        raise Refused(
+            f"there is no {dockerfile} in {context}",
+            hint="name it with `dockerfile`, if it is another",
+        )
+    return folder
+
+
+def _image_data(tag: str, image: dict[str, Any]) -> dict[str, Any]:
+    return {"image": tag, "id": image["Id"], "size": image.get("Size", 0)}
+
+
+@action(effect="idempotent")
+def push(ctx: Context, image: str) -> Result:
+    """Push an image to its registry.
+
+    Result data: ``image``, ``digest`` (``sha256:…`` of what the registry has now). ``changed``
+    if the registry had another digest, or none, under that tag. Effect idempotent.
+
+    Args:
+        image: its name with the registry, such as ``registry.example.com/claude-enhancer:5.1``.
+    """
+    name, tag = _docker.split(image)
+    with _docker.client(ctx) as engine:
+        if _docker.find(engine, image) is None:
+            raise Failed(f"there is no image {image} to push", hint="build or tag it first")
+        before = _docker.registry_digest(ctx, engine, image)
+        with ctx.fence():
+            stream = engine.push(
+                name, tag, stream=True, decode=True, auth_config=_docker.login(ctx, name)
+            )
+        told = _docker.follow(ctx, stream, f"the push of {image}")
+        digest = told or _docker.registry_digest(ctx, engine, image)
+    if not digest:
+        raise Failed(f"the push of {image} ended without a digest", hint="see the step's log")
+    data = {"image": image, "digest": digest}
+    return Result(changed=before != digest, data=data, message=f"pushed {image} as {digest[:19]}")
+
+
+@push.check
+def push_check(ctx: Context, image: str) -> Result:
+    """Compare what is here with what the registry has."""
+    with _docker.client(ctx) as engine:
+        local = _docker.find(engine, image)
+        there = _docker.registry_digest(ctx, engine, image)
+    known = [] if local is None else local.get("RepoDigests") or []
+    same = bool(there) and any(one.endswith(f"@{there}") for one in known)
+    return Result(
+        changed=not same,
+        data={"image": image, "digest": there},
+        diff="" if same else f"+ {image} in the registry\n",
+        message=f"the registry has {there or 'nothing'} under {image}",
+    )
+
+
+@action(effect="read")
+def inspect_digest(ctx: Context, image: str, *, expect: str = "", local: bool = False) -> Result:
+    """Read the digest that the registry has under a tag; refuse another than the expected one.
+
+    Result data: ``image``, ``digest``. Effect read.
+
+    Args:
+        image: name and tag.
+        expect: the digest that it must be, ``sha256:…``.
+        local: ask the engine what it pulled or pushed under that name, not the registry.
+    """
+    with _docker.client(ctx) as engine:
+        if local:
+            digest = _docker.local_digest(engine, image)
+        else:
+            digest = _docker.registry_digest(ctx, engine, image)
+    if not digest:
+        where = "engine" if local else "registry"
+        raise Failed(f"the {where} has no {image}", hint="was it pushed under this name?")
+    if expect and digest != expect:
+        raise Refused(
+            f"{image} is {digest}, not {expect}",
+            hint="somebody else pushed under this tag: find out who, and use the digest",
+            data={"image": image, "digest": digest},
+        )
+    return Result(data={"image": image, "digest": digest}, message=f"{image} is {digest[:19]}")
+
+
+@action(effect="idempotent")
+def tag(ctx: Context, image: str, new: str) -> Result:
+    """Give an image another name.
+
+    Result data: ``image`` (the new name), ``id``, ``size``. ``changed`` if the name stood for
+    another image, or none. Effect idempotent.
+
+    Args:
+        image: the image: a name or an id.
+        new: the name to add.
+    """
+    name, label = _docker.split(new)
+    with _docker.client(ctx) as engine:
+        found, before = _docker.find(engine, image), _docker.find(engine, new)
+        if found is None:
+            raise Failed(f"there is no image {image}")
+        same = before is not None and before["Id"] == found["Id"]
+        if not same:
+            with ctx.fence():
+                engine.tag(image, name, label)
+    return Result(changed=not same, data=_image_data(new, found))
+
+
+@tag.check
+def tag_check(ctx: Context, image: str, new: str) -> Result:
+    """Say whether the name would change."""
+    with _docker.client(ctx) as engine:
+        found, before = _docker.find(engine, image), _docker.find(engine, new)
+    if found is None:
+        return Result(changed=True, data={"image": new, "id": "", "size": 0}, diff=f"+ {new}\n")
+    same = before is not None and before["Id"] == found["Id"]
+    return Result(changed=not same, data=_image_data(new, found), diff="" if same else f"+ {new}\n")

@@ -1,0 +1,356 @@
+"""Measure, compare with thresholds, and say pass, fail or inconclusive.
+
+Inventory section ``metrics``: what a name means, so that runbooks need not know::
+
+    metrics:
+      error_rate:
+        prometheus: 100 * sum(rate(errors{version="$version"}[$window]))
+          / sum(rate(requests{version="$version"}[$window]))
+        samples: sum(increase(requests{version="$version"}[$window]))   # another query
+        url: http://prometheus:9090     # default: endpoints.prometheus
+        unit: "%"
+        vars: {version: ".*", window: 1m}    # defaults of the $variables
+        min_samples: 100                     # fewer are inconclusive
+      p95_ms:
+        url: http://app/metrics.json?version=$version
+        value: json.latency.p95              # expressions over the answer
+        samples: json.requests
+        headers: {Authorization: "Bearer {{ secret('token') }}"}
+        better: lower                        # or higher; for metrics.compare
+        verify: true                         # with ca: FILE, as in http-check
+      ready: sum(up{job="app"})              # just text is a Prometheus query
+
+A ``$name`` or ``${name}`` stands for an argument of the step (`version`, `window`, `vars`) or
+for a default of the metric; values are quoted for where they go.
+
+A verdict is *pass*, *fail*, or *inconclusive* when there is no data or there are too few
+samples. Inconclusive is never a pass: a step with a threshold fails by it, as a failure of its
+own kind. How many samples stand behind a value says the metric's `samples`; without it nobody knows
+(null), and asking for more than one is inconclusive. A guard then counts its own observations.
+"""
+
+from __future__ import annotations
+
+from typing import Any, ClassVar, Literal
+
+import msgspec
+
+from engine.module_api import Context, Duration, Expression, Failed, Refused, Result, action
+from modules import _metrics
+from modules._metrics import Reading, Threshold, Verdict
+
+
+class Inconclusive(Failed):
+    """Nothing could be concluded: no data, or too few samples."""
+
+    kind: ClassVar[Literal["inconclusive"]] = "inconclusive"
+
+
+class Limits(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+    """A threshold in its long form."""
+
+    max: float | None = None
+    min: float | None = None
+    min_samples: int | None = None
+
+
+Thresholds = dict[str, str | float | Limits]
+"""Metric name → ``"< 500"``, ``">= 99 %"``, a number to equal, or `Limits`."""
+
+
+@action(effect="read")
+def read(
+    ctx: Context,
+    name: str,
+    *,
+    version: str = "",
+    window: Duration | None = None,
+    vars: dict[str, Any] | None = None,
+    max: float | None = None,
+    min: float | None = None,
+    pass_if: Expression = "",
+    min_samples: int | None = None,
+) -> Result:
+    """Read a metric of the inventory; with a threshold, fail unless it holds.
+
+    Result data: ``name``, ``value`` (number, null without data), ``samples`` (how many
+    observations stand behind it, null where the metric does not tell), ``unit``, ``verdict``
+    (``pass``, ``fail`` or ``inconclusive``), ``reason`` (why it is not pass). Without a threshold
+    whatever has a value passes, and no data is not a failure: a guard decides by
+    ``result.value``. Effect read.
+
+    Args:
+        name: a name of the inventory's `metrics`.
+        version: the ``$version`` to measure.
+        window: the ``$window`` to look back.
+        vars: further ``$variables``.
+        max: the value must not be above it.
+        min: the value must not be below it.
+        pass_if: an expression over ``value`` and ``samples`` that must be true.
+        min_samples: fewer samples are inconclusive; default: the metric's own.
+    """
+    variables = _metrics.variables(version, window, vars)
+    reading = _metrics.read(ctx, name, variables)
+    bounds = Limits(max=max, min=min, min_samples=min_samples)
+    threshold = _metrics.threshold(bounds.max, bounds.min, bounds.min_samples)
+    verdict = threshold.judge(reading)
+    if verdict.word == "pass" and pass_if:
+        holds = ctx.evaluate(pass_if, value=reading.value, samples=reading.samples)
+        verdict = verdict if holds else Verdict("fail", f"not true: {pass_if}")
+    data = _data(reading, verdict)
+    strict = bool(pass_if) or max is not None or min is not None
+    if strict and verdict.word != "pass":
+        raise _failure([(reading, verdict)], data)
+    return Result(data=data, message=_line(reading, verdict))
+
+
+@action(effect="read")
+def validate(
+    ctx: Context,
+    expect: Thresholds,
+    *,
+    version: str = "",
+    window: Duration | None = None,
+    vars: dict[str, Any] | None = None,
+    min_samples: int | None = None,
+) -> Result:
+    """Read several metrics and fail unless each keeps its threshold; all are reported.
+
+    Result data: ``verdict`` of the whole (fail before inconclusive before pass) and ``metrics``,
+    by name what `metrics.read` returns. Effect read.
+
+    Args:
+        expect: metric name → threshold: ``"< 500"``, ``">= 99"``, ``"== 61"``, a number that it
+            must equal, or ``{max: …, min: …, min_samples: …}``. A unit behind the number must be
+            the metric's.
+        version: the ``$version`` to measure.
+        window: the ``$window`` to look back.
+        vars: further ``$variables``.
+        min_samples: fewer samples are inconclusive; default: each metric's own.
+    """
+    variables = _metrics.variables(version, window, vars)
+    judged = _judge_all(ctx, _thresholds(ctx, expect, min_samples), variables)
+    data = {
+        "verdict": _worst(judged),
+        "metrics": {reading.name: _data(reading, verdict) for reading, verdict in judged},
+    }
+    for reading, verdict in judged:
+        ctx.log(_line(reading, verdict))
+    if data["verdict"] != "pass":
+        raise _failure(judged, data)
+    return Result(data=data, message=f"{len(judged)} metrics within their thresholds")
+
+
+@action(effect="read")
+def soak(
+    ctx: Context,
+    for_: Duration,
+    expect: Thresholds,
+    *,
+    every: Duration = 30,
+    version: str = "",
+    window: Duration | None = None,
+    vars: dict[str, Any] | None = None,
+    min_samples: int | None = None,
+) -> Result:
+    """Validate metrics again and again for a while; the first violated threshold fails it.
+
+    Inconclusive readings are reported and waited out; but whoever is inconclusive in the last
+    validation fails the soak then. Result data: ``verdict``, ``checks`` (how many validations),
+    ``inconclusive`` (how many of them were), ``metrics``: by name the last reading as from
+    `metrics.read`, with ``lowest``, ``highest`` and ``mean`` over the soak (null without data).
+    Effect read: a resumed run goes on with what was left.
+
+    Args:
+        for: how long.
+        expect: as in `metrics.validate`.
+        every: pause between validations.
+        version: the ``$version`` to measure.
+        window: the ``$window`` to look back.
+        vars: further ``$variables``.
+        min_samples: fewer samples are inconclusive; default: each metric's own.
+    """
+    if every <= 0:
+        raise Refused("`every` must be more than nothing")
+    variables = _metrics.variables(version, window, vars)
+    thresholds = _thresholds(ctx, expect, min_samples)
+    history = _History()
+    while True:
+        judged = _judge_all(ctx, thresholds, variables)
+        history.add(judged)
+        left = for_ - ctx.elapsed_since_first_start()
+        over = left <= 0
+        ctx.progress("; ".join(_line(reading, verdict) for reading, verdict in judged))
+        if _worst(judged) == "fail" or (over and _worst(judged) == "inconclusive"):
+            raise _failure(judged, history.data(judged))
+        if over:
+            message = f"{history.checks} validations passed"
+            return Result(data=history.data(judged), message=message)
+        ctx.sleep(every if every < left else left)
+
+
+@soak.check
+def soak_check(
+    ctx: Context, for_: Duration, expect: Thresholds, *, every: Duration = 30, **others: Any
+) -> Result:
+    """Validate once, without waiting; what does not hold yet is said, not failed."""
+    window, given = others.get("window"), others.get("vars")
+    variables = _metrics.variables(others.get("version", ""), window, given)
+    judged = _judge_all(ctx, _thresholds(ctx, expect, others.get("min_samples")), variables)
+    history = _History()
+    history.add(judged)
+    now = "; ".join(_line(reading, verdict) for reading, verdict in judged)
+    return Result(data=history.data(judged), message=f"would watch for {for_:g} s; now: {now}")
+
+
+@action(effect="read")
+def compare(
+    ctx: Context,
+    name: str | list[str],
+    version: str,
+    baseline: str,
+    *,
+    tolerance: float = 0.1,
+    slack: float = 0.0,
+    window: Duration | None = None,
+    vars: dict[str, Any] | None = None,
+    min_samples: int | None = None,
+) -> Result:
+    """Fail if one version does worse than another by more than a tolerance.
+
+    Result data: ``verdict`` and ``metrics``: by name ``value`` (of `version`), ``baseline``,
+    ``ratio`` (value / baseline; null if the baseline is 0), ``verdict``, ``reason``. Better is
+    lower, or higher where the metric's inventory entry says ``better: higher``. Effect read.
+
+    Args:
+        name: a metric of the inventory, or several.
+        version: the ``$version`` to judge.
+        baseline: the ``$version`` to compare it with.
+        tolerance: how much worse it may be, as a share: 0.1 is ten percent.
+        slack: how much worse it may be in the metric's unit, where that is more.
+        window: the ``$window`` to look back.
+        vars: further ``$variables``.
+        min_samples: fewer samples of either are inconclusive; default: the metric's own.
+    """
+    measured: dict[str, Any] = {}
+    judged = []
+    for one in [name] if isinstance(name, str) else name:
+        value, base = (
+            _metrics.read(ctx, one, _metrics.variables(which, window, vars))
+            for which in (version, baseline)
+        )
+        verdict = _metrics.relation(value, base, tolerance, slack, min_samples)
+        ratio = value.value / base.value if value.value is not None and base.value else None
+        measured[one] = {
+            **_data(value, verdict),
+            "baseline": base.value,
+            "ratio": None if ratio is None else round(ratio, 4),
+        }
+        judged.append((value, verdict))
+    data = {"verdict": _worst(judged), "metrics": measured}
+    if data["verdict"] != "pass":
+        raise _failure(judged, data)
+    return Result(data=data, message=f"{version} does no worse than {baseline}")
+
+
+# -- shared -------------------------------------------------------------------------------------
+_Judged = list[tuple[Reading, Verdict]]
+
+
+class _History:
+    """Readings of a soak, summed up."""
+
+    def __init__(self) -> None:
+        self.checks = 0
+        self.inconclusive = 0
+        self._seen: dict[str, list[float]] = {}
+
+    def add(self, judged: _Judged) -> None:
+        self.checks += 1
+        self.inconclusive += _worst(judged) == "inconclusive"
+        for reading, _ in judged:
+            values = self._seen.setdefault(reading.name, [])
+            if reading.value is not None:
+                values.append(reading.value)
+
+    def data(self, judged: _Judged) -> dict[str, Any]:
+        metrics = {}
+        for reading, verdict in judged:
+            values = self._seen[reading.name]
+            metrics[reading.name] = {
+                **_data(reading, verdict),
+                "lowest": min(values, default=None),
+                "highest": max(values, default=None),
+                "mean": sum(values) / len(values) if values else None,
+            }
+        return {
+            "verdict": _worst(judged),
+            "checks": self.checks,
+            "inconclusive": self.inconclusive,
+            "metrics": metrics,
+        }
+
+
+def _thresholds(
+    ctx: Context, expect: Thresholds, min_samples: int | None
+) -> list[tuple[str, Threshold]]:
+    """The thresholds, understood before anything is asked."""
+    if not expect:
+        raise Refused("`expect` names no metric")
+    found = []
+    for name, text in expect.items():
+        unit = _metrics.definition(ctx, name).unit
+        if isinstance(text, Limits | dict):
+            limits = text if isinstance(text, Limits) else msgspec.convert(text, Limits)
+            fewest = min_samples if limits.min_samples is None else limits.min_samples
+            found.append((name, _metrics.threshold(limits.max, limits.min, fewest)))
+        else:
+            found.append((name, _metrics.parse_threshold(name, text, unit, min_samples)))
+    return found
+
+
+def _judge_all(
+    ctx: Context, thresholds: list[tuple[str, Threshold]], variables: dict[str, str]
+) -> _Judged:
+    judged = []
+    for name, threshold in thresholds:
+        reading = _metrics.read(ctx, name, variables)
+        judged.append((reading, threshold.judge(reading)))
+    return judged
+
+
+def _worst(judged: _Judged) -> str:
+    words = {verdict.word for _, verdict in judged}
+    return next((word for word in ("fail", "inconclusive") if word in words), "pass")
+
+
+def _data(reading: Reading, verdict: Verdict) -> dict[str, Any]:
+    return {
+        "name": reading.name,
+        "value": reading.value,
+        "samples": reading.samples,
+        "unit": reading.unit,
+        "verdict": verdict.word,
+        "reason": verdict.reason,
+    }
+
+
+def _line(reading: Reading, verdict: Verdict) -> str:
+    value = "no data" if reading.value is None else f"{reading.value:g} {reading.unit}".strip()
+    tail = "" if verdict.word == "pass" else f" ({verdict.word}: {verdict.reason})"
+    return f"{reading.name} {value}{tail}"
+
+
+def _failure(judged: _Judged, data: dict[str, Any]) -> Failed:
+    """The failure of what did not pass; every reading is in its evidence."""
+    worst = _worst(judged)
+    bad = [(reading, verdict) for reading, verdict in judged if verdict.word == worst]
+    kind = Failed if worst == "fail" else Inconclusive
+    return kind(
+        "; ".join(f"{reading.name}: {verdict.reason}" for reading, verdict in bad),
+        hint=""
+        if worst == "fail"
+        else "inconclusive is not a pass: is the metric scraped, and is there traffic?",
+        evidence=[_line(reading, verdict) for reading, verdict in judged],
+        data=data,
+    )

@@ -1,0 +1,218 @@
+"""Tell people: Slack, PagerDuty, e-mail, Statuspage, webhooks, the console.
+
+Inventory section ``notify``::
+
+    notify:
+      languages: [en, zh]           # of notices; default [en]; a channel may have its own
+      templates: files/notices      # folder below the runbook's: <language>/<template>.txt
+      channels:
+        team: {slack: {webhook: "{{ secret('slack_webhook') }}"}}
+        oncall: {pagerduty: {routing_key: "{{ secret('pagerduty') }}"}}
+        status: {statuspage: {page: ID, components: [ID, ID], token: "{{ secret('token') }}"}}
+        mail:
+          languages: [zh]
+          smtp: {host: mail.example.com, port: 587, from: ce@example.com, to: [sre@example.com],
+                 user: ce, password: "{{ secret('mail') }}", tls: starttls}   # or tls, none
+        hook: {webhook: {url: "https://example.com/hook", headers: {X-Team: sre}}}
+        log: {console: {}}
+        everyone: {channels: [team, oncall, mail]}
+
+``pagerduty``, ``statuspage`` and ``slack`` take a ``url`` (for slack: ``webhook``) of another
+server than the public one; all take ``ca: FILE`` and ``verify: false`` as http-check does.
+``deduplicates: true`` in a slack, webhook or smtp entry says that its receiver recognises a
+repeated notice by its key (header ``Idempotency-Key``, ``Message-ID``); PagerDuty
+(``dedup_key``) does so by itself, and Statuspage is asked.
+
+A template's first line is ``Subject: …``, its body follows after an empty line; placeholders are
+``{{ name }}``, filled from the step's `vars` and everything else in the step's scope.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from engine.module_api import ActionError, Cancelled, Context, Failed, Probe, Result, action
+from modules import _notify, _notify_text
+from modules._notify import Notice, Severity, Target
+
+Status = Literal["", "investigating", "identified", "monitoring", "resolved"]
+Components = Literal["", "operational", "degraded", "down", "partial_outage", "under_maintenance"]
+
+
+@action(effect="once")
+def send(
+    ctx: Context,
+    channel: str | list[str],
+    *,
+    template: str = "",
+    subject: str = "",
+    text: str = "",
+    vars: dict[str, Any] | None = None,
+    languages: list[str] | None = None,
+    severity: Severity = "info",
+    incident: str = "",
+    status: Status = "",
+    component_status: Components = "",
+) -> Result:
+    """Send a notice to a channel of the inventory, or to several.
+
+    Everything is prepared before anything is sent: unknown channels, a missing template and
+    placeholders without a value (each is named) fail the step with nothing sent. If one of
+    several channels fails, the others are still sent to, and the failure says which were; a
+    retry sends to the rest only.
+
+    Result data: ``sent`` (channels sent to now), ``already`` (by an earlier attempt, or known to
+    their receiver), ``failed`` (channel → why), ``key``, ``notices`` (language → ``subject`` and
+    ``text``). Effect once: the notice carries the task's key, so a receiver that deduplicates
+    gets it once in spite of a crash; where the receiver cannot, the run asks a person.
+
+    Args:
+        channel: a name of the inventory's `notify.channels`, or several.
+        template: name of a template; or else `text`.
+        subject: the subject, instead of the template's.
+        text: the text, instead of a template; templates in it are rendered.
+        vars: values for placeholders.
+        languages: instead of the channel's.
+        severity: critical, error, warning or info; PagerDuty's, others show it.
+        incident: notices with the same incident belong together: PagerDuty and Statuspage update
+            what they have. Default: every notice is its own.
+        status: of a Statuspage incident; ``resolved`` also resolves PagerDuty's.
+        component_status: state of the Statuspage components: operational, degraded, down,
+            partial_outage, under_maintenance.
+    """
+    targets, notices = _prepared(ctx, channel, template, subject, text, vars, languages)
+    done = ctx.cached(f"notify:done:{ctx.key}", set[str])
+    sent: list[str] = []
+    already = [target.name for target in targets if target.name in done]
+    failures: dict[str, ActionError] = {}
+    for target in targets:
+        if target.name in done:
+            continue
+        notice = Notice(
+            _notify_text.chosen(notices, target.languages),
+            severity,
+            incident,
+            status,
+            component_status,
+        )
+        try:
+            known = _notify.deliver(ctx, target, notice)
+        except Cancelled:
+            raise
+        except ActionError as error:
+            ctx.checkpoint()  # asked to stop: then it is no failure of the channel
+            failures[target.name] = error
+            ctx.progress(f"{target}: {error.message}")
+            continue
+        done.add(target.name)
+        (already if known else sent).append(target.name)
+        ctx.progress(f"{target}: {'had it already' if known else 'sent'}")
+    data = _data(ctx, notices, sent, already, failures)
+    if failures:
+        raise _failure(failures, sent + already, data)
+    return Result(changed=bool(sent), data=data, message=_summary(targets, notices))
+
+
+@send.check
+def send_check(
+    ctx: Context,
+    channel: str | list[str],
+    *,
+    template: str = "",
+    subject: str = "",
+    text: str = "",
+    vars: dict[str, Any] | None = None,
+    languages: list[str] | None = None,
+    **others: Any,
+) -> Result:
+    """Prepare everything and show it; send nothing."""
+    targets, notices = _prepared(ctx, channel, template, subject, text, vars, languages)
+    lines = []
+    for target in targets:
+        lines.append(f"+ to {target}")
+        for one in _notify_text.chosen(notices, target.languages).values():
+            lines += [f"+   {line}" for line in [one.subject, "", *one.text.splitlines()]]
+    names = [target.name for target in targets]
+    return Result(
+        changed=True,
+        data=_data(ctx, notices, names, [], {}),
+        diff="\n".join([*lines, ""]),
+        message=f"would send: {_summary(targets, notices)}",
+    )
+
+
+@send.probe
+def send_probe(
+    ctx: Context, channel: str | list[str], *, incident: str = "", **others: Any
+) -> Probe:
+    """Ask the receivers that can be asked; those that deduplicate may be sent to again."""
+    targets = _notify.targets(ctx, [channel] if isinstance(channel, str) else channel, None)
+    answers = {target.name: _notify.probe(ctx, target, incident) for target in targets}
+    unsure = [name for name, answer in answers.items() if answer == "unknown"]
+    if unsure:
+        return Probe("unknown", message=f"nobody can tell whether {', '.join(unsure)} got it")
+    if all(answer == "done" for answer in answers.values()):
+        return Probe("done", Result(changed=True, data=_data(ctx, {}, [], list(answers), {})))
+    return Probe("not_done", message="whoever has it already recognises it by its key")
+
+
+def _prepared(
+    ctx: Context,
+    channel: str | list[str],
+    template: str,
+    subject: str,
+    text: str,
+    vars: dict[str, Any] | None,
+    languages: list[str] | None,
+) -> tuple[list[Target], dict[str, _notify_text.Words]]:
+    """Where it goes and, in every language that is needed, what."""
+    names = [channel] if isinstance(channel, str) else channel
+    targets = _notify.targets(ctx, names, languages)
+    wanted = dict.fromkeys(one for target in targets for one in target.languages)
+    notices = _notify_text.prepare(ctx, list(wanted), template, subject, text, vars or {})
+    return targets, notices
+
+
+def _data(
+    ctx: Context,
+    notices: dict[str, _notify_text.Words],
+    sent: list[str],
+    already: list[str],
+    failures: dict[str, ActionError],
+) -> dict[str, Any]:
+    return {
+        "key": ctx.key,
+        "sent": sent,
+        "already": already,
+        "failed": {name: error.message for name, error in failures.items()},
+        "notices": {
+            language: {"subject": one.subject, "text": one.text}
+            for language, one in notices.items()
+        },
+    }
+
+
+def _failure(
+    failures: dict[str, ActionError], sent: list[str], data: dict[str, Any]
+) -> ActionError:
+    """One failure alone keeps its kind; several are a plain failure that lists them."""
+    names = ", ".join(failures)
+    reached = f"; sent to {', '.join(sent)}" if sent else "; nothing was sent"
+    evidence = [
+        line
+        for name, error in failures.items()
+        for line in [f"{name}: {error.message}", *(f"  {one}" for one in error.evidence)]
+    ]
+    first = next(iter(failures.values()))
+    kind = type(first) if len(failures) == 1 else Failed
+    return kind(
+        f"the notice did not reach {names}{reached}",
+        hint=first.hint or "a retry sends to the rest only",
+        evidence=evidence,
+        data=data,
+    )
+
+
+def _summary(targets: list[Target], notices: dict[str, _notify_text.Words]) -> str:
+    first = next(iter(notices.values()))
+    return f"{first.subject} → {', '.join(target.name for target in targets)}"

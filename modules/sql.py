@@ -1,0 +1,404 @@
+"""Ask and change PostgreSQL databases, back them up and restore them.
+
+Inventory section ``sql``, a connection a name; a step that names none uses the only one, or
+``primary``::
+
+    sql:
+      primary:
+        dsn: "postgresql://user:{{ secret('db_password') }}@db.example.com/claude_enhancer"
+        # or libpq's parameters: host, port, dbname, user, password, sslmode, sslrootcert, …
+        bin: /usr/lib/postgresql/17/bin   # folder of pg_dump and pg_restore; default: found
+        backups: /var/backups/ce          # folder of named backups
+        maintenance: postgres             # database to connect to while another is swapped
+
+Every write is exactly-once by a row in ``ce_run.ledger`` that commits in the same transaction::
+
+    CREATE TABLE ce_run.ledger (key text PRIMARY KEY, run text, step text,
+                                statements integer, at timestamptz);
+
+The schema is made on first use; `ledger: false` refuses it. A cancelled or timed-out query is
+cancelled on the server, a cancelled pg_dump ended with its children. Tools older than the
+server are never used.
+"""
+
+from __future__ import annotations
+
+from typing import Any, Literal
+
+from engine.module_api import (
+    Context,
+    Duration,
+    Failed,
+    File,
+    Probe,
+    Refused,
+    Result,
+    action,
+)
+from modules import (
+    _pg,
+    _pg_admin,
+    _pg_backup,
+    _pg_ledger,
+    _pg_query,
+    _pg_restore,
+    _pg_script,
+)
+
+
+@action(effect="read")
+def query(
+    ctx: Context,
+    sql: str,
+    *,
+    database: str = "",
+    params: list[Any] | dict[str, Any] | None = None,
+    limit: int = 1000,
+) -> Result:
+    """Run one statement in a read-only transaction and return its rows.
+
+    Result data: ``rows`` (a list of mappings column → value), ``columns``, ``rowcount``,
+    ``value`` (first column of the first row, null without rows), ``truncated`` (there were more
+    rows than `limit`). Numbers stay numbers, times are ISO 8601 text, bytes ``\\x…``. A statement
+    that tries to write is refused by the server. Effect read.
+
+    Args:
+        sql: the statement; ``%s`` or ``%(name)s`` stand for `params`.
+        database: a connection of the inventory's `sql`.
+        params: values for the placeholders, sent apart from the statement.
+        limit: how many rows to fetch at most.
+    """
+    data = _pg_query.fetch(ctx, sql, _pg.database(ctx, database), params, limit)
+    return Result(data=data, message=f"{data['rowcount']} rows")
+
+
+@action(effect="read")
+def assert_(
+    ctx: Context,
+    sql: str,
+    expect: _pg_query.Expected,
+    *,
+    database: str = "",
+    params: list[Any] | dict[str, Any] | None = None,
+    fail_msg: str = "",
+) -> Result:
+    """Run a query as `sql.query` does and fail unless it returns what is expected.
+
+    Result data: as of `sql.query`. Effect read.
+
+    Args:
+        sql: the statement; ``%s`` or ``%(name)s`` stand for `params`.
+        expect: any of ``value``, ``rows``, ``rowcount``, ``that`` (expressions).
+        database: a connection of the inventory's `sql`.
+        params: values for the placeholders.
+        fail_msg: what to say when it fails; default: what was expected and what came.
+    """
+    wanted = _pg_query.given(expect)
+    data = _pg_query.fetch(ctx, sql, _pg.database(ctx, database), params, 1000)
+    reasons = _pg_query.unmet(ctx, wanted, data)
+    if not reasons:
+        return Result(data=data, message="as expected")
+    raise Failed(
+        fail_msg or reasons[0],
+        evidence=[*(reasons if fail_msg else reasons[1:]), f"query: {sql.strip()[:200]}"],
+        data=data,
+    )
+
+
+@action(effect="once")
+def script(
+    ctx: Context,
+    sql: str = "",
+    *,
+    file: File | None = None,
+    database: str = "",
+    template: bool = False,
+    ledger: bool = True,
+    lock_timeout: Duration | None = None,
+) -> Result:
+    """Run a script in one transaction, exactly once: all of its statements, or none.
+
+    Result data: ``statements`` (how many), ``rowcount`` (rows that they changed),
+    ``already_done`` (the ledger had it: nothing was run now), ``key`` (of the ledger's row),
+    ``at`` (when it committed, null without ledger). ``changed`` unless it was done already.
+
+    Effect once. The transaction begins with a row in ``ce_run.ledger``, so after a crash at any
+    instant, or a connection lost while committing, the ledger tells whether it happened. Without
+    ledger only a person can. Statements that cannot run in a transaction (VACUUM, CREATE INDEX
+    CONCURRENTLY, …) and transaction control are refused before anything runs.
+
+    Args:
+        sql: the statements.
+        file: a file with them, below the runbook's folder, instead.
+        database: a connection of the inventory's `sql`.
+        template: whether to render templates in the file.
+        ledger: whether to keep the ledger.
+        lock_timeout: how long a statement may wait for a lock; default: as the server says.
+    """
+    statements = _pg_script.statements(ctx, sql, file, template)
+    target = _pg.database(ctx, database)
+    with _pg.connect(ctx, target) as connection:
+        if lock_timeout is not None:
+            milliseconds = f"{max(1, round(lock_timeout * 1000))}ms"
+            connection.execute("SELECT set_config('lock_timeout', %s, false)", [milliseconds])
+        if ledger:
+            _pg_ledger.prepare(ctx, connection)
+        rowcount = _pg_script.transaction(ctx, connection, statements, ledger)
+        entry = _pg_ledger.find(connection, ctx.key) if ledger else None
+    if rowcount is None and entry is not None:
+        return _pg_script.done_already(entry, len(statements))
+    return Result(
+        changed=True,
+        data=_pg_script.data(ctx, len(statements), rowcount or 0, entry),
+        message=f"{len(statements)} statements committed",
+    )
+
+
+@script.check
+def script_check(
+    ctx: Context,
+    sql: str = "",
+    *,
+    file: File | None = None,
+    database: str = "",
+    template: bool = False,
+    ledger: bool = True,
+    **others: Any,
+) -> Result:
+    """Show the statements; nothing of them is sent, but the database and its ledger are asked."""
+    statements = _pg_script.statements(ctx, sql, file, template)
+    with _pg.connect(ctx, _pg.database(ctx, database), read_only=True) as connection:
+        entry = _pg_ledger.find(connection, ctx.key) if ledger else None
+    if entry is not None:
+        return _pg_script.done_already(entry, len(statements))
+    lines = [f"+ {line}" for one in statements for line in f"{one.text};".splitlines()]
+    return Result(
+        changed=True,
+        data=_pg_script.data(ctx, len(statements), 0, None),
+        diff="\n".join([*lines, ""]),
+        message=f"would run {len(statements)} statements in one transaction",
+    )
+
+
+@script.probe
+def script_probe(
+    ctx: Context, sql: str = "", *, database: str = "", ledger: bool = True, **others: Any
+) -> Probe:
+    """Ask the ledger."""
+    if not ledger:
+        return Probe("unknown", message="the script keeps no ledger (`ledger: false`)")
+    with _pg.connect(ctx, _pg.database(ctx, database), read_only=True) as connection:
+        entry = _pg_ledger.find(connection, ctx.key)
+    if entry is None:
+        # Its transaction may still be open on the server: then the next try waits for its end.
+        return Probe("not_done", message="the ledger has no row of it")
+    return Probe(
+        "done", _pg_script.done_already(entry, entry.statements), f"committed at {entry.at}"
+    )
+
+
+@action(effect="idempotent")
+def backup(
+    ctx: Context,
+    to: str,
+    *,
+    database: str = "",
+    as_: Literal["file", "copy"] = "file",
+) -> Result:
+    """Back a database up under a name: a dump file, or a copy as a database of its own.
+
+    The dump and its manifest come from one snapshot: rows and a checksum of every table, and the
+    sequences. A file is read back with ``pg_restore --list`` and takes its name only when it is
+    whole (``NAME.dump`` and ``NAME.json`` in the connection's `backups` folder); a copy is
+    compared with the manifest, table by table, before it gets its name.
+
+    Result data: ``name``, ``database``, ``as``, ``path`` (of the dump; empty for a copy),
+    ``tables`` (rows by ``schema.table``), ``rows``, ``bytes``, ``sha256``, ``at`` (of the
+    snapshot, UTC). Effect idempotent: what this task has finished stays as it is; a name that
+    another run has taken is refused.
+
+    Args:
+        to: the name: letters, digits and ``_ . : + @ -``.
+        database: a connection of the inventory's `sql`.
+        as: ``file`` or ``copy``.
+    """
+    name = _pg_backup.checked_name(to)
+    source = _pg.database(ctx, database)
+    take = _pg_backup.take_file if as_ == "file" else _pg_backup.take_copy
+    manifest, made = take(ctx, source, name)
+    verb = "backed up" if made else "already backed up"
+    return Result(
+        changed=made,
+        data=_pg_backup.data(ctx, source, manifest, as_),
+        message=f"{verb} {len(manifest.tables)} tables, {manifest.rows} rows as {name}",
+    )
+
+
+@backup.check
+def backup_check(
+    ctx: Context, to: str, *, database: str = "", as_: Literal["file", "copy"] = "file"
+) -> Result:
+    """Count what would be backed up, and see that there are tools and a place for it."""
+    name = _pg_backup.checked_name(to)
+    source = _pg.database(ctx, database)
+    there = (
+        _pg_backup.Folder(ctx, source).find(name)
+        if as_ == "file"
+        else _pg_backup.find_copy(ctx, source, name)
+    )
+    if there is not None:
+        return Result(data=_pg_backup.data(ctx, source, there, as_), message=f"{name} is there")
+    manifest = _pg_backup.manifest_of(ctx, source, name, _pg_backup.contents_of(ctx, source))
+    return Result(
+        changed=True,
+        data=_pg_backup.data(ctx, source, manifest, as_),
+        diff=f"+ backup {name}: {len(manifest.tables)} tables, {manifest.rows} rows\n",
+        message=f"would back {source} up as {name}",
+    )
+
+
+@action(effect="idempotent")
+def restore(
+    ctx: Context,
+    from_: str,
+    *,
+    database: str = "",
+    keep: bool = True,
+    keep_as: str = "",
+) -> Result:
+    """Restore a named backup: into a scratch database, verified, then swapped in by renaming.
+
+    The database in use is not touched before the scratch one holds, table by table, the rows and
+    checksums of the backup's manifest. The swap is one transaction; sessions of the old database
+    are ended for it. Owner, settings and privileges of the database stay; the old one is kept
+    under another name. A crash at any instant leaves one of the two in place, and a repetition
+    goes on from there. The user must own the database and may need to be superuser.
+
+    Result data: ``backup``, ``database``, ``old`` (name of the database set aside, empty if
+    there is none), ``tables`` (rows by ``schema.table``), ``rows``, ``set_aside``: by table how
+    many rows were ``added`` and ``changed`` after the backup (acknowledged, and now only in the
+    old database) and how many ``deleted`` since (and now back), and ``set_aside_rows``, the sum
+    of the first two. Effect idempotent.
+
+    Args:
+        from: the name of a backup, a file or a copy.
+        database: a connection of the inventory's `sql`.
+        keep: whether to keep the old database; drop it later with `sql.drop-database`.
+        keep_as: its name; default: ``<database>_before_<digits>``.
+    """
+    target = _pg.database(ctx, database)
+    used = _pg_restore.names(ctx, target, from_, keep_as)
+    manifest, _ = _pg_backup.find(ctx, target, from_)
+    with _pg_admin.connect(ctx, target) as connection:
+        done = _pg_restore.swapped(connection, used)
+    if not done:
+        _pg_restore.prepare(ctx, target, used, from_)
+        _pg_restore.swap(ctx, target, used)
+    aside = _pg_restore.set_aside(ctx, target, used, manifest)
+    with _pg_admin.connect(ctx, target) as connection:
+        if not keep:
+            with ctx.fence():
+                _pg_admin.drop(connection, used.old)
+        old = used.old if _pg_admin.exists(connection, used.old) else ""
+    data = _pg_restore.data(manifest, target.dbname, old, aside)
+    return Result(
+        changed=not done,
+        data=data,
+        message=f"restored {len(manifest.tables)} tables, {manifest.rows} rows from {from_}; "
+        f"{data['set_aside_rows']} newer rows are only in {old or 'no database any more'}",
+    )
+
+
+@restore.check
+def restore_check(ctx: Context, from_: str, *, database: str = "", **others: Any) -> Result:
+    """Compare the database with the backup."""
+    target = _pg.database(ctx, database)
+    used = _pg_restore.names(ctx, target, from_, others.get("keep_as", ""))
+    manifest, _ = _pg_backup.find(ctx, target, from_)
+    with _pg_admin.connect(ctx, target) as connection:
+        done = _pg_restore.swapped(connection, used)
+        there = _pg_admin.exists(connection, target.dbname)
+    lines = _pg_backup.contents_of(ctx, target).differences(manifest) if there else []
+    return Result(
+        changed=not done,
+        data=_pg_restore.data(manifest, target.dbname, used.old if there else "", {}),
+        diff="".join(f"- {line}\n" for line in lines) if not done else "",
+        message=f"would restore {from_}, taken at {manifest.at}",
+    )
+
+
+@action(effect="idempotent")
+def drop_database(
+    ctx: Context, name: str, *, database: str = "", missing_ok: bool = True
+) -> Result:
+    """Drop a database that a restore has set aside, or a copy that is no longer needed.
+
+    Result data: ``name``, ``existed``. The connection's own database is refused. Effect
+    idempotent.
+
+    Args:
+        name: the database to drop; its sessions are ended.
+        database: a connection of the inventory's `sql` to the same server.
+        missing_ok: whether it may be gone already.
+    """
+    target = _pg.database(ctx, database)
+    with _pg_admin.connect(ctx, target) as connection:
+        there = _droppable(connection, target, name, missing_ok)
+        if there:
+            with ctx.fence():
+                _pg_admin.drop(connection, name)
+    return Result(changed=there, data={"name": name, "existed": there})
+
+
+@drop_database.check
+def drop_database_check(
+    ctx: Context, name: str, *, database: str = "", missing_ok: bool = True
+) -> Result:
+    """Say whether there is anything to drop."""
+    target = _pg.database(ctx, database)
+    with _pg_admin.connect(ctx, target) as connection:
+        there = _droppable(connection, target, name, missing_ok)
+    diff = f"- database {name}\n" if there else ""
+    return Result(changed=there, data={"name": name, "existed": there}, diff=diff)
+
+
+def _droppable(connection: Any, target: _pg.Database, name: str, missing_ok: bool) -> bool:
+    if name in (target.dbname, target.maintenance, "template0", "template1"):
+        raise Refused(f"{name} is in use, it is not dropped")
+    there = _pg_admin.exists(connection, name)
+    if not there and not missing_ok:
+        raise Failed(f"there is no database {name}")
+    return there
+
+
+@action(effect="idempotent")
+def prune(
+    ctx: Context, older_than: Duration, *, database: str = "", prefix: str = "", keep: int = 1
+) -> Result:
+    """Remove backup files that are older than they need to be kept.
+
+    Result data: ``removed``, their names. Effect idempotent.
+
+    Args:
+        older_than: the age from which on they go, such as ``168h``.
+        database: a connection of the inventory's `sql`.
+        prefix: only those whose name begins so.
+        keep: how many of the newest stay, whatever their age.
+    """
+    folder = _pg_backup.Folder(ctx, _pg.database(ctx, database))
+    names = _pg_backup.expired(ctx, folder, older_than, prefix, keep)
+    for name in names:
+        with ctx.fence():
+            _pg_backup.remove(folder, name)
+    return Result(changed=bool(names), data={"removed": names})
+
+
+@prune.check
+def prune_check(
+    ctx: Context, older_than: Duration, *, database: str = "", prefix: str = "", keep: int = 1
+) -> Result:
+    """List what would be removed."""
+    folder = _pg_backup.Folder(ctx, _pg.database(ctx, database))
+    names = _pg_backup.expired(ctx, folder, older_than, prefix, keep)
+    diff = "".join(f"- backup {name}\n" for name in names)
+    return Result(changed=bool(names), data={"removed": names}, diff=diff)

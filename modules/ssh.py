@@ -1,0 +1,278 @@
+"""Run commands and put files on other machines over SSH.
+
+The machine is the step's host (``hosts:`` in the step, with Ansible's variables ``ansible_host``,
+``ansible_port``, ``ansible_user``, ``ansible_ssh_private_key_file``, ``ansible_password``), or the
+action's `host`. Inventory section ``ssh``, all optional::
+
+    ssh:
+      user: deploy
+      port: 22
+      key: ~/.ssh/id_ed25519            # default: the agent's keys and those in ~/.ssh
+      passphrase: "{{ secret('ssh_passphrase') }}"
+      password: "{{ secret('ssh_password') }}"
+      known_hosts: files/known_hosts    # default: the user's and the machine's
+      agent: true
+      host_key_checking: true           # false: every run warns
+
+A host whose key is not known, or is another, is refused. One connection a host serves the run.
+"""
+
+from __future__ import annotations
+
+import posixpath
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Literal
+
+from engine.module_api import Context, Failed, File, Probe, Refused, Result, action
+from modules import _command, _ssh
+
+if TYPE_CHECKING:
+    import paramiko
+
+_DIFF = 65536
+
+
+@action(effect="once")
+def run(
+    ctx: Context,
+    command: str | list[str],
+    *,
+    host: str = "",
+    stdin: str = "",
+    expect: int | list[int] = 0,
+    creates: str = "",
+    unless: str = "",
+    effect: Literal["read", "idempotent", "once"] = "once",
+    limit: int = 65536,
+) -> Result:
+    """Run a command with ``/bin/sh`` on another machine.
+
+    Result data: as of `shell`: ``code``, ``stdout``, ``stderr``, ``truncated``, ``skipped``.
+    Effect once, in the same way: `creates`, `unless` or `effect` tell what a repetition means. At
+    a deadline or a cancellation the command is ended on that machine, with what it started.
+    Secrets belong into `stdin`: a command line can be read by every user there.
+
+    Args:
+        command: text for the shell, or a list of words.
+        host: ``[user@]host[:port]`` instead of the step's host.
+        stdin: text for its standard input.
+        expect: the exit status, or several, that mean success.
+        creates: a file there that the command makes; if it is there, skip.
+        unless: a command without effects; if it succeeds, there is nothing to do: skip.
+        effect: what a repetition does: ``read`` (runs under --check, too), ``idempotent`` or
+            ``once``.
+        limit: characters of stdout and of stderr to keep in the result.
+    """
+    where = _ssh.address(ctx, host)
+    if (creates or unless) and _satisfied(ctx, where, creates, unless):
+        return _command.skipped(creates, unless)
+    text = _command.text_of(command)
+    done = _ssh.run(ctx, where, text, stdin=stdin, limit=limit)
+    return _command.outcome(
+        command,
+        done.code,
+        done.stdout,
+        done.stderr,
+        done.truncated,
+        expect=expect,
+        changed=effect != "read",
+    )
+
+
+@run.check
+def run_check(
+    ctx: Context,
+    command: str | list[str],
+    *,
+    host: str = "",
+    expect: int | list[int] = 0,
+    creates: str = "",
+    unless: str = "",
+    effect: str = "once",
+    **others: Any,
+) -> Result:
+    """Log in and say what would run; a command with ``effect: read`` is run."""
+    if effect == "read":
+        return run(ctx, command, host=host, expect=expect, effect="read", **others)
+    where = _ssh.address(ctx, host)
+    _ssh.transport(ctx, where)
+    if (creates or unless) and _satisfied(ctx, where, creates, unless):
+        return _command.skipped(creates, unless)
+    return _command.preview(command, expect, f" on {where}")
+
+
+@run.probe
+def run_probe(
+    ctx: Context,
+    command: str | list[str],
+    *,
+    host: str = "",
+    creates: str = "",
+    unless: str = "",
+    effect: str = "once",
+    **others: Any,
+) -> Probe:
+    """Only `creates`, `unless` or `effect` can tell whether a command has run."""
+    told = None
+    if effect == "once" and (creates or unless):
+        told = _satisfied(ctx, _ssh.address(ctx, host), creates, unless)
+    return _command.probed(effect, creates, unless, told)
+
+
+def _satisfied(ctx: Context, where: _ssh.Address, creates: str, unless: str) -> bool:
+    if creates:
+        found = _ssh.run(ctx, where, _command.text_of(["test", "-e", creates]), log=False)
+        if found.code == 0:
+            return True
+    return bool(unless) and _ssh.run(ctx, where, unless, limit=2, log=False).code == 0
+
+
+@action(effect="idempotent")
+def copy(
+    ctx: Context,
+    dest: str,
+    *,
+    src: File | None = None,
+    content: str | None = None,
+    mode: str = "",
+    host: str = "",
+) -> Result:
+    """Put a file onto another machine, whole or not at all, if it differs from what is there.
+
+    It is written beside its place, compared, and renamed over the old one.
+
+    Result data: ``dest``, ``bytes``, ``sha256``, ``mode`` (as ``0644``). ``changed`` if contents
+    or mode differed. Effect idempotent.
+
+    Args:
+        dest: the absolute path there; its folder must exist.
+        src: a file below the runbook's folder.
+        content: or the text itself.
+        mode: permissions as ``0644``; default: as they are, 0644 for a new file.
+        host: ``[user@]host[:port]`` instead of the step's host.
+    """
+    data = _contents(ctx, src, content)
+    where = _ssh.address(ctx, host)
+    with _ssh.lost(where), _ssh.sftp(ctx, where) as sftp:
+        there, old = _look(sftp, dest)
+        wanted = _mode(mode, there)
+        same = old == data
+        if not same:
+            _replace(ctx, sftp, dest, data, wanted)
+        elif there != wanted:
+            with ctx.fence():
+                sftp.chmod(dest, wanted)
+    return Result(
+        changed=not same or there != wanted,
+        data=_copied(dest, data, wanted),
+        diff=_difference(dest, old, data),
+    )
+
+
+@copy.check
+def copy_check(
+    ctx: Context,
+    dest: str,
+    *,
+    src: File | None = None,
+    content: str | None = None,
+    mode: str = "",
+    host: str = "",
+) -> Result:
+    """Compare with what is there."""
+    data = _contents(ctx, src, content)
+    where = _ssh.address(ctx, host)
+    with _ssh.lost(where), _ssh.sftp(ctx, where) as sftp:
+        there, old = _look(sftp, dest)
+    wanted = _mode(mode, there)
+    return Result(
+        changed=old != data or there != wanted,
+        data=_copied(dest, data, wanted),
+        diff=_difference(dest, old, data),
+    )
+
+
+def _contents(ctx: Context, src: Path | None, content: str | None) -> bytes:
+    if (src is None) == (content is None):
+        raise Refused("give the file either as `src` or as `content`")
+    if src is None:
+        return (content or "").encode()
+    try:
+        return ctx.file(src).read_bytes()
+    except OSError as error:
+        raise Refused(f"{src} cannot be read: {error}") from None
+
+
+def _look(sftp: paramiko.SFTPClient, dest: str) -> tuple[int | None, bytes | None]:
+    """Mode and contents of a remote file; None if it is not there."""
+    try:
+        mode = sftp.stat(dest).st_mode
+        with sftp.open(dest, "rb") as stream:
+            stream.prefetch()
+            return (mode or 0) & 0o7777, stream.read()
+    except FileNotFoundError:
+        return None, None
+    except PermissionError as error:
+        raise Refused(f"{dest} may not be read: {error}") from None
+
+
+def _mode(text: str, there: int | None) -> int:
+    if not text:
+        return 0o644 if there is None else there
+    try:
+        return int(text, 8)
+    except ValueError:
+        raise Refused(f"{text!r} is no mode", hint="write it like 0644") from None
+
+
+def _replace(ctx: Context, sftp: paramiko.SFTPClient, dest: str, data: bytes, mode: int) -> None:
+    """Write beside the place, verify, rename."""
+    import hashlib
+
+    short = hashlib.sha256(ctx.key.encode()).hexdigest()[:8]
+    partial = posixpath.join(posixpath.dirname(dest), f".{posixpath.basename(dest)}.{short}")
+    try:
+        with ctx.fence(), sftp.open(partial, "wb") as stream:
+            stream.set_pipelined(True)
+            stream.write(data)
+        sftp.chmod(partial, mode)
+        with sftp.open(partial, "rb") as stream:
+            stream.prefetch()
+            if stream.read() != data:
+                raise Failed(f"{dest} did not arrive as it was sent")
+        with ctx.fence():
+            sftp.posix_rename(partial, dest)
+    except FileNotFoundError:
+        raise Failed(f"{dest}: its folder is not there") from None
+    except PermissionError as error:
+        raise Refused(f"{dest} may not be written: {error}") from None
+
+
+def _copied(dest: str, data: bytes, mode: int) -> dict[str, Any]:
+    import hashlib
+
+    return {
+        "dest": dest,
+        "bytes": len(data),
+        "sha256": hashlib.sha256(data).hexdigest(),
+        "mode": f"{mode:04o}",
+    }
+
+
+def _difference(dest: str, old: bytes | None, new: bytes) -> str:
+    """A unified diff of short texts; of anything else one line."""
+    import difflib
+
+    if old == new:
+        return ""
+    before = old or b""
+    if max(len(before), len(new)) > _DIFF or b"\0" in before + new:
+        return f"~ {dest}: {len(before)} → {len(new)} bytes\n"
+    lines = difflib.unified_diff(
+        before.decode(errors="replace").splitlines(),
+        new.decode(errors="replace").splitlines(),
+        dest if old is not None else "/dev/null",
+        dest,
+        lineterm="",
+    )
+    return "".join(f"{line}\n" for line in lines)

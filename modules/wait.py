@@ -1,0 +1,52 @@
+"""Let time pass.
+
+No inventory section.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+
+from engine.module_api import Context, Duration, Refused, Result, action
+
+_TELL_EVERY = 60.0
+
+
+@action(effect="read")
+def wait(ctx: Context, for_: Duration, *, reason: str = "") -> Result:
+    """Wait for a while; a guard beside it watches meanwhile.
+
+    Result data: ``seconds``, how long the wait was as a whole. Effect read: a resumed run goes
+    on with what was left, counted from the first start of the step.
+
+    Args:
+        for: how long, such as ``90s`` or ``5m``.
+        reason: what it is waited for; shown in the live view.
+    """
+    if for_ < 0:
+        raise Refused(f"`for` must not be negative, but is {for_:g} s")
+    left = for_ - ctx.elapsed_since_first_start()
+    if left > 0:
+        end = ctx.now() + timedelta(seconds=left)
+        why = f": {reason}" if reason else ""
+        while left > 0:
+            ctx.progress(f"waiting until {end:%H:%M:%S} UTC, {_text(left)} left{why}")
+            ctx.sleep(min(left, _TELL_EVERY))
+            left = for_ - ctx.elapsed_since_first_start()
+    return Result(data={"seconds": for_}, message=f"waited {_text(for_)}")
+
+
+@wait.check
+def wait_check(ctx: Context, for_: Duration, *, reason: str = "") -> Result:
+    """Say how long it would wait."""
+    return Result(data={"seconds": for_}, message=f"would wait {_text(for_)}")
+
+
+def _text(seconds: float) -> str:
+    """``5400`` → ``1h30m``; below a minute with the fraction that matters."""
+    if seconds < 60:
+        return f"{seconds:.3g}s"
+    minutes, rest = divmod(round(seconds), 60)
+    hours, minutes = divmod(minutes, 60)
+    parts = [(hours, "h"), (minutes, "m"), (rest, "s")]
+    return "".join(f"{number}{unit}" for number, unit in parts if number)

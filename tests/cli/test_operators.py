@@ -1,0 +1,197 @@
+"""Commands from another shell: stop, approve, reject, locks, unlock, logs, show of a living run."""
+
+from __future__ import annotations
+
+import json
+import signal
+
+from engine.events import FailureLatched, GateAnswered, GateOpened, StopRequested, TaskStarted
+from tests.cli.conftest import Desk, wait_until
+
+LONG = """
+    name: Long
+    locks: [production]
+    steps:
+      - id: one
+        shell: echo first
+        undo: {shell: touch undone}
+      - id: soak
+        wait: {for: 60s, reason: watching}
+      - id: two
+        shell: echo second
+"""
+
+ASKING = """
+    name: Asking
+    steps:
+      - id: soak
+        wait: {for: 60s}
+      - id: switch
+        needs: []
+        confirm: Really?
+        shell: echo switched
+"""
+
+
+def started(desk: Desk, step: str) -> bool:
+    """Whether an attempt of the step has begun."""
+    return any(isinstance(e, TaskStarted) and e.step == step for e in desk.events(TaskStarted))
+
+
+def test_stop_interrupts_a_run_of_another_process(desk: Desk) -> None:
+    desk.write(LONG)
+    process = desk.start("book.yml")
+    wait_until(lambda: started(desk, "soak"), "the soak")
+    run = desk.run().run_id
+    stopped = desk.ce_run("stop", "last", "--reason", "lunch")
+    assert stopped.returncode == 0
+    assert f"ce-run resume {run}" in stopped.stdout
+    status, _ = desk.end(process)
+    assert status == 130
+    [event] = desk.events(StopRequested)
+    assert isinstance(event, StopRequested)
+    assert event.by is not None
+    assert (event.by.name, event.reason) == ("tester", "lunch")
+    again = desk.ce_run("stop", "last")
+    assert "is not running: interrupted, resumable" in again.stdout
+
+
+def test_stop_with_rescue_rolls_back(desk: Desk) -> None:
+    desk.write(LONG)
+    process = desk.start("book.yml")
+    wait_until(lambda: started(desk, "soak"), "the soak")
+    assert desk.ce_run("stop", "last", "--rescue", "--reason", "complaints").returncode == 0
+    status, output = desk.end(process)
+    assert status == 1
+    assert "complaints" in output
+    assert (desk.folder / "undone").exists()
+    assert desk.events(FailureLatched)
+
+
+def test_a_living_run_takes_an_answer_from_another_shell(desk: Desk) -> None:
+    desk.write(ASKING)
+    process = desk.start("book.yml")
+    wait_until(lambda: desk.events(GateOpened), "the question")
+    refused = desk.ce_run("approve", "last", "soak")
+    assert refused.returncode == 2
+    assert "does not wait for an answer" in refused.stderr
+    done = desk.ce_run("approve", "last", "switch", "--by", "ada")
+    assert done.returncode == 0
+    assert "goes on" in done.stdout
+    assert desk.events(GateAnswered)
+    wait_until(lambda: started(desk, "switch"), "the switch")
+    desk.end(process, signal.SIGINT)
+
+
+def test_nothing_is_answered_where_nothing_is_asked(desk: Desk) -> None:
+    desk.write("name: Small\nsteps:\n  - shell: echo hello\n")
+    desk.ce_run("book.yml")
+    before = desk.run().journal_path.read_bytes()
+    done = desk.ce_run("approve", "last")
+    assert done.returncode == 2
+    assert "does not wait for an answer" in done.stderr
+    assert desk.run().journal_path.read_bytes() == before
+
+
+def test_a_waiting_run_is_shown_as_such_everywhere(desk: Desk) -> None:
+    desk.write(ASKING.replace("60s", "0s"))
+    assert desk.ce_run("book.yml").returncode == 5
+    run = desk.run().run_id
+    assert "waiting for a person: switch" in desk.ce_run("runs").stdout
+    shown = desk.ce_run("show", run).stdout
+    assert "waits for a person" in shown
+    assert "Really?" in shown
+    assert f"ce-run approve {run} switch" in shown
+    [listed] = json.loads(desk.ce_run("runs", "--output", "json").stdout)
+    assert listed["status"] == "waiting for a person: switch"
+    assert "waiting for a person: switch" in desk.ce_run("stop", run).stdout
+
+
+def test_show_tells_what_waits_for_whom_while_a_run_is_under_way(desk: Desk) -> None:
+    desk.write(LONG)
+    process = desk.start("book.yml")
+    wait_until(lambda: started(desk, "soak"), "the soak")
+    shown = desk.ce_run("show", "last").stdout
+    assert "Long: running for" in shown
+    assert "waits for soak" in shown
+    assert f"ce-run stop {desk.run().run_id}" in shown
+    data = json.loads(desk.ce_run("show", "last", "--output", "json").stdout)
+    assert data["status"] == "running"
+    assert [step["status"] for step in data["steps"]] == ["succeeded", "opened", "pending"]
+    desk.end(process, signal.SIGINT)
+
+
+def test_locks_and_unlock(desk: Desk) -> None:
+    desk.write(LONG)
+    process = desk.start("book.yml")
+    wait_until(lambda: started(desk, "soak"), "the soak")
+    run = desk.run().run_id
+    [held] = json.loads(desk.ce_run("locks", "--output", "json").stdout)
+    assert (held["name"], held["status"], held["run"]) == ("production", "held", run)
+    refused = desk.ce_run("unlock", "production")
+    assert refused.returncode == 2
+    assert "--reason is required" in refused.stderr
+    assert desk.ce_run("unlock", "prodution", "--reason", "x").returncode == 2
+    done = desk.ce_run("unlock", "production", "--reason", "its machine is gone")
+    assert done.returncode == 0
+    assert f"was taken from run {run} of tester@" in done.stdout
+    status, output = desk.end(process)
+    assert status == 6
+    assert "its machine is gone" in output
+    assert "free" in desk.ce_run("locks").stdout
+
+
+def test_logs_of_all_attempts(desk: Desk) -> None:
+    desk.write("""
+        name: Retries
+        steps:
+          - id: group
+            steps:
+              - id: it
+                retry: {attempts: 2}
+                shell: echo try; echo x >> tries; test $(wc -l < tries) = 2
+              - id: other
+                shell: echo something else
+    """)
+    assert desk.ce_run("book.yml").returncode == 0
+    shown = desk.ce_run("logs", "last", "group/it").stdout
+    assert "--- group/it, attempt 1" in shown
+    assert "failed after" in shown
+    assert "--- group/it, attempt 2" in shown
+    assert shown.count("\ntry\n") == 2
+    assert "something else" in desk.ce_run("logs", "last", "group").stdout
+    missing = desk.ce_run("logs", "last", "group/itt")
+    assert missing.returncode == 2
+    assert "did you mean 'group/it'?" in missing.stderr
+
+
+def test_logs_are_followed_to_the_end_of_the_step(desk: Desk) -> None:
+    desk.write("""
+        name: Slow
+        steps:
+          - id: it
+            shell: echo begun; until test -e go; do sleep 0.02; done; echo ended
+    """)
+    process = desk.start("book.yml")
+    wait_until(lambda: started(desk, "it"), "the step")
+    follower = desk.start("logs", "last", "it", "--follow")
+    (desk.folder / "go").touch()
+    status, output = desk.end(follower)
+    assert status == 0
+    assert output.index("begun") < output.index("ended")
+    assert output.count("begun") == 1
+    desk.end(process)
+
+
+def test_a_journal_that_cannot_be_read_is_told_in_its_line_of_the_list(desk: Desk) -> None:
+    desk.write("name: Small\nsteps:\n  - shell: echo hello\n")
+    desk.ce_run("book.yml")
+    journal = desk.run().journal_path
+    lines = journal.read_bytes().splitlines(keepends=True)
+    journal.write_bytes(b"".join([lines[0], lines[1].replace(b'"seq":2', b'"seq":7'), *lines[2:]]))
+    listed = desk.ce_run("runs")
+    assert listed.returncode == 0
+    assert "unreadable" in listed.stdout
+    shown = desk.ce_run("show", "last")
+    assert shown.returncode == 3
+    assert "journal.jsonl:2: the journal is damaged here" in shown.stderr

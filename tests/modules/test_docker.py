@@ -1,0 +1,256 @@
+"""Images are built, pushed and compared by digest.
+
+The counterpart is the lab's engine: the Docker Engine API on a unix socket, pushing over HTTP to
+the lab's registry. With TEST_DOCKER_HOST (and TEST_REGISTRY, an address of a registry that this
+engine may push to) the same tests run against a real engine.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import tempfile
+import threading
+import uuid
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, NamedTuple
+
+import pytest
+from aiohttp import web
+
+from engine.executor import TaskContext
+from engine.lab.docker_engine import DockerEngine
+from engine.lab.registry import Registry
+from engine.module_api import Cancelled, Failed, Refused, Unreachable
+from modules import docker
+from tests.modules.conftest import MakeContext
+
+CancelWhen = Callable[[TaskContext, Callable[[], bool]], object]
+DOCKERFILE = "FROM scratch\nARG VERSION=0\nLABEL version=$VERSION\nCOPY app /app\n"
+
+
+class Engine(NamedTuple):
+    """Where an engine listens, and the registry that it may push to."""
+
+    host: str
+    registry: str
+
+
+class Apps:
+    """aiohttp applications on a loop of their own."""
+
+    def __init__(self) -> None:
+        self.loop = asyncio.new_event_loop()
+        self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
+        self._thread.start()
+        self._runners: list[web.AppRunner] = []
+
+    def call(self, coroutine: Any) -> Any:
+        return asyncio.run_coroutine_threadsafe(coroutine, self.loop).result(10)
+
+    async def _serve(self, app: web.Application, socket: str) -> int:
+        runner = web.AppRunner(app, shutdown_timeout=0.1)
+        await runner.setup()
+        self._runners.append(runner)
+        site: web.BaseSite = (
+            web.UnixSite(runner, socket) if socket else web.TCPSite(runner, "127.0.0.1", 0)
+        )
+        await site.start()
+        return 0 if socket else runner.addresses[0][1]
+
+    def serve(self, app: web.Application, socket: str = "") -> int:
+        """Serve on a unix socket, or on a free port, which is returned."""
+        port: int = self.call(self._serve(app, socket))
+        return port
+
+    def stop(self) -> None:
+        async def clean() -> None:
+            for runner in self._runners:
+                await runner.cleanup()
+
+        self.call(clean())
+        self.loop.call_soon_threadsafe(self.loop.stop)
+        self._thread.join()
+        self.loop.close()
+
+
+@pytest.fixture(scope="module")
+def lab_engine() -> Iterator[Engine]:
+    """The lab's engine and registry."""
+    apps = Apps()
+    port = apps.serve(Registry().app())
+    with tempfile.TemporaryDirectory(prefix="ce") as folder:  # short: a socket's path is limited
+        apps.serve(DockerEngine("127.0.0.1", port).app(), f"{folder}/docker.sock")
+        yield Engine(f"unix://{folder}/docker.sock", f"127.0.0.1:{port}")
+        apps.stop()
+
+
+@pytest.fixture(params=["lab", "real"])
+def engine(request: pytest.FixtureRequest) -> Engine:
+    """The lab's engine, and a real one if there is one."""
+    if request.param == "lab":
+        found: Engine = request.getfixturevalue("lab_engine")
+        return found
+    host = os.environ.get("TEST_DOCKER_HOST")
+    if not host:
+        pytest.skip("no Docker engine for tests: set TEST_DOCKER_HOST and TEST_REGISTRY")
+    return Engine(host, os.environ["TEST_REGISTRY"])
+
+
+@pytest.fixture
+def ctx(make_context: MakeContext, engine: Engine) -> TaskContext:
+    """A context whose inventory has that engine."""
+    return make_context({"docker": {"host": engine.host}})
+
+
+@pytest.fixture
+def image(engine: Engine) -> str:
+    """A name that nobody has used."""
+    return f"{engine.registry}/ce-{uuid.uuid4().hex[:12]}:5.1"
+
+
+@pytest.fixture
+def context(root: Path) -> Path:
+    """A folder with a Dockerfile."""
+    folder = root / "files" / "image"
+    folder.mkdir(parents=True)
+    (folder / "Dockerfile").write_text(DOCKERFILE)
+    (folder / "app").write_text("version 5.1\n")
+    return folder
+
+
+def build(ctx: TaskContext, image: str, **options: Any) -> Any:
+    return docker.build(ctx, "files/image", image, **options)
+
+
+@pytest.mark.usefixtures("context")
+def test_an_image_is_built_pushed_and_found_in_the_registry(ctx: TaskContext, image: str) -> None:
+    built = build(ctx, image, args={"VERSION": "5.1"})
+    assert built.changed
+    assert built.data["id"].startswith("sha256:")
+    pushed = docker.push(ctx, image)
+    assert pushed.changed
+    digest = pushed.data["digest"]
+    assert digest.startswith("sha256:")
+    assert docker.inspect_digest(ctx, image, expect=digest).data["digest"] == digest
+    assert docker.inspect_digest(ctx, image, local=True).data["digest"] == digest
+    assert not docker.push(ctx, image).changed
+
+
+def test_the_image_depends_on_its_context(ctx: TaskContext, image: str, context: Path) -> None:
+    first = build(ctx, image)
+    assert not build(ctx, image).changed
+    (context / "app").write_text("version 5.2\n")
+    second = build(ctx, image)
+    assert second.changed
+    assert second.data["id"] != first.data["id"]
+
+
+def test_another_digest_is_refused(ctx: TaskContext, image: str, context: Path) -> None:
+    build(ctx, image)
+    first = docker.push(ctx, image).data["digest"]
+    (context / "app").write_text("something else\n")
+    build(ctx, image)
+    second = docker.push(ctx, image).data["digest"]
+    with pytest.raises(Refused) as caught:
+        docker.inspect_digest(ctx, image, expect=first)
+    assert caught.value.message == f"{image} is {second}, not {first}"
+    assert caught.value.data["digest"] == second
+
+
+@pytest.mark.usefixtures("context")
+def test_an_image_can_have_several_names(ctx: TaskContext, image: str) -> None:
+    built = build(ctx, image)
+    other = image.replace(":5.1", ":stable")
+    assert docker.tag.checker is not None
+    assert docker.tag.checker(ctx, image, other).diff == f"+ {other}\n"
+    tagged = docker.tag(ctx, image, other)
+    assert (tagged.changed, tagged.data["id"]) == (True, built.data["id"])
+    assert not docker.tag(ctx, image, other).changed
+    with pytest.raises(Failed, match="there is no image"):
+        docker.tag(ctx, "nobody:none", other)
+
+
+def test_a_build_that_fails_says_why(ctx: TaskContext, image: str, context: Path) -> None:
+    (context / "Dockerfile").write_text("RUN nothing-yet\n")
+    with pytest.raises(Failed, match=r"(?i)(the build of .* failed|docker says): .*no build stage"):
+        build(ctx, image)
+    (context / "Dockerfile").unlink()
+    with pytest.raises(Refused, match="there is no Dockerfile in files/image"):
+        build(ctx, image)
+
+
+def test_what_is_not_there_cannot_be_pushed_or_inspected(ctx: TaskContext, image: str) -> None:
+    with pytest.raises(Failed, match="there is no image"):
+        docker.push(ctx, image)
+    with pytest.raises(Failed, match="the registry has no"):
+        docker.inspect_digest(ctx, image)
+    with pytest.raises(Failed, match="the engine has no"):
+        docker.inspect_digest(ctx, image, local=True)
+
+
+@pytest.mark.usefixtures("context")
+def test_check_asks_and_changes_nothing(ctx: TaskContext, image: str) -> None:
+    assert docker.build.checker is not None
+    assert docker.push.checker is not None
+    shown = docker.build.checker(ctx, "files/image", image)
+    assert (shown.changed, shown.diff, shown.data["id"]) == (True, f"+ image {image}\n", "")
+    built = build(ctx, image)
+    assert shown.data.keys() == built.data.keys()
+    before = docker.push.checker(ctx, image)
+    assert (before.changed, before.data["digest"]) == (True, "")
+    digest = docker.push(ctx, image).data["digest"]
+    after = docker.push.checker(ctx, image)
+    assert (after.changed, after.data["digest"]) == (False, digest)
+
+
+@pytest.mark.usefixtures("context")
+def test_output_goes_to_the_log(ctx: TaskContext, image: str, tmp_path: Path) -> None:
+    build(ctx, image)
+    assert "FROM scratch" in (tmp_path / "logs" / "step.0.1.log").read_text()
+
+
+def test_an_engine_that_is_not_there_is_unreachable(make_context: MakeContext) -> None:
+    for host in ("unix:///no/such.sock", "tcp://127.0.0.1:1"):
+        with pytest.raises(Unreachable, match=f"the Docker engine {host} cannot be reached"):
+            docker.inspect_digest(make_context({"docker": {"host": host}}), "x")
+
+
+def test_a_cancelled_build_is_broken_off(
+    make_context: MakeContext, root: Path, context: Path, cancel_when: CancelWhen
+) -> None:
+    """An engine that says a word and then nothing: it must see its client go."""
+    said, gone = threading.Event(), threading.Event()
+
+    async def slow(request: web.Request) -> web.StreamResponse:
+        await request.read()
+        answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+        await answer.prepare(request)
+        await answer.write(b'{"stream": "Step 1/4"}\r\n')
+        said.set()
+        try:
+            await asyncio.sleep(60)
+        except asyncio.CancelledError:
+            gone.set()
+            raise
+        return answer
+
+    async def ping(request: web.Request) -> web.Response:
+        return web.json_response({"ApiVersion": "1.44"})
+
+    async def nothing(request: web.Request) -> web.Response:
+        return web.json_response({"message": "no such image"}, status=404)
+
+    app = web.Application(handler_args={"handler_cancellation": True})
+    app.router.add_get("/version", ping)
+    app.router.add_post("/v1.44/build", slow)
+    app.router.add_get(r"/v1.44/images/{name:.+}/json", nothing)
+    apps = Apps()
+    port = apps.serve(app)
+    ctx = make_context({"docker": {"host": f"tcp://127.0.0.1:{port}"}})
+    cancel_when(ctx, said.is_set)
+    with pytest.raises(Cancelled):
+        build(ctx, "x:1")
+    assert gone.wait(10)
+    apps.stop()

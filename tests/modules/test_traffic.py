@@ -1,0 +1,608 @@
+"""Traffic moves in Istio, HAProxy and the Service together, never above what pods can carry."""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from engine.executor import TaskContext
+from engine.module_api import Cancelled, Failed, Refused, Unreachable
+from modules import _traffic_shift, traffic
+from tests.lab.kube.objects import NAMESPACE, SERVICES
+from tests.modules.conftest import MakeContext, Told
+from tests.modules.kube_cluster import TestCluster, app
+from tests.modules.real_haproxy import RealHAProxy
+
+VIRTUAL_SERVICE = (
+    f"/apis/networking.istio.io/v1beta1/namespaces/{NAMESPACE}"
+    "/virtualservices/claude-enhancer-traffic"
+)
+SECTION: dict[str, Any] = {
+    "versions": {"stable": "5.0", "canary": "5.1"},
+    "selector": {"app": "claude-enhancer"},
+    "pods_for_full_load": 3,
+    "service": "claude-enhancer-service",
+    "virtual_service": "claude-enhancer-traffic",
+    "subsets": {"5.0": "stable", "5.1": "canary"},
+    "haproxy": {
+        "connection": "edge",
+        "backend": "claude_split",
+        "servers": {"5.0": "stable", "5.1": "canary"},
+    },
+}
+
+
+def destination(subset: str, weight: int | None = None) -> dict[str, Any]:
+    found: dict[str, Any] = {
+        "destination": {"host": "claude-enhancer-service", "subset": subset, "port": {"number": 80}}
+    }
+    return found if weight is None else {**found, "weight": weight}
+
+
+def virtual_service(*routes: dict[str, Any]) -> dict[str, Any]:
+    opted_in = {
+        "name": "canary-users",
+        "match": [{"headers": {"x-canary-user": {"exact": "true"}}}],
+        "route": [destination("canary")],
+    }
+    shared = {"name": "primary", "route": [destination("stable", 100), destination("canary", 0)]}
+    return {
+        "apiVersion": "networking.istio.io/v1beta1",
+        "kind": "VirtualService",
+        "metadata": {"name": "claude-enhancer-traffic", "namespace": NAMESPACE},
+        "spec": {
+            "hosts": ["claude-enhancer.example.com"],
+            "http": list(routes) or [opted_in, shared],
+        },
+    }
+
+
+def the_service(**selector: str) -> dict[str, Any]:
+    return {
+        "apiVersion": "v1",
+        "kind": "Service",
+        "metadata": {"name": "claude-enhancer-service", "namespace": NAMESPACE},
+        "spec": {
+            "selector": {"app": "claude-enhancer", "version": "5.0", **selector},
+            "ports": [{"port": 80, "targetPort": 8080}],
+        },
+    }
+
+
+class World:
+    """Cluster and HAProxy as a deployment begins: 5.0 has three pods and all traffic."""
+
+    def __init__(self, cluster: TestCluster, haproxy: RealHAProxy) -> None:
+        self.cluster = cluster
+        self.haproxy = haproxy
+
+    def inventory(self, **traffic: Any) -> dict[str, dict[str, Any]]:
+        return {
+            "kubectl": self.cluster.section,
+            "haproxy": {"edge": {"address": self.haproxy.admin}},
+            "traffic": {**SECTION, **traffic},
+        }
+
+    def weights(self) -> tuple[dict[str, int], dict[str, int], str]:
+        """What Istio, HAProxy and the Service say, asked of them and not of ce-run."""
+        routes = self.cluster.read(VIRTUAL_SERVICE)["spec"]["http"]
+        istio = {one["destination"]["subset"]: one["weight"] for one in routes[-1]["route"]}
+        selector = self.cluster.read(f"{SERVICES}/claude-enhancer-service")["spec"]["selector"]
+        return istio, self.haproxy.weights(), selector["version"]
+
+    def opted_in(self) -> str:
+        """The subset that people with the header get."""
+        routes = self.cluster.read(VIRTUAL_SERVICE)["spec"]["http"]
+        return str(routes[0]["route"][0]["destination"]["subset"])
+
+    def requests(self) -> list[str]:
+        """What ce-run asked of the cluster, in order, without queries."""
+        return [
+            f"{one.method} {one.path.partition('?')[0].rpartition('/')[2]}"
+            for one in self.cluster.server.requests
+            if one.user_agent == "ce-run"
+        ]
+
+
+AT_START = ({"stable": 100, "canary": 0}, {"stable": 100, "canary": 0}, "5.0")
+
+
+@pytest.fixture(scope="module")
+def running_haproxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHAProxy]:
+    with RealHAProxy(tmp_path_factory.mktemp("h")) as running:
+        yield running
+
+
+@pytest.fixture
+def world(tmp_path: Path, running_haproxy: RealHAProxy) -> Iterator[World]:
+    with TestCluster(tmp_path / "kube", pace=10.0) as cluster:
+        cluster.put(app("claude-enhancer-blue", "5.0", 3))
+        cluster.put(the_service())
+        cluster.put(virtual_service())
+        running_haproxy.ask("set server claude_split/stable weight 100")
+        running_haproxy.ask("set server claude_split/canary weight 0")
+        for server in ("stable", "canary"):
+            running_haproxy.ask(f"set server claude_split/{server} state ready")
+        yield World(cluster, running_haproxy)
+
+
+@pytest.fixture
+def ctx(make_context: MakeContext, world: World) -> TaskContext:
+    return make_context(world.inventory(), seconds=20)
+
+
+def green(world: World, replicas: int) -> None:
+    world.cluster.put(app("claude-enhancer-green", "5.1", replicas))
+
+
+# -- forward ------------------------------------------------------------------------------------
+def test_the_phases_of_a_deployment(ctx: TaskContext, world: World) -> None:
+    green(world, 1)
+    for percent in (5, 20):
+        result = traffic.shift(ctx, "5.1", percent)
+        split = {"stable": 100 - percent, "canary": percent}
+        assert world.weights() == (split, split, "5.0")
+        assert result.changed
+        assert result.data["layers"]["istio"] == {"5.0": 100 - percent, "5.1": percent}
+        assert result.data["agree"]
+        assert abs(world.haproxy.served(200)["5.1"] - 2 * percent) <= 4
+    green(world, 3)
+    traffic.shift(ctx, "5.1", 50)
+    assert world.weights()[2] == "5.0"
+    result = traffic.shift(ctx, "5.1", 100)
+    assert world.weights() == ({"stable": 0, "canary": 100}, {"stable": 0, "canary": 100}, "5.1")
+    assert result.data["before"]["service"] == {"5.0": 100, "5.1": 0}
+    assert result.data["capacity"]["5.1"] == {"ready": 3, "percent": 100}
+    assert world.opted_in() == "canary"
+
+
+def test_a_share_above_the_ready_capacity_is_refused_with_figures(
+    ctx: TaskContext, world: World
+) -> None:
+    green(world, 1)
+    with pytest.raises(Refused) as caught:
+        traffic.shift(ctx, "5.1", 50)
+    assert caught.value.message == (
+        "traffic is not shifted: 5.1 has 1 of the 2 ready pods that 50 % of the traffic need"
+    )
+    assert caught.value.hint.startswith("scale it first (3 ready pods carry all traffic)")
+    assert caught.value.data["capacity"] == {
+        "5.0": {"ready": 3, "percent": 100},
+        "5.1": {"ready": 1, "percent": 33},
+    }
+    assert world.weights() == AT_START
+
+
+def test_pods_that_run_but_are_not_ready_carry_nothing(ctx: TaskContext, world: World) -> None:
+    world.cluster.runtime.hold = True
+    green(world, 3)
+    with pytest.raises(Refused, match=r"5\.1 has 0 of the 1 ready pods that 5 %"):
+        traffic.shift(ctx, "5.1", 5)
+    assert world.weights() == AT_START
+
+
+def test_force_shifts_all_the_same(ctx: TaskContext, world: World) -> None:
+    result = traffic.shift(ctx, "5.1", 5, force=True)
+    assert result.data["overloaded"]
+    assert "above capacity: 5.1 has 0 of the 1 ready pods" in result.message
+    assert world.weights()[1] == {"stable": 95, "canary": 5}
+
+
+def test_taking_traffic_away_needs_no_capacity(ctx: TaskContext, world: World) -> None:
+    green(world, 1)
+    traffic.shift(ctx, "5.1", 20)
+    green(world, 0)
+    assert traffic.shift(ctx, "5.0", 95).changed
+    assert world.weights()[1] == {"stable": 95, "canary": 5}
+
+
+def test_a_repetition_sends_nothing(ctx: TaskContext, world: World) -> None:
+    green(world, 1)
+    traffic.shift(ctx, "5.1", 5)
+    before = len(world.requests())
+    again = traffic.shift(ctx, "5.1", 5)
+    assert not again.changed
+    assert again.message == "traffic is at 5.0 95 %, 5.1 5 % already"
+    assert not any("PATCH" in one for one in world.requests()[before:])
+
+
+def test_a_shift_that_was_cut_off_is_finished(ctx: TaskContext, world: World) -> None:
+    """After a crash between two layers they disagree; the repetition brings them together."""
+    green(world, 1)
+    world.haproxy.ask("set server claude_split/stable weight 95")
+    world.haproxy.ask("set server claude_split/canary weight 5")
+    assert traffic.shift(ctx, "5.1", 5).changed
+    split = {"stable": 95, "canary": 5}
+    assert world.weights() == (split, split, "5.0")
+
+
+def test_several_servers_share_what_their_version_gets(
+    make_context: MakeContext, world: World
+) -> None:
+    green(world, 1)
+    part = {
+        "connection": "edge",
+        "backend": "many",
+        "servers": {"5.0": ["stable-1", "stable-2", "stable-3"], "5.1": ["canary-1"]},
+    }
+    ctx = make_context(world.inventory(haproxy=part))
+    assert traffic.shift(ctx, "5.1", 20).data["layers"]["haproxy"] == {"5.0": 80, "5.1": 20}
+    weights = world.haproxy.weights("many")
+    total = sum(weights.values())
+    assert [round(100 * weight / total, 1) for weight in weights.values()] == [26.7, 26.7, 26.7, 20]
+
+
+# -- when something fails -----------------------------------------------------------------------
+def test_when_haproxy_fails_istio_goes_back(make_context: MakeContext, world: World) -> None:
+    green(world, 1)
+    inventory = world.inventory()
+    inventory["haproxy"] = {"edge": {"address": world.haproxy.reader}}
+    with pytest.raises(Refused) as caught:
+        traffic.shift(make_context(inventory), "5.1", 5)
+    assert caught.value.message.endswith(
+        "its socket allows reading only; everything was put back as it was"
+    )
+    assert caught.value.data["brought_back"] is True
+    assert caught.value.data["layers"] == {
+        "istio": {"5.0": 100, "5.1": 0},
+        "haproxy": {"5.0": 100, "5.1": 0},
+        "service": {"5.0": 100, "5.1": 0},
+    }
+    assert world.weights() == AT_START
+
+
+def test_a_successor_that_dies_meanwhile_never_gets_the_service(
+    ctx: TaskContext, world: World, told: Told
+) -> None:
+    green(world, 3)
+
+    def kill(step: str, task: int, text: str) -> None:
+        told.progress.append(text)
+        if text == "HAProxy edge, backend claude_split: 5.0 0 %, 5.1 100 %":
+            green(world, 1)
+
+    ctx._services.report = kill
+    with pytest.raises(Refused, match=r"5\.1 has 1 of the 3 ready pods .* everything was put back"):
+        traffic.shift(ctx, "5.1", 100)
+    assert world.weights() == AT_START
+    assert not any(text.startswith("Service") for text in told.progress)
+
+
+def test_a_service_that_leads_to_nobody_goes_back(
+    ctx: TaskContext, world: World, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(_traffic_shift, "_SERVES_WITHIN", 0.3)
+    world.cluster.put(the_service(track="claude-enhancer-blue"))
+    green(world, 3)
+    with pytest.raises(Failed, match=r"selects 5\.1, but leads to .*; everything was put back"):
+        traffic.shift(ctx, "5.1", 100)
+    assert world.weights() == AT_START
+
+
+@pytest.mark.parametrize("state", ["maint", "drain"])
+def test_a_server_that_takes_no_traffic_gets_no_share(
+    ctx: TaskContext, world: World, state: str
+) -> None:
+    green(world, 1)
+    world.haproxy.ask(f"set server claude_split/canary state {state}")
+    with pytest.raises(Refused, match=rf"no server for 5\.1: canary (up|down)/{state}"):
+        traffic.shift(ctx, "5.1", 5)
+    assert world.weights() == AT_START
+
+
+class LosesItsLocks:
+    """A fence that holds a number of times and then no more."""
+
+    def __init__(self, times: int) -> None:
+        self.left = times
+
+    @contextlib.contextmanager
+    def hold(self) -> Iterator[None]:
+        self.left -= 1
+        if self.left < 0:
+            raise Cancelled("another run took over")
+        yield
+
+    def identity(self) -> dict[str, str]:
+        return {"X-CE-Run": "old", "X-CE-Token": "1"}
+
+
+@pytest.mark.parametrize("layers", [0, 1, 2])
+def test_a_run_that_was_preempted_in_the_middle_sends_nothing_more(
+    make_context: MakeContext, world: World, layers: int
+) -> None:
+    moved = {"stable": 0, "canary": 100}
+    start = AT_START[0]
+
+    class TakenOver(LosesItsLocks):
+        """Another run takes over once so many layers have moved."""
+
+        @contextlib.contextmanager
+        def hold(self) -> Iterator[None]:
+            if sum(layer == moved for layer in world.weights()[:2]) >= layers:
+                raise Cancelled("another run took over")
+            yield
+
+    green(world, 3)
+    ctx = make_context(world.inventory(), fence=TakenOver(0))
+    with pytest.raises(Cancelled, match=r"^another run took over$"):
+        traffic.shift(ctx, "5.1", 100)
+    assert world.weights() == (
+        moved if layers > 0 else start,
+        moved if layers > 1 else start,
+        "5.0",
+    )
+
+
+def test_a_virtual_service_that_somebody_else_writes_is_read_anew(
+    make_context: MakeContext, world: World
+) -> None:
+    green(world, 1)
+
+    theirs = {"match": [{"uri": {"prefix": "/new"}}], "route": [destination("stable")]}
+
+    class Meddles(LosesItsLocks):
+        @contextlib.contextmanager
+        def hold(self) -> Iterator[None]:
+            if self.left == 9:
+                changed = virtual_service()
+                changed["spec"]["http"].insert(1, theirs)
+                world.cluster.put(changed)
+            self.left -= 1
+            yield
+
+    traffic.shift(make_context(world.inventory(), fence=Meddles(9)), "5.1", 5)
+    assert len(world.cluster.read(VIRTUAL_SERVICE)["spec"]["http"]) == 3
+    assert world.weights()[0] == {"stable": 95, "canary": 5}
+
+
+@pytest.mark.parametrize(
+    ("routes", "words"),
+    [
+        ([{"route": [destination("nobody")]}], "no route between the subsets stable and canary"),
+        (
+            [{"route": [destination("stable", 50), destination("beta", 50)]}],
+            "also leads to subset beta",
+        ),
+        (
+            [
+                {
+                    "match": [{"uri": {"prefix": "/a"}}],
+                    "route": [destination("stable", 90), destination("canary", 10)],
+                },
+                {"route": [destination("stable", 80), destination("canary", 20)]},
+            ],
+            "have different weights",
+        ),
+    ],
+)
+def test_routes_that_cannot_be_understood_are_left_alone(
+    ctx: TaskContext, world: World, routes: list[dict[str, Any]], words: str
+) -> None:
+    green(world, 1)
+    world.cluster.put(virtual_service(*routes))
+    before = world.cluster.read(VIRTUAL_SERVICE)["spec"]
+    with pytest.raises((Failed, Refused)) as caught:
+        traffic.shift(ctx, "5.1", 5)
+    assert words in caught.value.message
+    assert world.cluster.read(VIRTUAL_SERVICE)["spec"] == before
+    assert world.haproxy.weights() == AT_START[1]
+
+
+def test_a_route_to_stable_alone_gets_its_second_destination(
+    ctx: TaskContext, world: World
+) -> None:
+    green(world, 1)
+    world.cluster.put(virtual_service({"route": [destination("stable")], "timeout": "5s"}))
+    traffic.shift(ctx, "5.1", 5)
+    (route,) = world.cluster.read(VIRTUAL_SERVICE)["spec"]["http"]
+    assert route == {
+        "route": [destination("stable", 95), destination("canary", 5)],
+        "timeout": "5s",
+    }
+
+
+# -- back ---------------------------------------------------------------------------------------
+def test_a_rollback_switches_first_and_asks_one_question(ctx: TaskContext, world: World) -> None:
+    green(world, 3)
+    traffic.shift(ctx, "5.1", 100)
+    begun = len(world.requests())
+    result = traffic.shift(ctx, "5.0", 100)
+    assert world.weights() == AT_START
+    assert world.haproxy.served(20) == {"5.0": 20}
+    assert world.requests()[begun : begun + 4] == [
+        "GET pods",
+        "PATCH claude-enhancer-service",
+        "GET claude-enhancer-traffic",
+        "PATCH claude-enhancer-traffic",
+    ]
+    assert result.changed
+    assert result.data["before"]["istio"] == {"5.0": 0, "5.1": 100}
+    assert world.opted_in() == "stable"
+
+
+def test_a_rollback_of_what_is_rolled_back_is_no_change(ctx: TaskContext, world: World) -> None:
+    green(world, 1)
+    traffic.shift(ctx, "5.1", 5)
+    assert traffic.shift(ctx, "5.1", 0).changed
+    again = traffic.shift(ctx, "5.0", 100)
+    assert not again.changed
+    assert again.data["before"]["service"] == {"5.0": 100, "5.1": 0}
+    assert world.weights() == AT_START
+
+
+def test_after_a_rollback_the_next_shift_leads_canary_users_to_the_canary_again(
+    ctx: TaskContext, world: World
+) -> None:
+    green(world, 1)
+    checked = traffic.shift.checker
+    assert checked
+    assert checked(ctx, "5.0", 100).changed
+    assert traffic.shift(ctx, "5.0", 100).message == (
+        "traffic is at 5.0 100 %, 5.1 0 % already; the routes of those who opted in follow"
+    )
+    assert world.opted_in() == "stable"
+    assert not checked(ctx, "5.0", 100).changed
+    traffic.shift(ctx, "5.1", 5)
+    assert world.opted_in() == "canary"
+
+
+def test_a_route_that_leads_to_stable_by_its_own_will_stays_there(
+    ctx: TaskContext, world: World
+) -> None:
+    pinned = {"match": [{"uri": {"prefix": "/old"}}], "route": [destination("stable")]}
+    wanted = virtual_service()
+    wanted["spec"]["http"].insert(0, pinned)
+    world.cluster.put(wanted)
+    green(world, 1)
+    for version, percent in (("5.1", 5), ("5.0", 100), ("5.1", 5)):
+        traffic.shift(ctx, version, percent)
+        assert world.cluster.read(VIRTUAL_SERVICE)["spec"]["http"][0] == pinned
+
+
+def test_a_rollback_onto_nobody_is_refused(ctx: TaskContext, world: World) -> None:
+    green(world, 3)
+    traffic.shift(ctx, "5.1", 100)
+    world.cluster.put(app("claude-enhancer-blue", "5.0", 0))
+    before = world.weights()
+    with pytest.raises(Refused, match=r"no pod of 5\.0 is ready: all traffic to it would fail"):
+        traffic.shift(ctx, "5.0", 100)
+    assert world.weights() == before
+    assert traffic.shift(ctx, "5.0", 100, force=True).data["overloaded"]
+    assert world.weights() == AT_START
+
+
+def test_a_rollback_to_fewer_pods_than_wanted_is_done_and_said(
+    ctx: TaskContext, world: World
+) -> None:
+    green(world, 3)
+    traffic.shift(ctx, "5.1", 100)
+    world.cluster.put(app("claude-enhancer-blue", "5.0", 2))
+    result = traffic.shift(ctx, "5.0", 100)
+    assert result.data["overloaded"]
+    assert "5.0 has 2 of the 3 ready pods that 100 % of the traffic need" in result.message
+    assert world.weights() == AT_START
+
+
+def test_a_rollback_moves_what_it_can_reach_and_names_the_rest(
+    make_context: MakeContext, world: World, tmp_path: Path
+) -> None:
+    green(world, 3)
+    traffic.shift(make_context(world.inventory()), "5.1", 100)
+    gone = f"unix:{tmp_path}/gone"
+    inventory = world.inventory()
+    inventory["haproxy"] = {"edge": {"address": [gone, world.haproxy.admin]}}
+    with pytest.raises(Unreachable) as caught:
+        traffic.shift(make_context(inventory), "5.0", 100)
+    assert f"HAProxy at {gone} could not be moved" in caught.value.message
+    assert caught.value.data["not_moved"] == [f"HAProxy at {gone}"]
+    assert world.weights() == AT_START
+
+
+def test_without_the_cluster_a_rollback_needs_force(
+    make_context: MakeContext, world: World
+) -> None:
+    world.haproxy.ask("set server claude_split/stable weight 50")
+    world.haproxy.ask("set server claude_split/canary weight 50")
+    inventory = world.inventory()
+    inventory["kubectl"] = {"server": "http://127.0.0.1:1", "namespace": NAMESPACE}
+    with pytest.raises(Unreachable) as caught:
+        traffic.shift(make_context(inventory), "5.0", 100)
+    assert "`force: true` moves the layers that can be reached" in caught.value.hint
+    with pytest.raises(Unreachable, match=r"VirtualService .* could not be moved"):
+        traffic.shift(make_context(inventory), "5.0", 100, force=True)
+    assert world.haproxy.weights() == {"stable": 100, "canary": 0}
+
+
+# -- looking ------------------------------------------------------------------------------------
+def test_check_shows_every_layer_and_warns_of_missing_pods(
+    make_context: MakeContext, world: World
+) -> None:
+    ctx = make_context(world.inventory(), check=True)
+    checked = traffic.shift.checker
+    assert checked
+    result = checked(ctx, "5.1", 100)
+    assert result.changed
+    assert "refused as things are now: 5.1 has 0 of the 3 ready pods" in result.message
+    for layer in ("istio", "haproxy", "service"):
+        assert f"+++ ce-run/traffic/{layer}" in result.diff
+    assert "-5.0: 100\n" in result.diff
+    assert result.data["shares"] == {"5.1": 100, "5.0": 0}
+    assert set(result.data) == set(traffic.shift(make_context(world.inventory()), "5.0", 100).data)
+    assert world.weights() == AT_START
+
+
+def test_read_tells_the_layers_and_whether_they_agree(ctx: TaskContext, world: World) -> None:
+    green(world, 1)
+    result = traffic.read(ctx)
+    assert result.data == {
+        "shares": {"5.0": 100, "5.1": 0},
+        "layers": {
+            "istio": {"5.0": 100, "5.1": 0},
+            "haproxy": {"5.0": 100, "5.1": 0},
+            "service": {"5.0": 100, "5.1": 0},
+        },
+        "agree": True,
+        "differences": [],
+        "capacity": {"5.0": {"ready": 3, "percent": 100}, "5.1": {"ready": 1, "percent": 33}},
+        "within_capacity": True,
+    }
+    world.haproxy.ask("set server claude_split/canary weight 100")
+    world.cluster.put(the_service(version="5.1"))
+    odd = traffic.read(ctx).data
+    assert not odd["agree"]
+    assert odd["differences"] == [
+        "HAProxy edge, backend claude_split: 5.0 50 %, 5.1 50 %, not 5.0 100 %, 5.1 0 %",
+        "Service claude-enhancer-service selects 5.1, which has no share",
+    ]
+
+
+def test_layers_that_the_inventory_leaves_out_are_left_alone(
+    make_context: MakeContext, world: World
+) -> None:
+    green(world, 3)
+    ctx = make_context(world.inventory(haproxy=None, virtual_service=""))
+    result = traffic.shift(ctx, "5.1", 100)
+    assert list(result.data["layers"]) == ["service"]
+    assert world.weights() == (AT_START[0], AT_START[1], "5.1")
+
+
+@pytest.mark.parametrize(
+    ("change", "words"),
+    [
+        ({"versions": {"stable": "5.0"}}, "must name stable and canary"),
+        ({"pods_for_full_load": 0}, "must be a number of pods, not 0"),
+        ({"subsets": {"5.0": "stable"}}, "must name a subset for 5.0 and for 5.1"),
+        ({"haproxy": {"servers": {}}}, "needs a `backend`"),
+        ({"haproxy": {"backend": "b", "servers": {"5.0": "s"}}}, "servers of 5.0 and 5.1"),
+        ({"selector": {}}, "`traffic.selector` in the inventory must be a mapping"),
+        ({"wait": 3}, "unknown keys in the inventory's traffic section: wait"),
+    ],
+)
+def test_a_section_that_makes_no_sense_is_refused(
+    make_context: MakeContext, world: World, change: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(Refused) as caught:
+        traffic.read(make_context(world.inventory(**change)))
+    assert words in caught.value.message
+
+
+def test_a_version_or_percentage_that_is_not_there(ctx: TaskContext) -> None:
+    with pytest.raises(Refused, match=r"no version '5\.2'") as caught:
+        traffic.shift(ctx, "5.2", 5)
+    assert caught.value.hint == "`traffic.versions` in the inventory has 5.0 and 5.1"
+    with pytest.raises(Refused, match="0 to 100, not 101"):
+        traffic.shift(ctx, "5.1", 101)
+
+
+def test_a_service_that_is_not_there_is_found_before_anything_moves(
+    make_context: MakeContext, world: World
+) -> None:
+    green(world, 1)
+    with pytest.raises(Failed, match="Service typo is not there"):
+        traffic.shift(make_context(world.inventory(service="typo")), "5.1", 5)
+    assert world.weights() == AT_START

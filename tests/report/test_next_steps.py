@@ -1,0 +1,57 @@
+"""The commands that a person is told to run next."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from engine.report.gather import gather
+from engine.report.next_steps import Commands, advise, rollbacks_beside, start_words
+from tests.report.recorded import RUN, Recorded
+from tests.report.scenarios import SCENARIOS
+
+
+def commands_after(run: Recorded, **options: object) -> list[str]:
+    """What is advised after a run."""
+    facts = gather(run.plan, run.state, run.records, now=run.clock.now())
+    return [each.command for each in advise(facts, Commands(), options=options, by="ada")]
+
+
+@pytest.mark.parametrize("scenario", SCENARIOS)
+def test_there_is_always_something_to_run_next(tmp_path: Path, scenario: str) -> None:
+    commands = commands_after(SCENARIOS[scenario](tmp_path, []))
+    assert commands
+    assert all(each.startswith("ce-run ") for each in commands)
+    assert len(set(commands)) == len(commands)
+
+
+def test_a_waiting_run_names_exactly_what_goes_on(tmp_path: Path) -> None:
+    commands = commands_after(SCENARIOS["waiting"](tmp_path, []))
+    assert commands[:2] == [f"ce-run approve {RUN} switch --by ada", f"ce-run resume {RUN}"]
+
+
+def test_a_rollback_beside_the_runbook_is_spelled_out(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runbooks"
+    folder.mkdir()
+    (folder / "back.yml").write_text("name: Back\npreempts: true\nsteps: []\n", encoding="utf-8")
+    (folder / "other.yml").write_text("name: Other\n# preempts: true\n", encoding="utf-8")
+    assert rollbacks_beside(Path("runbooks/deploy.yml")) == ["runbooks/back.yml"]
+    commands = commands_after(SCENARIOS["failed"](tmp_path, []), inventory="inv.yml")
+    assert "ce-run runbooks/back.yml -i inv.yml --force --reason WHY" in commands
+
+
+def test_words_that_start_a_run_again() -> None:
+    options = {
+        "inventory": "inv.yml",
+        "extra": {"version": "5.1", "why": "it is time"},
+        "tags": ["a", "b"],
+        "limit": "web",
+    }
+    spelled = Commands().spell(*start_words("book.yml", options))
+    assert spelled == (
+        "ce-run book.yml -i inv.yml -e version=5.1 -e 'why=it is time' --tags a,b --limit web"
+    )

@@ -1,0 +1,88 @@
+"""Durations, yes and no, and the nearest name."""
+
+from __future__ import annotations
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from engine.text import (
+    did_you_mean,
+    format_duration,
+    nearest,
+    parse_boolean,
+    parse_duration,
+    quoted_list,
+)
+
+
+@pytest.mark.parametrize(
+    ("written", "seconds"),
+    [
+        ("90s", 90),
+        ("5m", 300),
+        ("1h30m", 5400),
+        ("1h 30m", 5400),
+        ("250ms", 0.25),
+        ("1.5h", 5400),
+        ("2d", 172800),
+        ("90", 90),
+        (90, 90),
+        (0.5, 0.5),
+        ("0", 0),
+        ("5x", None),
+        ("", None),
+        ("m", None),
+        ("-5s", None),
+        (-5, None),
+        (True, None),
+        (None, None),
+        ("1e3", None),
+        ("99999d", None),
+        (float("nan"), None),
+        (float("inf"), None),
+        ("9" * 1000 + "s", None),
+    ],
+)
+def test_a_duration_is(written: object, seconds: float | None) -> None:
+    assert parse_duration(written) == seconds
+
+
+@pytest.mark.parametrize(
+    ("seconds", "written"),
+    [(0, "0s"), (0.25, "250ms"), (90, "1m30s"), (5400, "1h30m"), (1.5, "1.5s"), (86400, "1d")],
+)
+def test_a_duration_is_written(seconds: float, written: str) -> None:
+    assert format_duration(seconds) == written
+
+
+@given(st.integers(0, 10**9))
+def test_a_written_duration_means_what_it_was(milliseconds: int) -> None:
+    seconds = parse_duration(format_duration(milliseconds / 1000))
+    assert seconds is not None
+    assert abs(seconds - milliseconds / 1000) < 0.001
+
+
+def test_yes_and_no() -> None:
+    assert [parse_boolean(each) for each in ("yes", "ON", " true ", 1)] == [True] * 4
+    assert [parse_boolean(each) for each in ("no", "Off", "false", 0)] == [False] * 4
+    assert [parse_boolean(each) for each in ("maybe", 2, None, "", 1.0)] == [None] * 5
+
+
+def test_the_nearest_name() -> None:
+    names = ["backup", "restore", "http-check"]
+    assert nearest("bakup", names) == "backup"
+    assert nearest("http_chek", names) == "http-check"
+    assert nearest("BACKUP", names) == "backup"
+    assert nearest("xyz", names) is None
+    assert did_you_mean("xyz", names) == "known are: backup, restore, http-check"
+    assert did_you_mean("xyz", []) == ""
+
+
+def test_the_nearest_of_very_many_names_is_found_in_reasonable_time() -> None:
+    names = [f"step-{n}" for n in range(100_000)]
+    assert nearest("step-77", names) == "step-77"
+
+
+def test_a_list_in_words() -> None:
+    assert [quoted_list("abc"[:n]) for n in (1, 2, 3)] == ["'a'", "'a' and 'b'", "'a', 'b' and 'c'"]
