@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-ROOT = Path(__file__).parents[1]
+from tests.surroundings import ROOT
 
 ORDER_TEXT = (
     "errors redaction text model events plan state fold actions scheduler inventory templating "

@@ -11,8 +11,8 @@ import yaml
 
 from engine.loader import load
 from engine.session import registry_for
+from tests.surroundings import ROOT
 
-ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text(encoding="utf-8")
 MAKEFILE = (ROOT / "Makefile").read_text(encoding="utf-8")
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import os
 import signal
 import subprocess
 import sys
@@ -16,11 +15,10 @@ import pytest
 
 from engine.events import AnyEvent, Record
 from engine.runs import RunFolder, Runs
+from tests.surroundings import surroundings
 
 PATIENCE = 20.0
 """Seconds after which something that should happen is taken not to happen any more."""
-
-_FOREIGN = ("CE_RUN", "GITHUB", "CI", "NO_COLOR", "TERM", "COLUMNS", "LINES", "_CE_RUN")
 
 
 def wait_until(condition: Callable[[], object], what: str) -> None:
@@ -37,11 +35,7 @@ class Desk:
     def __init__(self, folder: Path) -> None:
         self.folder = folder
         self.state = folder / ".ce-run"
-        self.environment = {
-            name: value
-            for name, value in os.environ.items()
-            if not name.startswith(_FOREIGN) or name == "CE_RUN_CACHE"
-        } | {"USER": "tester", "PYTHONPATH": str(Path(__file__).parents[2])}
+        self.environment = surroundings(USER="tester")
         self._processes: list[subprocess.Popen[str]] = []
 
     def write(self, text: str, name: str = "book.yml") -> Path:

@@ -10,8 +10,8 @@ import pytest
 
 from engine.lab import control
 from engine.lab.settings import Settings
-from tests.crash.operator import ROOT
 from tests.crash.stage import Stage
+from tests.surroundings import ROOT
 
 
 @pytest.fixture(scope="package")

@@ -6,7 +6,6 @@ and decides as a person would.
 
 from __future__ import annotations
 
-import os
 import signal
 import subprocess
 import sys
@@ -21,8 +20,8 @@ from engine.session import read_run
 from engine.state import RunState
 from tests.crash.killed import Death, Spot, When
 from tests.crash.killed_in_sql import SqlSpot
+from tests.surroundings import ROOT, surroundings
 
-ROOT = Path(__file__).resolve().parents[2]
 WAITING = 5
 MOST_PROCESSES = 80
 TOO_LONG = 120.0
@@ -84,7 +83,7 @@ class Operator:
 
     def environment(self) -> dict[str, str]:
         """What commands find in their environment."""
-        return {**os.environ, "CE_RUN_STATE": str(self.state), "PYTHONPATH": str(ROOT)}
+        return surroundings(CE_RUN_STATE=str(self.state))
 
     def command(self, *arguments: str, spot: AnySpot | None = None) -> int:
         """Carry a command out; its exit status, negative if a signal ended it."""

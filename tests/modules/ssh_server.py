@@ -7,6 +7,7 @@ import contextlib
 import getpass
 import os
 import shutil
+import signal
 import socket
 import subprocess
 import threading
@@ -86,17 +87,23 @@ class InProcess:
     async def _run(self, process: Any) -> None:
         pipe = asyncio.subprocess.PIPE
         child = await asyncio.create_subprocess_shell(
-            process.command, stdin=pipe, stdout=pipe, stderr=pipe
+            process.command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
         )
         feeding = asyncio.ensure_future(self._feed(process.stdin, child.stdin))
         reading = [
             asyncio.ensure_future(self._copy(child.stdout, process.stdout)),
             asyncio.ensure_future(self._copy(child.stderr, process.stderr)),
         ]
-        code = await child.wait()
-        await asyncio.wait(reading, timeout=0.2)  # children in the background may hold them open
-        for task in (feeding, *reading):
-            task.cancel()
+        try:
+            code = await child.wait()
+            await asyncio.wait(reading, timeout=0.2)  # children in the background may hold them
+        finally:
+            for task in (feeding, *reading):
+                task.cancel()
+            if child.returncode is None:  # the server is stopping: what it started ends with it
+                with contextlib.suppress(ProcessLookupError):
+                    os.killpg(child.pid, signal.SIGKILL)
+                await child.wait()
         if code < 0:
             process.exit_with_signal("KILL")
         else:
@@ -133,6 +140,10 @@ class InProcess:
             for connection in self._open:
                 connection.abort()
             await self._server.wait_closed()
+            at_work = asyncio.all_tasks() - {asyncio.current_task()}
+            for task in at_work:
+                task.cancel()
+            await asyncio.gather(*at_work, return_exceptions=True)
 
         self._call(close())
         self.loop.call_soon_threadsafe(self.loop.stop)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import threading
@@ -17,8 +16,8 @@ from engine.journal import read
 from engine.runs import Runs
 from engine.session import read_run
 from engine.state import RunState
-from tests.runbooks.books import ROOT
 from tests.runbooks.desk import PATIENCE, Desk, patience
+from tests.surroundings import ROOT, surroundings
 
 PHASES = {"canary": 5, "expand": 20, "blue-green": 50, "switch": 100}
 """The four phases of a deployment, and the percentage of traffic that each gives to 5.1."""
@@ -113,7 +112,7 @@ class Duty(Desk):
         popen = subprocess.Popen(
             [sys.executable, "-m", "engine.cli", *words],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT), "CE_RUN_STATE": str(self.state)},
+            env=surroundings(CE_RUN_STATE=str(self.state)),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import functools
 from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
 from engine.inventory import Inventory
 from engine.loader import load
 from engine.model import Block, Runbook, Step
 from engine.session import registry_for
+from tests.surroundings import ROOT
 
-ROOT = Path(__file__).resolve().parents[2]
 RUNBOOKS = ("deploy-5.1", "emergency-rollback", "data-restore")
 INVENTORIES = ("production", "staging", "lab")
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import subprocess
 import sys
 import time
@@ -15,7 +14,8 @@ from typing import Any
 from engine.lab import control
 from engine.lab.figures import Figures
 from engine.lab.layout import Layout
-from tests.runbooks.books import ROOT, variables
+from tests.runbooks.books import variables
+from tests.surroundings import ROOT, surroundings
 
 PATIENCE = 240.0
 """Seconds after which a run is given up: many times what it takes on a busy machine."""
@@ -93,7 +93,7 @@ class Desk:
         with subprocess.Popen(
             [sys.executable, "-m", "engine.cli", *words],
             cwd=ROOT,
-            env={**os.environ, "PYTHONPATH": str(ROOT)},
+            env=surroundings(),
             stdin=subprocess.DEVNULL,
             stdout=subprocess.PIPE,
             stderr=subprocess.STDOUT,

@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from engine.errors import InvalidRunbook
-from tests.runbooks.books import INVENTORIES, ROOT, RUNBOOKS, loaded, variables
+from tests.runbooks.books import INVENTORIES, RUNBOOKS, loaded, variables
+from tests.surroundings import ROOT
 
 
 @pytest.mark.parametrize("inventory", INVENTORIES)
