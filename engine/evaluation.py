@@ -8,7 +8,7 @@ that the journal gets. It keeps no state of the run, except what no event may ho
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import Any
 
 import msgspec
@@ -511,9 +511,6 @@ class StepEvaluator:
                 inputs = self._included_inputs(state, each, step.included)
                 scope = scope.included({"inputs": inputs}, vars=step.included.vars)
         names: dict[str, Any] = {"steps": self._steps(state, node, top)}
-        for (owner, name), index in state.registered.items():
-            if owner == runbook:
-                names[name] = self._value(state, index)["result"]
         self._failure_names(state, chain, names)
         passed = state.steps[node.index].gate_passed if node.index in state.steps else None
         if passed is not None:
@@ -521,12 +518,15 @@ class StepEvaluator:
             names["approval"] = {"by": passed.name, "via": passed.via, "at": at}
         if spec.item is not None:
             names["item"] = spec.item
-        if spec.host is None:
-            return scope.child(names, place=node.path)
-        host_vars = self.inventory.host_vars(spec.host)
-        names["host"] = {"name": spec.host, **host_vars}
-        names["inventory_hostname"] = spec.host
-        return scope.child(names, host_vars=host_vars, place=node.path)
+        host_vars = None
+        if spec.host is not None:
+            host_vars = self.inventory.host_vars(spec.host)
+            names["host"] = {"name": spec.host, **host_vars}
+            names["inventory_hostname"] = spec.host
+        registered = _Registered(
+            state.registered, runbook, lambda index: self._value(state, index)["result"]
+        )
+        return scope.child(names, host_vars=host_vars, registered=registered, place=node.path)
 
     def _base(self, state: RunState) -> Scope:
         start = state.start
@@ -618,6 +618,38 @@ class StepEvaluator:
             "seconds": round(step.finished - step.opened, 3) if step.finished else None,
             "result": single,
         }
+
+
+class _Registered(Mapping[str, Any]):
+    """The registered results of one runbook, each made when a template first reads it.
+
+    A run may register thousands, and most steps read none of them.
+    """
+
+    __slots__ = ("_made", "_make", "_runbook", "_steps")
+
+    def __init__(
+        self, steps: Mapping[tuple[int, str], int], runbook: int, make: Callable[[int], Any]
+    ) -> None:
+        """`steps` has the step for each runbook and name, `make` the result of a step."""
+        self._steps = steps
+        self._runbook = runbook
+        self._make = make
+        self._made: dict[str, Any] = {}
+
+    def __getitem__(self, name: str) -> Any:
+        if name not in self._made:
+            self._made[name] = self._make(self._steps[self._runbook, name])
+        return self._made[name]
+
+    def __contains__(self, name: object) -> bool:
+        return (self._runbook, name) in self._steps
+
+    def __iter__(self) -> Iterator[str]:
+        return (name for runbook, name in self._steps if runbook == self._runbook)
+
+    def __len__(self) -> int:
+        return sum(1 for _ in self)
 
 
 _CANCEL_WORDS: dict[FailureKind, str] = {

@@ -5,8 +5,8 @@ reads it: a variable of the runbook sees the `item` of the step that uses it. A 
 keeps layers of variables *as written* and remembers what they rendered to only for itself.
 
 Precedence, highest first: the engine's own names (``run``, ``steps``, ``item``, …, which no
-variable may take), extra variables (``-e``), variables of the step, its groups, the runbook, the
-host, the inventory.
+variable may take), registered results, extra variables (``-e``), variables of the step, its
+groups, the runbook, the host, the inventory.
 """
 
 from __future__ import annotations
@@ -23,7 +23,16 @@ _EMPTY: Mapping[str, Any] = {}
 class Scope:
     """The names that templates of one step (for one host or item) can read. Never changes."""
 
-    __slots__ = ("_rendered", "extra", "host_vars", "inventory", "levels", "names", "place")
+    __slots__ = (
+        "_rendered",
+        "extra",
+        "host_vars",
+        "inventory",
+        "levels",
+        "names",
+        "place",
+        "registered",
+    )
 
     def __init__(
         self,
@@ -33,11 +42,13 @@ class Scope:
         extra: Mapping[str, Any] = _EMPTY,
         inventory: Mapping[str, Any] = _EMPTY,
         host_vars: Mapping[str, Any] = _EMPTY,
+        registered: Mapping[str, Any] = _EMPTY,
         place: object = None,
     ) -> None:
-        """`names` are ready values; `vars`, `extra`, `inventory` and `host_vars` may hold
-        templates. `place` is told in errors."""
+        """`names` are ready values, `registered` gives one when it is asked for it; `vars`,
+        `extra`, `inventory` and `host_vars` may hold templates. `place` is told in errors."""
         self.names = names
+        self.registered = registered
         self.levels: tuple[Mapping[str, Any], ...] = (vars,) if vars else ()
         self.extra = extra
         self.inventory = inventory
@@ -51,6 +62,7 @@ class Scope:
         *,
         vars: Mapping[str, Any] | None = None,
         host_vars: Mapping[str, Any] | None = None,
+        registered: Mapping[str, Any] | None = None,
         place: object = None,
     ) -> Scope:
         """A scope inside this one: more names, variables above its variables."""
@@ -59,6 +71,7 @@ class Scope:
             extra=self.extra,
             inventory=self.inventory,
             host_vars=self.host_vars if host_vars is None else host_vars,
+            registered=self.registered if registered is None else registered,
             place=self.place if place is None else place,
         )
         made.levels = (vars, *self.levels) if vars else self.levels
@@ -87,6 +100,8 @@ class Scope:
         none."""
         if name in self.names:
             return self.names[name]
+        if name in self.registered:
+            return self.registered[name]
         found = self._rendered.get(name, _NOTHING)
         if found is not _NOTHING:
             return found
@@ -105,7 +120,7 @@ class Scope:
 
     def known(self) -> list[str]:
         """Every name there is, in order of precedence."""
-        found = dict.fromkeys(self.names)
+        found = dict.fromkeys((*self.names, *self.registered))
         for layer in self._layers():
             found.update(dict.fromkeys(layer))
         return list(found)
