@@ -30,7 +30,8 @@ def test_every_metric_of_the_running_version_has_a_value(lab: Production) -> Non
     assert set(rows) == set(METRICS)
     assert all(row["samples"] > 0 for row in rows.values())
     assert rows["error_rate"]["value"] == 0
-    assert rows["availability"]["value"] == rows["user_satisfaction"]["value"] == 100
+    assert rows["availability"]["value"] == 100
+    assert 0 < rows["user_satisfaction"]["value"] <= 100  # users judge by how long they wait
     assert rows["workflow_success"]["value"] == 100
     assert rows["agents_total"]["value"] == rows["agents_active"]["value"] == 61
     assert rows["agent_availability"]["value"] == 100

@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import threading
 from collections.abc import Callable, Iterator
+from concurrent.futures import CancelledError
 from pathlib import Path
 from typing import Any
 
@@ -44,7 +45,7 @@ def when(holds: Callable[[], bool], then: Callable[[], object]) -> threading.Thr
     def watch() -> None:
         for _ in range(2000):
             if holds():
-                with contextlib.suppress(RuntimeError):  # the cluster went away with its test
+                with contextlib.suppress(CancelledError):  # the cluster went away with its test
                     then()
                 return
             pause.wait(0.01)

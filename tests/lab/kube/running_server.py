@@ -5,7 +5,8 @@ from __future__ import annotations
 import asyncio
 import ssl
 import threading
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable, Coroutine
+from concurrent.futures import CancelledError
 from pathlib import Path
 from types import TracebackType
 from typing import Any, TypeVar
@@ -25,6 +26,8 @@ class RunningServer:
     def __init__(self, directory: Path, runtime: MemoryRuntime | None = None, **options: Any):
         self.runtime = runtime or MemoryRuntime()
         self.server = KubeServer(self.runtime, directory, **options)
+        self._door = threading.Lock()
+        self._over = False
         self._loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
 
@@ -41,15 +44,28 @@ class RunningServer:
         trace: TracebackType | None,
     ) -> None:
         self.wait(self.server.stop())
+        with self._door:
+            self._over = True
+        asyncio.run_coroutine_threadsafe(self._end_all(), self._loop).result(_PATIENCE)
         self._loop.call_soon_threadsafe(self._loop.stop)
         self._thread.join()
         self._loop.close()
 
-    def wait(self, work: Awaitable[T]) -> T:
-        async def run() -> T:
-            return await work
+    async def _end_all(self) -> None:
+        """Whoever still waits for something to be done here learns that it will not be."""
+        left = asyncio.all_tasks() - {asyncio.current_task()}
+        for task in left:
+            task.cancel()
+        await asyncio.gather(*left, return_exceptions=True)
 
-        return asyncio.run_coroutine_threadsafe(run(), self._loop).result(_PATIENCE)
+    def wait(self, work: Coroutine[Any, Any, T]) -> T:
+        """What a coroutine gives; CancelledError when the server went away meanwhile or before."""
+        with self._door:
+            if self._over:
+                work.close()
+                raise CancelledError
+            future = asyncio.run_coroutine_threadsafe(work, self._loop)
+        return future.result(_PATIENCE)
 
     def do(self, function: Callable[..., T], *arguments: Any, **named: Any) -> T:
         async def run() -> T:
