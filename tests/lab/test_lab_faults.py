@@ -41,6 +41,7 @@ def test_latency_slows_requests_and_nothing_else(canary: Production) -> None:
     eventually(lambda: (canary.metric("p50_ms", "5.1") or 0) >= 1950)
     assert (canary.metric("p50_ms", "5.0") or 9000) < 1500
     assert canary.metric("error_rate", "5.1") == 0
+    assert (canary.metric("user_satisfaction", "5.1") or 0) <= 50
     control.clear_faults(canary.state, version="5.1")
     eventually(lambda: (canary.metric("p50_ms", "5.1") or 9000) < 1500)
 
