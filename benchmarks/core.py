@@ -45,11 +45,18 @@ from engine.module_api import Context, Result, action
 def nothing(ctx: Context) -> Result:
     """Do nothing."""
     return Result()
+
+
+@action(effect="read", inline=True)
+def echo(ctx: Context, value: int) -> Result:
+    """Give a value back."""
+    return Result(data={"value": value})
 '''
 
 CHAIN = 1_000
 WIDE = 10_000
 HUGE = 100_000
+READING = 2_000
 ROUNDS = 9
 HUGE_MEGABYTES = 600
 FOLD_SECONDS = 3
@@ -62,6 +69,27 @@ def runbook(steps: int, *, chained: bool) -> Runbook:
     made = tuple(
         Step(
             f"s{number}", place, call=call, needs=(f"s{number - 1}",) if chained and number else ()
+        )
+        for number in range(steps)
+    )
+    return Runbook(file="bench.yml", name="Bench", block=Block(made, place))
+
+
+def reading(steps: int) -> Runbook:
+    """A chain of so many steps, each of which reads what the one before has registered."""
+    place = Place("bench.yml", 1, 1)
+    made = tuple(
+        Step(
+            f"s{number}",
+            place,
+            call=Call(
+                "bench.echo",
+                {"value": f"{{{{ r{number - 1}.value + 1 }}}}" if number else 0},
+                "read",
+                place,
+            ),
+            needs=(f"s{number - 1}",) if number else (),
+            register=f"r{number}",
         )
         for number in range(steps)
     )
@@ -138,6 +166,16 @@ def small_runs() -> list[Figure]:
     ]
 
 
+def reading_runs() -> list[Figure]:
+    """What a template costs must not grow with how much was registered before."""
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        few = min(run(reading(READING // 10), folder) / (READING // 10) for _ in range(3))
+        many = min(run(reading(READING), folder) / READING for _ in range(3))
+    what = f"the same of {READING // 10}"
+    return [Figure(f"{READING:,} steps that read the one before, per step", many, few, 1.3, what)]
+
+
 def huge_run() -> list[Figure]:
     """100,000 steps against 1,000, each in a process of its own; and folding the journal."""
     with tempfile.TemporaryDirectory() as name:
@@ -173,7 +211,7 @@ def _one(steps: int, folder: Path) -> dict[str, float]:
     return {"per_step": taken / steps, "megabytes": kilobytes / 1024, "fold": folded}
 
 
-ALL: tuple[Callable[[], list[Figure]], ...] = (small_runs, huge_run)
+ALL: tuple[Callable[[], list[Figure]], ...] = (small_runs, reading_runs, huge_run)
 
 if __name__ == "__main__":
     if len(sys.argv) > 2:
