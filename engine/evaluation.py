@@ -40,7 +40,7 @@ from engine.redaction import MASK, Redactor
 from engine.registry import ActionInfo, Registry
 from engine.state import FINAL, PLAIN, RunState, StepState, TaskState
 from engine.templating import Scope, Steps, Templates
-from engine.text import parse_duration
+from engine.text import DEEPEST, as_json, parse_duration
 
 
 def run_stamp(started: float) -> str:
@@ -708,10 +708,17 @@ def _failure_value(failure: Failure | None) -> dict[str, Any] | None:
 
 
 def _plain(value: Any) -> Any:
-    """JSON values only; what is none becomes text."""
-    if value is None or isinstance(value, str | int | float | bool):
+    """The value as it will be read from the journal again, so that a step finds the same result
+    before a crash and after it."""
+    if value is None or isinstance(value, bool | int):
         return value
-    return msgspec.to_builtins(value, str_keys=True, enc_hook=str)
+    try:
+        text = msgspec.json.encode(value, enc_hook=str)
+        if text.count(b"{") + text.count(b"[") <= DEEPEST:  # or it may lie too deep to be read
+            return msgspec.json.decode(text)
+    except (UnicodeEncodeError, RecursionError, TypeError, OverflowError):
+        pass
+    return as_json(value)
 
 
 def _not_checkable(ctx: Context, **arguments: Any) -> Result:

@@ -311,7 +311,8 @@ class TaskContext:
             return
         if self._log_path is None:
             self._log_path = self._services.logs / f"{self._stem()}.log"
-        with _open_private(self._log_path) as stream:
+        # A full disk is the journal's to tell: an effect has not failed because of its log.
+        with contextlib.suppress(OSError), _open_private(self._log_path) as stream:
             stream.write(self._services.masked(text.rstrip("\n")) + "\n")
 
     def progress(self, text: str) -> None:
@@ -338,7 +339,7 @@ def _open_private(path: Path) -> Any:
     import os
 
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    return os.fdopen(descriptor, "a", encoding="utf-8")
+    return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 
 
 class Job:
@@ -410,7 +411,7 @@ def carry_out(job: Job) -> Outcome:
         returned: object = job.function(context, **job.arguments)
     except ActionError as error:
         return Outcome(job, error=_with_context(job, error))
-    except (Exception, SystemExit) as error:
+    except BaseException as error:  # whatever it is, somebody waits for an outcome
         job.context.log(traceback.format_exc())
         return Outcome(
             job,
@@ -419,14 +420,29 @@ def carry_out(job: Job) -> Outcome:
                 hint="this is a defect of the module; its traceback is in the step's log",
             ),
         )
+    wrong = _misfit(returned)
+    if wrong:
+        return Outcome(job, error=Failed(wrong, hint="this is a defect of the module"))
     if isinstance(returned, Probe):
         return Outcome(job, probe=returned)
-    if isinstance(returned, Result):
-        return Outcome(job, result=returned)
-    return Outcome(
-        job,
-        error=Failed(f"the module returned {type(returned).__name__} where a Result is due"),
-    )
+    assert isinstance(returned, Result)
+    return Outcome(job, result=returned)
+
+
+def _misfit(returned: object) -> str:
+    """What is wrong with what a module returned: nothing checked its types before it ran."""
+    if isinstance(returned, Probe):
+        return "" if returned.result is None else _misfit(returned.result)
+    if not isinstance(returned, Result):
+        return f"the module returned {type(returned).__name__} where a Result is due"
+    for name, kind in (("changed", bool), ("data", dict), ("diff", str), ("message", str)):
+        found = getattr(returned, name)
+        if not isinstance(found, kind):
+            return (
+                f"the module returned a Result whose `{name}` is {type(found).__name__} and "
+                f"has to be {kind.__name__}"
+            )
+    return ""
 
 
 def _with_context(job: Job, error: ActionError) -> ActionError:

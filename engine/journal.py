@@ -20,13 +20,14 @@ import zlib
 from collections.abc import Iterator
 from datetime import datetime
 from pathlib import Path
-from typing import Protocol
+from typing import Any, Protocol
 
 import msgspec
 
 from engine.clock import utc
 from engine.errors import JournalDamaged, JournalError
 from engine.events import SCHEMA_VERSION, AnyEvent, Record
+from engine.text import as_json, writable
 
 FILE_NAME = "journal.jsonl"
 
@@ -133,6 +134,19 @@ def _encode(seq: int, time: datetime, event: AnyEvent) -> bytes:
     return b'%b,"crc":"%08x"}\n' % (body, zlib.crc32(body))
 
 
+_UNWRITABLE = (UnicodeEncodeError, RecursionError, TypeError, OverflowError)
+
+
+def _writable(value: Any) -> Any:
+    """An event, or what is in it, as it can be written down."""
+    if isinstance(value, msgspec.Struct):
+        parts = {name: _writable(getattr(value, name)) for name in value.__struct_fields__}
+        return msgspec.structs.replace(value, **parts)
+    if isinstance(value, tuple):
+        return tuple(_writable(each) for each in value)
+    return writable(value) if isinstance(value, str) else as_json(value)
+
+
 class Journal:
     """A journal that is being written, by one process."""
 
@@ -145,10 +159,19 @@ class Journal:
         self._broken: OSError | None = None
 
     def append(self, event: AnyEvent, now: float) -> Record:
-        """The event as the next record; it is in the file after the next `sync`."""
-        self._seq += 1
+        """The event as the next record; it is in the file after the next `sync`.
+
+        What cannot be written (half a character in somebody's output) is replaced, in the file
+        and in the record alike: a run must not end because of what it was told.
+        """
         time = utc(now)
-        self._collected.append(_encode(self._seq, time, event))
+        try:
+            line = _encode(self._seq + 1, time, event)
+        except _UNWRITABLE:
+            event = _writable(event)
+            line = _encode(self._seq + 1, time, event)
+        self._seq += 1
+        self._collected.append(line)
         return Record(self._seq, time.timestamp(), event)
 
     @property

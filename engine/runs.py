@@ -31,6 +31,7 @@ from engine import journal
 from engine.clock import SystemClock, look_until, utc
 from engine.errors import JournalError, ResumeRefused, UsageError
 from engine.events import AnyEvent, Person, Record
+from engine.text import writable
 
 T = TypeVar("T")
 
@@ -268,7 +269,7 @@ class Runs:
 def this_person(name: str | None = None) -> Person:
     """Who is at work here: user, host, and by which way (terminal, CI job, or none)."""
     user = name or os.environ.get("SUDO_USER") or os.environ.get("USER") or _login_name()
-    return Person(name=user, host=os.uname().nodename, via=_via())
+    return Person(name=writable(user), host=os.uname().nodename, via=_via())
 
 
 def _login_name() -> str:

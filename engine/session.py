@@ -48,7 +48,7 @@ from engine.runs import Command, RunFolder, RunInfo, Runs, this_person, write_pr
 from engine.scheduler import DEFAULT_FORKS
 from engine.state import RunState
 from engine.templating import Scope, Templates
-from engine.text import did_you_mean
+from engine.text import as_json, did_you_mean, writable
 
 WATCH_INTERVAL = 0.1
 """Seconds between two looks at the run's control folder and its locks."""
@@ -281,6 +281,9 @@ def begin(
 
     Raises InvalidRunbook, UsageError (inputs), LockHeld, JournalError; then nothing is left.
     """
+    options = msgspec.structs.replace(
+        options, extra=as_json(options.extra), reason=writable(options.reason)
+    )
     registry = registry_for(runbook_path, options.modules)
     runbook, inventory = load(
         runbook_path, registry=registry, inventory_path=options.inventory, strict=True

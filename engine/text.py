@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 from collections.abc import Iterable
 from pathlib import Path
+from typing import Any
 
 _UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
 _DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
@@ -122,3 +123,31 @@ def display_name(path: Path) -> str:
         return str(path.relative_to(Path.cwd()))
     except (ValueError, OSError):
         return str(path)
+
+
+DEEPEST = 100
+"""Levels of lists and mappings in a value that is written down; what lies deeper is left out."""
+
+
+def writable(text: str) -> str:
+    """A text that can be written as UTF-8: halves of characters, and bytes that were none when
+    they were read, become ``�``."""
+    return text.encode("utf-16-le", "surrogatepass").decode("utf-16-le", "replace")
+
+
+def as_json(value: Any, depth: int = DEEPEST) -> Any:
+    """A value as JSON can say it, of whatever it is made: numbers that are none become None,
+    keys text, and what is no data becomes the text that it prints as."""
+    if isinstance(value, str):
+        return writable(value)
+    if value is None or isinstance(value, bool | int):
+        return value
+    if isinstance(value, float):
+        return value if abs(value) < float("inf") else None
+    if isinstance(value, dict | list | tuple | set | frozenset) and depth == 0:
+        return "…"
+    if isinstance(value, dict):
+        return {writable(str(key)): as_json(each, depth - 1) for key, each in value.items()}
+    if isinstance(value, list | tuple | set | frozenset):
+        return [as_json(each, depth - 1) for each in value]
+    return writable(str(value))

@@ -7,6 +7,8 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from engine.text import (
+    DEEPEST,
+    as_json,
     did_you_mean,
     format_duration,
     nearest,
@@ -86,3 +88,25 @@ def test_the_nearest_of_very_many_names_is_found_in_reasonable_time() -> None:
 
 def test_a_list_in_words() -> None:
     assert [quoted_list("abc"[:n]) for n in (1, 2, 3)] == ["'a'", "'a' and 'b'", "'a', 'b' and 'c'"]
+
+
+@pytest.mark.parametrize(
+    ("value", "written"),
+    [
+        (float("nan"), None),
+        ({1: (2, float("-inf"))}, {"1": [2, None]}),
+        ("half \udc80", "half \ufffd"),
+        ("\ud83d\ude00", "\U0001f600"),
+        ([{"a"}, object], [["a"], "<class 'object'>"]),
+        ([True, 10**40, None], [True, 10**40, None]),
+    ],
+)
+def test_any_value_can_be_written(value: object, written: object) -> None:
+    assert as_json(value) == written
+
+
+def test_what_lies_too_deep_is_left_out() -> None:
+    value: list[object] = []
+    for _ in range(5000):
+        value = [value]
+    assert str(as_json(value)).count("[") == DEEPEST

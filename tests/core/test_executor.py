@@ -335,3 +335,47 @@ def test_requests_go_through_the_fence_of_the_run() -> None:
     with pytest.raises(Cancelled):
         context.fence()
     assert fence.held == 1
+
+
+# -- what cannot be written down ------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("result", "said"),
+    [
+        (Result(data=[1]), "`data` is list and has to be dict"),  # type: ignore[arg-type]
+        (Result(changed="yes"), "`changed` is str and has to be bool"),  # type: ignore[arg-type]
+        (Result(message=5), "`message` is int and has to be str"),  # type: ignore[arg-type]
+        (Probe("done", Result(diff=None)), "`diff` is NoneType"),  # type: ignore[arg-type]
+    ],
+)
+def test_a_result_of_the_wrong_shape_fails_its_step_and_nothing_else(
+    result: Any, said: str
+) -> None:
+    error = carry_out(job(lambda ctx: result)).error
+    assert error is not None
+    assert said in error.message
+
+
+def test_whatever_a_module_raises_its_thread_answers(
+    threads: tuple[ThreadExecutor, Mailbox],
+) -> None:
+    def leaves(ctx: Context) -> Result:
+        raise GeneratorExit
+
+    executor, mailbox = threads
+    executor.start(job(leaves))
+    (outcome,) = mailbox.wait(PATIENCE)
+    assert "GeneratorExit" in outcome.error.message
+
+
+def test_an_effect_has_not_failed_because_its_log_cannot_be_written(tmp_path: Path) -> None:
+    def works(ctx: Context) -> Result:
+        ctx.log("done")
+        return Result(True)
+
+    shared = services(logs=tmp_path / "gone")
+    assert carry_out(job(works, shared)).result == Result(True)
+
+
+def test_logs_take_what_is_no_character(tmp_path: Path) -> None:
+    job(lambda ctx: Result(), services(logs=tmp_path)).context.log("half \udc80")
+    assert (tmp_path / "a~b.0.1.log").read_text() == "half \\udc80\n"

@@ -9,6 +9,7 @@ import stat
 import zlib
 from datetime import UTC, datetime
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -17,7 +18,10 @@ from engine.errors import JournalDamaged, JournalError, ResumeRefused
 from engine.events import (
     SCHEMA_VERSION,
     AnyEvent,
+    Failure,
     GateAnswered,
+    Person,
+    RunResumed,
     RunStarted,
     StepSkipped,
     TaskFinished,
@@ -193,6 +197,36 @@ def test_a_journal_that_is_not_there_says_so(tmp_path: Path) -> None:
 def test_an_empty_journal_has_no_records(tmp_path: Path) -> None:
     (tmp_path / "j").write_bytes(b"")
     assert list(read(tmp_path / "j")) == []
+
+
+def nested(levels: int) -> dict[str, Any]:
+    """Mappings in mappings."""
+    value: dict[str, Any] = {}
+    for _ in range(levels):
+        value = {"in": value}
+    return value
+
+
+@pytest.mark.parametrize(
+    "event",
+    [
+        TaskFinished("a", "succeeded", data={"half": "\ud83d", "\udc80": 1}),
+        TaskFinished("a", "succeeded", data=nested(5000)),
+        TaskFinished("a", "succeeded", data={"odd": {(1, 2): {3}}}),
+        TaskFinished(
+            "a", "failed", failure=Failure("failed", "oh \udc80", "a", evidence=("\udc81",))
+        ),
+        RunResumed(Person("n\udc80", "h"), "1"),
+    ],
+    ids=["half a character", "too deep", "no JSON", "in a failure", "in a name"],
+)
+def test_what_cannot_be_written_is_replaced_and_the_run_has_what_the_journal_has(
+    tmp_path: Path, event: AnyEvent
+) -> None:
+    journal = Journal(FileDisk(tmp_path / "j"))
+    record = journal.append(event, NOW)
+    journal.sync()
+    assert list(read(tmp_path / "j")) == [record]
 
 
 # -- disks that fail ------------------------------------------------------------------------------
