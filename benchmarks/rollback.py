@@ -27,6 +27,8 @@ from engine.lab.layout import SERVICE, LabInfo, Layout
 
 ROOT = Path(__file__).resolve().parent.parent
 CE_RUN = Path(sys.executable).with_name("ce-run")
+PATH = os.pathsep.join((str(CE_RUN.parent), os.environ.get("PATH", "")))
+"""Where the script's kubectl is: the `test` extra installs one beside ce-run."""
 PAIRS = 3
 LOOK_EVERY = 0.02
 LAB = ("-i", "inventories/lab.yml")
@@ -43,7 +45,7 @@ class Taken(NamedTuple):
 
 def rollback() -> list[Figure]:
     """Both rollbacks in turns, medians; nothing where no kubectl is installed."""
-    if shutil.which("kubectl") is None or shutil.which("curl") is None:
+    if not all(shutil.which(program, path=PATH) for program in ("kubectl", "curl")):
         return []
     with tempfile.TemporaryDirectory() as name:
         state = Path(name, "state")
@@ -72,6 +74,7 @@ def _ce_run(state: Path) -> Taken:
 def _script(state: Path, info: LabInfo) -> Taken:
     with tempfile.TemporaryDirectory() as work:
         where = {
+            "PATH": PATH,
             "KUBECONFIG": info.kubeconfig,
             "NAMESPACE": info.namespace,
             "APP_URL": info.app_url,

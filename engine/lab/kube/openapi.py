@@ -9,6 +9,8 @@ from __future__ import annotations
 from engine.lab.kube.objects import Obj
 from engine.lab.kube.resources import Registry, Resource
 
+SWAGGER_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
+
 _INFO = {"title": "Kubernetes", "version": "v1.36.0"}
 
 
@@ -64,3 +66,14 @@ def _operations(resource: Resource, version: str, path: str) -> Obj:
 def swagger() -> Obj:
     """What /openapi/v2 answers: an empty description, for clients that insist on one."""
     return {"swagger": "2.0", "info": _INFO, "paths": {}, "definitions": {}}
+
+
+def swagger_protobuf() -> bytes:
+    """The same for kubectl, which reads protobuf alone: fields 1 (swagger version), 2 (info)."""
+    info = _text(1, _INFO["title"].encode()) + _text(2, _INFO["version"].encode())
+    return _text(1, b"2.0") + _text(2, info)
+
+
+def _text(number: int, content: bytes) -> bytes:
+    """A field of a protobuf message with bytes in it; all of ours are short."""
+    return bytes([number << 3 | 2, len(content)]) + content

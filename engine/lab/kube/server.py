@@ -276,6 +276,10 @@ class KubeServer:
             return await self._resource_request(exchange, parts[1], parts[2], parts[3:])
         if exchange.request.method not in ("GET", "HEAD"):
             raise NoSuchPath
+        if parts == ["openapi", "v2"] and "protobuf" in exchange.request.headers.get("Accept", ""):
+            return web.Response(
+                body=openapi.swagger_protobuf(), content_type=openapi.SWAGGER_PROTOBUF
+            )
         return exchange.json(self._document(parts))
 
     def _authenticate(self, request: web.BaseRequest) -> None:
