@@ -1,5 +1,9 @@
 """The server answers as a real one did: every recorded request, in order, against one cluster.
 
+The `kubernetes` library sends them. Its client makes any body into JSON, so the one request whose
+body is not JSON goes out by itself; and it is told to call itself as the recorded client did, since
+that is where the names of field managers come from.
+
 `normalising.py` says what may differ. Between requests the test brings the cluster to where the
 real one was when it answered: some answers were recorded in the middle of a rollout, and there
 the controllers are held and moved step by step.
@@ -8,60 +12,113 @@ the controllers are held and moved step by step.
 from __future__ import annotations
 
 import base64
+import contextlib
 import itertools
 import json
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
+from urllib.parse import parse_qsl, urlsplit
 
-import httpx
+import kubernetes.config
+import kubernetes.dynamic
+import kubernetes.watch
 import pytest
+from kubernetes.dynamic.exceptions import DynamicApiError
 
 from tests.lab.kube.memory_runtime import MemoryRuntime
 from tests.lab.kube.normalising import Normaliser, versions_seen
 from tests.lab.kube.running_server import RunningServer
 
 Transcript = dict[str, Any]
+library: Any = kubernetes
 TRANSCRIPTS = sorted((Path(__file__).parent / "transcripts").glob("*.json"))
 NAMESPACE = "claude-enhancer"
 GREEN = (NAMESPACE, "claude-enhancer-green")
+RECORDED_AGENT = "python-httpx/0.28.1"
+
+
+class Answer(NamedTuple):
+    """What came back."""
+
+    status: int
+    content_type: str
+    body: Any
 
 
 class Session:
     """The cluster, and what was asked of it so far."""
 
-    def __init__(self, running: RunningServer) -> None:
+    def __init__(self, running: RunningServer, folder: Path) -> None:
         self.running = running
         self.server = running.server
-        self.client = running.client()
-        self.answers: dict[str, tuple[int, str, Any]] = {}
+        self.api = library.config.new_client_from_config(str(self.server.kubeconfig_path))
+        self.api.user_agent = RECORDED_AGENT
+        self.client = library.dynamic.DynamicClient(self.api, cache_file=str(folder / "discovered"))
+        self.answers: dict[str, Answer] = {}
+
+    def close(self) -> None:
+        self.api.close()
 
     def send(self, transcript: Transcript) -> None:
-        request = transcript["request"]
         name = transcript["name"]
         getattr(self, "before_" + name.replace("-", "_"), self.running.settle)()
-        response = self.exchange(name, request)
-        kind = response.headers["content-type"]
-        body = response.json() if kind == "application/json" else response.text
-        self.answers[name] = (response.status_code, kind, body)
+        self.answers[name] = self.exchange(name, transcript["request"])
         getattr(self, "after_" + name.replace("-", "_"), lambda: None)()
 
-    def exchange(self, name: str, request: dict[str, Any]) -> httpx.Response:
+    def exchange(self, name: str, request: dict[str, Any]) -> Answer:
         body = request["body"]
         if name in ("put-configmap", "put-stale-configmap"):
             # What was put is what had been got before, so it must carry our uid and version.
-            body = {**body, "metadata": self.answers["get-configmap"][2]["metadata"]}
-        content = body if isinstance(body, str) else json.dumps(body)
-        headers = {"Content-Type": request["content_type"]} if request["content_type"] else {}
+            body = {**body, "metadata": self.answers["get-configmap"].body["metadata"]}
+        if isinstance(body, str):
+            return self.exchange_bytes(request)
         if name == "unauthorized":
-            headers["Authorization"] = "Bearer wrong"
+            with self.as_a_stranger():
+                return self.ask(request, body)
+        return self.ask(request, body)
+
+    @contextlib.contextmanager
+    def as_a_stranger(self) -> Iterator[None]:
+        """The library would read the right token again from the kubeconfig: it is kept from it."""
+        settings = self.api.configuration
+        known = settings.api_key, settings.refresh_api_key_hook
+        settings.api_key = dict.fromkeys(settings.api_key, "Bearer wrong")
+        settings.refresh_api_key_hook = None
+        yield
+        settings.api_key, settings.refresh_api_key_hook = known
+
+    def ask(self, request: dict[str, Any], body: Any) -> Answer:
+        try:
+            response = self.open(request, body)
+            status, headers, data = response.status, response.headers, response.data
+        except DynamicApiError as error:
+            status, headers, data = error.status, error.headers, error.body
+        kind = headers["Content-Type"]
+        text = data if isinstance(data, str) else data.decode()
+        return Answer(status, kind, json.loads(text) if kind == "application/json" else text)
+
+    def open(self, request: dict[str, Any], body: Any = None) -> Any:
+        address = urlsplit(request["path"])
         return self.client.request(
             request["method"],
-            request["path"],
-            content=None if body is None else content,
-            headers=headers,
+            address.path,
+            body=body,
+            query_params=parse_qsl(address.query),
+            content_type=request["content_type"],
+            serialize=False,
         )
+
+    def exchange_bytes(self, request: dict[str, Any]) -> Answer:
+        with self.running.client(RECORDED_AGENT) as client:
+            response = client.request(
+                request["method"],
+                request["path"],
+                content=request["body"],
+                headers={"Content-Type": request["content_type"]},
+            )
+        return Answer(response.status_code, response.headers["content-type"], response.json())
 
     # -- where the real cluster was -----------------------------------------------------------
 
@@ -91,12 +148,13 @@ class Session:
         begun = threading.Event()
 
         def listen() -> None:
-            with self.client.stream("GET", transcript["request"]["path"]) as response:
-                for line in response.iter_lines():
-                    events.append(json.loads(line))
-                    begun.set()
-                    if len(events) == wanted:
-                        return
+            response = self.open(transcript["request"])
+            for line in library.watch.watch.iter_resp_lines(response):
+                events.append(json.loads(line))
+                begun.set()
+                if len(events) == wanted:
+                    response.close()
+                    return
 
         listener = threading.Thread(target=listen)
         listener.start()
@@ -104,7 +162,7 @@ class Session:
         self.release()
         self.make_all_ready()
         listener.join(10)
-        self.answers[transcript["name"]] = (200, "application/json", events)
+        self.answers[transcript["name"]] = Answer(200, "application/json", events)
 
     def make_all_ready(self) -> None:
         for pod in self.running.do(self.server.list, "Pod", NAMESPACE):
@@ -169,8 +227,10 @@ class Session:
         self.running.until(timed_out)
 
     def after_list_events(self) -> None:
-        everything = self.client.get(f"/api/v1/namespaces/{NAMESPACE}/events").json()
-        self.answers["all-events"] = (200, "", everything)
+        path = f"/api/v1/namespaces/{NAMESPACE}/events"
+        self.answers["all-events"] = self.ask(
+            {"method": "GET", "path": path, "content_type": None}, None
+        )
 
 
 REVISION = "deployment.kubernetes.io/revision"
@@ -185,8 +245,9 @@ def recorded() -> list[Transcript]:
 def session(
     recorded: list[Transcript], tmp_path_factory: pytest.TempPathFactory
 ) -> Iterator[Session]:
+    folder = tmp_path_factory.mktemp("kube")
     running = RunningServer(
-        tmp_path_factory.mktemp("kube"),
+        folder,
         MemoryRuntime(ip="10.244.0.5"),
         pace=20,
         istio=False,
@@ -194,14 +255,14 @@ def session(
         git_version="v0.0.0-master+$Format:%H$",
     )
     with running:
-        session = Session(running)
+        session = Session(running, folder)
         for transcript in recorded:
             if transcript["name"] == "watch-deployment":
                 session.watch(transcript)
             else:
                 session.send(transcript)
         yield session
-        session.client.close()
+        session.close()
 
 
 @pytest.fixture(scope="module")
@@ -213,11 +274,16 @@ def compared(recorded: list[Transcript], session: Session) -> dict[str, tuple[An
         name = transcript["name"]
         if name != "list-events":
             theirs_body = theirs.normalise(transcript["response"]["body"])
-            result[name] = (ours.normalise(session.answers[name][2]), theirs_body)
+            result[name] = (ours.normalise(session.answers[name].body), theirs_body)
     return result
 
 
 NAMES = [path.stem.partition("-")[2] for path in TRANSCRIPTS]
+
+
+def test_no_recording_is_missing() -> None:
+    numbers = [int(path.name.partition("-")[0]) for path in TRANSCRIPTS]
+    assert numbers == list(range(1, 49))
 
 
 @pytest.mark.parametrize("name", NAMES)
@@ -238,9 +304,9 @@ def test_events_hold_what_the_real_controllers_told(
     recorded: list[Transcript], session: Session
 ) -> None:
     """The recorded cluster had no kubelet, so its events are a part of ours."""
-    page = session.answers["list-events"][2]
+    page = session.answers["list-events"].body
     real = next(t["response"]["body"] for t in recorded if t["name"] == "list-events")
-    everything = session.answers["all-events"][2]
+    everything = session.answers["all-events"].body
     normaliser = Normaliser(numbered=False)
     ours = [normaliser.normalise(event) for event in everything["items"]]
     for event in normaliser.normalise(real["items"]):
@@ -255,7 +321,7 @@ def test_the_continue_token_is_that_of_a_real_server(
     recorded: list[Transcript], session: Session
 ) -> None:
     real = next(t["response"]["body"] for t in recorded if t["name"] == "list-events")
-    page = session.answers["list-events"][2]
+    page = session.answers["list-events"].body
 
     def read(body: Any) -> Any:
         token = body["metadata"]["continue"]
@@ -291,5 +357,5 @@ def test_resource_versions_stay_and_grow_as_those_of_a_real_server(
     # Lists of pods and events are left out: their members come in another order.
     chosen = [t for t in recorded if t["name"] not in ("list-events", "list-pods-by-label")]
     theirs = _relations([transcript["response"]["body"] for transcript in chosen])
-    ours = _relations([session.answers[transcript["name"]][2] for transcript in chosen])
+    ours = _relations([session.answers[transcript["name"]].body for transcript in chosen])
     assert ours == theirs
