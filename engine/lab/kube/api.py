@@ -73,6 +73,9 @@ class Api:
         """Create an object. Raises AlreadyExists, Invalid, NotFound (its namespace), ..."""
         new = read(resource, version, obj, options)
         metadata = new["metadata"]
+        if metadata.get("resourceVersion"):
+            message = "resourceVersion should not be set on objects to be created"
+            raise ApiError(500, "", message)  # as a real server: an error, not a refusal
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = self._free_name(resource, namespace, metadata["generateName"])
         self._place(resource, namespace, new)
@@ -316,7 +319,8 @@ class Api:
         waiting = metadata.get("finalizers") or new.get("spec", {}).get("finalizers")
         graceful = metadata.get("deletionGracePeriodSeconds", 0) > 0
         if is_deleting(new) and not waiting and not graceful:
-            return self.store.remove(resource.storage, *key_of(new))
+            self.store.remove(resource.storage, *key_of(new))
+            return new
         return self.store.put(resource.storage, new)
 
     # -- deleting ------------------------------------------------------------------------
@@ -335,16 +339,14 @@ class Api:
         """Delete, or begin to; returns the answer: the object, or a Status when it is gone."""
         live = self.get(resource, namespace, name)
         self._check_preconditions(resource, live, preconditions or {})
-        if dry_run:
-            return live
         finalizers = list(live["metadata"].get("finalizers") or ())
         wanted = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(propagation)
         if wanted and wanted not in finalizers:
             finalizers.append(wanted)
         grace = grace_period(resource, live, grace_seconds)
         if resource.key == "namespaces" or finalizers or grace:
-            return self._begin_deletion(resource, live, finalizers, grace)
-        last = self.store.remove(resource.storage, *key_of(live))
+            return self._begin_deletion(resource, live, finalizers, grace, dry_run)
+        last = live if dry_run else self.store.remove(resource.storage, *key_of(live))
         if resource.key in _RETURNED_WHEN_DELETED:
             return last
         return status.deleted(resource.plural, resource.group, last)
@@ -362,7 +364,7 @@ class Api:
                 )
 
     def _begin_deletion(
-        self, resource: Resource, live: Obj, finalizers: list[str], grace: int
+        self, resource: Resource, live: Obj, finalizers: list[str], grace: int, dry_run: bool
     ) -> Obj:
         metadata = dict(live["metadata"])
         already = is_deleting(live)
@@ -380,4 +382,4 @@ class Api:
         new = {**live, "metadata": metadata}
         if resource.key == "namespaces":
             new["status"] = {**live.get("status", {}), "phase": "Terminating"}
-        return live if new == live else self.store.put(resource.storage, new)
+        return new if dry_run or new == live else self.store.put(resource.storage, new)

@@ -13,9 +13,10 @@ from engine.lab.kube.intake import Options
 from engine.lab.kube.objects import Obj
 from engine.lab.kube.requestlog import RequestLog, RequestRecord
 from engine.lab.kube.resources import Resource
-from engine.lab.kube.status import ApiError, bad_request
+from engine.lab.kube.status import ApiError, bad_request, invalid_options, not_supported
 from engine.lab.kube.table import partial, render
 
+_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "DELETE": "DeleteOptions"}
 _BODY_LIMIT = 3 * 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 
@@ -75,18 +76,18 @@ class Exchange:
 
     def options(self, *, apply: bool = False) -> Options:
         """How a write is meant. An apply must name its manager, others have one by default."""
+        kind = _OPTIONS.get(self.request.method, "PatchOptions")
         dry_run = self.query.get("dryRun", "")
         if dry_run not in ("", "All"):
-            raise bad_request(f'Invalid value: "{dry_run}": supported values: "All"')
+            raise invalid_options(kind, not_supported("dryRun", [dry_run], ("All",)))
         manager = self.query.get("fieldManager", "")
         if not manager and not apply:
             agent = self.request.headers.get("User-Agent", "")
             manager = agent.partition("/")[0][:128] or "unknown"
         validation = self.query.get("fieldValidation", "Warn")
         if validation not in ("Ignore", "Warn", "Strict"):
-            raise bad_request(
-                f'Unsupported value: "{validation}": supported values: "Ignore", "Strict", "Warn"'
-            )
+            allowed = ("", "Ignore", "Strict", "Warn")
+            raise invalid_options(kind, not_supported("fieldValidation", validation, allowed))
         return Options(
             manager,
             dry_run=dry_run == "All",

@@ -19,12 +19,20 @@ from engine.lab.kube.objects import Obj, key_of
 from engine.lab.kube.resources import Resource, allows
 from engine.lab.kube.scale import scale_of, set_scale
 from engine.lab.kube.selectors import selects
-from engine.lab.kube.status import bad_request, method_not_allowed
+from engine.lab.kube.status import (
+    bad_request,
+    field_forbidden,
+    invalid_options,
+    method_not_allowed,
+    not_supported,
+)
+from engine.lab.kube.store import Expired
 from engine.lab.kube.streams import Streams
 from engine.lab.kube.table import partial, render
 from engine.lab.kube.usage import Metrics
 from engine.lab.kube.watch import Watches
 
+_POLICIES = ("Foreground", "Background", "Orphan")
 _IMPLEMENTED = frozenset({"status", "scale", "log", "exec", "eviction", "finalize"})
 
 
@@ -82,6 +90,7 @@ class Handlers:
     async def _get(self, exchange: Exchange, target: Target) -> web.StreamResponse:
         if exchange.flag("watch"):
             return await self._list(exchange, target)
+        self._check_version(exchange, target)
         found = self._api.get(target.resource, target.home, target.name)
         return exchange.object(target.resource, target.resource.present(found, target.version))
 
@@ -101,6 +110,7 @@ class Handlers:
             return await self._watches.serve(
                 exchange, resource, version, target.namespace, selected
             )
+        self._check_version(exchange, target)
         items = [
             obj
             for obj in self._api.store.items(resource.storage, target.namespace)
@@ -108,6 +118,26 @@ class Handlers:
         ]
         items, metadata = self._page(exchange, target, items)
         return exchange.json(self._rendered(exchange, target, items, metadata))
+
+    def _check_version(self, exchange: Exchange, target: Target) -> None:
+        """Only the present can be read. Raises ApiError for another version of the cluster.
+
+        504 for one that is yet to come, 410 for exactly one that is past.
+        """
+        asked, current = exchange.query.get("resourceVersion", ""), self._api.store.version
+        if not asked:
+            return
+        if not asked.isdigit():
+            raise bad_request(f'invalid resource version: "{asked}"')
+        if int(asked) > current:
+            raise status.too_large_version(int(asked), current)
+        if exchange.query.get("resourceVersionMatch") == "Exact":
+            try:
+                changed = self._api.store.since(target.resource.storage, int(asked))
+            except Expired:
+                changed = None
+            if changed != []:
+                raise status.expired("The resourceVersion for the provided list is too old.")
 
     def _rendered(self, exchange: Exchange, target: Target, items: list[Obj], metadata: Obj) -> Obj:
         resource = target.resource
@@ -226,12 +256,9 @@ class Handlers:
             if not isinstance(wishes, dict):
                 raise bad_request("DeleteOptions must be an object")
         grace = wishes.get("gracePeriodSeconds", exchange.integer("gracePeriodSeconds"))
-        propagation = wishes.get("propagationPolicy") or exchange.query.get("propagationPolicy")
-        if wishes.get("orphanDependents") or exchange.flag("orphanDependents"):
-            propagation = "Orphan"
         return {
             "grace_seconds": grace,
-            "propagation": propagation or "Background",
+            "propagation": _propagation(exchange, wishes),
             "preconditions": wishes.get("preconditions"),
             "dry_run": bool(wishes.get("dryRun")) or exchange.options().dry_run,
         }
@@ -305,6 +332,21 @@ class Handlers:
         selected = self._selected(exchange, target)
         items = [each for each in found if selected(each)]
         return exchange.json(self._rendered(exchange, target, items, {}))
+
+
+def _propagation(exchange: Exchange, wishes: Obj) -> str:
+    """What is to become of dependents. Raises ApiError (422) for what is no such policy."""
+    policy = wishes.get("propagationPolicy") or exchange.query.get("propagationPolicy")
+    orphan = wishes.get("orphanDependents", exchange.query.get("orphanDependents"))
+    if policy and orphan is not None:
+        rule = "orphanDependents and deletionPropagation cannot be both set"
+        raise invalid_options("DeleteOptions", field_forbidden("propagationPolicy", rule))
+    if policy and policy not in _POLICIES:
+        error = not_supported("propagationPolicy", policy, (*_POLICIES, "nil"))
+        raise invalid_options("DeleteOptions", error)
+    if str(orphan).lower() in ("true", "1"):
+        return "Orphan"
+    return policy or "Background"
 
 
 def _reviewed(resource: Resource, version: str) -> Obj:

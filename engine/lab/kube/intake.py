@@ -91,8 +91,10 @@ def read_config(
     if not isinstance(given, dict):
         raise bad_request("metadata of the applied configuration must be an object")
     metadata = {"name": name, **given}
-    if resource.namespaced:
-        metadata.setdefault("namespace", namespace)
+    if resource.namespaced and metadata.setdefault("namespace", namespace) != namespace:
+        raise bad_request(
+            "the namespace of the provided object does not match the namespace sent on the request"
+        )
     if metadata.get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
     config = {**document, "metadata": metadata}

@@ -246,7 +246,9 @@ class KubeServer:
         try:
             response = await self._answer(exchange)
         except ApiError as error:
-            response = exchange.json(error.body, error.code)
+            seconds = error.body.get("details", {}).get("retryAfterSeconds")
+            headers = {"Retry-After": str(seconds)} if seconds else None
+            response = exchange.json(error.body, error.code, headers)
         except NoSuchPath:
             response = web.Response(
                 text="404 page not found\n", status=404, content_type="text/plain", charset="utf-8"

@@ -117,7 +117,8 @@ def deleted(plural: str, group: str, obj: Obj) -> Obj:
 
 
 def _details(name: str, group: str, kind: str) -> Obj:
-    return {"name": name, **({"group": group} if group else {}), "kind": kind}
+    named = {"name": name, "group": group, "kind": kind}
+    return {key: value for key, value in named.items() if value}
 
 
 def _qualified(plural: str, group: str) -> str:
@@ -177,6 +178,11 @@ def unauthorized() -> ApiError:
     return ApiError(401, "Unauthorized", "Unauthorized")
 
 
+def invalid_options(kind: str, *errors: FieldError) -> ApiError:
+    """422: what a request says about itself makes no sense; `kind` is such as "PatchOptions"."""
+    return invalid(kind, "meta.k8s.io", "", errors)
+
+
 def unknown_resource() -> ApiError:
     """404: there are no such resources."""
     message = "the server could not find the requested resource"
@@ -202,6 +208,14 @@ def unprocessable() -> ApiError:
     """What a JSON patch gets whose test or path does not hold."""
     message = "the server rejected our request due to an error in our request"
     return ApiError(422, "Invalid", message, {})
+
+
+def too_large_version(asked: int, current: int) -> ApiError:
+    """504: the version that was asked for has not come yet; a client waits a second and retries."""
+    message = f"Too large resource version: {asked}, current: {current}"
+    cause = {"reason": "ResourceVersionTooLarge", "message": "Too large resource version"}
+    details = {"causes": [cause], "retryAfterSeconds": 1}
+    return ApiError(504, "Timeout", f"Timeout: {message}", details)
 
 
 def expired(message: str) -> ApiError:

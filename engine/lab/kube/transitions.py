@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.lab.kube import managed_fields, status
-from engine.lab.kube.objects import Obj, is_deleting
+from engine.lab.kube.objects import Obj
 from engine.lab.kube.resources import Resource
 
 _RESTORED = (
@@ -47,10 +47,6 @@ def within(resource: Resource, live: Obj, new: Obj, subresource: str) -> Obj:
     if metadata.get("resourceVersion") not in (None, "", old["resourceVersion"]):
         raise status.conflict(resource.plural, resource.group, name)
     kept = {name: old[name] for name in _RESTORED if name in old}
-    if is_deleting(live):
-        # Finalizers can only be taken away from an object that is being deleted.
-        allowed = set(old.get("finalizers") or ())
-        metadata["finalizers"] = [f for f in metadata.get("finalizers") or () if f in allowed]
     given = {k: v for k, v in metadata.items() if k not in _RESTORED and v not in ({}, [])}
     if metadata.get("managedFields") == []:
         given["managedFields"] = []

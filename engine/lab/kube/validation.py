@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
 from engine.lab.kube import quantity
@@ -61,6 +61,13 @@ _CONFIG_KEY_RULE = (
     f"'{_CONFIG_KEY}')"
 )
 
+_PERCENT_RULE = (
+    "a valid percent string must be a numeric string followed by an ending '%' (e.g. '1%',  or "
+    "'93%', regex used for validation is '[0-9]+%')"
+)
+_FINALIZERS = frozenset({"kubernetes", "foregroundDeletion", "orphan"})
+_FINALIZER_RULE = "name is neither a standard finalizer name nor is it fully qualified"
+
 # resource -> (pattern, longest, rule) of its names; everything else has subdomain names
 _NAMES = {
     "namespaces": (_LABEL, 63, _LABEL_RULE),
@@ -82,6 +89,23 @@ def validate_metadata(resource: Resource, obj: Obj) -> Errors:
         if not re.fullmatch(pattern, name):
             yield invalid_value("metadata.name", name, rule)
     yield from _validate_labels("metadata.labels", metadata.get("labels"))
+    for key in metadata.get("annotations") or ():
+        if not re.fullmatch(_QUALIFIED, key.rpartition("/")[2]):
+            yield invalid_value("metadata.annotations", key, _LABEL_KEY_RULE)
+    for index, finalizer in enumerate(metadata.get("finalizers") or ()):
+        if not resource.custom and "/" not in finalizer and finalizer not in _FINALIZERS:
+            yield invalid_value(f"metadata.finalizers[{index}]", finalizer, _FINALIZER_RULE)
+    yield from _validate_owners(metadata.get("ownerReferences") or ())
+
+
+def _validate_owners(references: Sequence[Obj]) -> Errors:
+    for index, reference in enumerate(references):
+        path = f"metadata.ownerReferences[{index}]"
+        if not reference.get("apiVersion"):
+            yield invalid_value(f"{path}.apiVersion", "", "version must not be empty")
+        for name in ("kind", "name", "uid"):
+            if not reference.get(name):
+                yield invalid_value(f"{path}.{name}", "", "must not be empty")
 
 
 def _validate_labels(path: str, labels: dict[str, str] | None) -> Errors:
@@ -189,15 +213,30 @@ def _validate_deployment(obj: Obj) -> Errors:
     elif strategy["type"] == "Recreate" and rolling:
         detail = "may not be specified when strategy `type` is 'Recreate'"
         yield field_forbidden("spec.strategy.rollingUpdate", detail)
+    elif rolling and (wrong := list(_validate_bounds(rolling))):
+        yield from wrong
     elif rolling and all(_is_zero(rolling.get(name)) for name in ("maxSurge", "maxUnavailable")):
         detail = "may not be 0 when `maxSurge` is 0"
         path = "spec.strategy.rollingUpdate.maxUnavailable"
         yield invalid_value(path, rolling["maxUnavailable"], detail)
     yield from _not_negative("spec.minReadySeconds", spec.get("minReadySeconds", 0))
+    yield from _not_negative("spec.revisionHistoryLimit", spec.get("revisionHistoryLimit", 0))
     deadline = spec.get("progressDeadlineSeconds")
     if deadline is not None and deadline <= spec.get("minReadySeconds", 0):
         detail = "must be greater than minReadySeconds"
         yield invalid_value("spec.progressDeadlineSeconds", deadline, detail)
+
+
+def _validate_bounds(rolling: Obj) -> Errors:
+    """maxUnavailable and maxSurge are numbers of pods, or shares; the first at most all pods."""
+    for name in ("maxUnavailable", "maxSurge"):
+        path, value = f"spec.strategy.rollingUpdate.{name}", rolling.get(name, 0)
+        if isinstance(value, int):
+            yield from _not_negative(path, value)
+        elif not re.fullmatch("[0-9]+%", value):
+            yield invalid_value(path, value, _PERCENT_RULE)
+        elif name == "maxUnavailable" and int(value[:-1]) > 100:
+            yield invalid_value(path, value, "must not be greater than 100%")
 
 
 def _is_zero(value: Any) -> bool:
@@ -286,6 +325,7 @@ _POD_RULE = (
 def validate_update(resource: Resource, old: Obj, new: Obj) -> list[FieldError]:
     """All complaints about replacing `old` by `new`."""
     errors = validate(resource, new)
+    errors += _new_finalizers(old["metadata"], new["metadata"])
     if resource.key in _IMMUTABLE_SELECTORS and old["spec"]["selector"] != new["spec"].get(
         "selector"
     ):
@@ -302,6 +342,18 @@ def validate_update(resource: Resource, old: Obj, new: Obj) -> list[FieldError]:
     if resource.key == "services":
         errors += _changed_address(old["spec"], new["spec"])
     return errors
+
+
+def _new_finalizers(old: Obj, new: Obj) -> Errors:
+    """Finalizers can only be taken away from an object that is being deleted."""
+    known = old.get("finalizers") or ()
+    extra = [quoted(each) for each in new.get("finalizers") or () if each not in known]
+    if extra and old.get("deletionTimestamp"):
+        yield field_forbidden(
+            "metadata.finalizers",
+            "no new finalizers can be added if the object is being deleted, found new finalizers "
+            f"[]string{{{', '.join(extra)}}}",
+        )
 
 
 def _fixed_part(spec: Obj) -> Obj:

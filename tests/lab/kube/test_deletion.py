@@ -116,11 +116,18 @@ def test_a_finalizer_holds_an_object_back(cluster: RunningServer, http: httpx.Cl
     http.post(CONFIG_MAPS, json=held)
     assert _delete(http, f"{CONFIG_MAPS}/settings").json()["metadata"]["deletionTimestamp"]
     assert http.get(f"{CONFIG_MAPS}/settings").status_code == 200
-    http.patch(
-        f"{CONFIG_MAPS}/settings",
-        json={"metadata": {"finalizers": None}},
-        headers={"Content-Type": "application/merge-patch+json"},
-    )
+
+    def finalizers(wanted: list[str] | None) -> httpx.Response:
+        return http.patch(
+            f"{CONFIG_MAPS}/settings",
+            json={"metadata": {"finalizers": wanted}},
+            headers={"Content-Type": "application/merge-patch+json"},
+        )
+
+    late = finalizers(["example.com/hold", "example.com/more"])
+    assert late.status_code == 422
+    assert "no new finalizers can be added if the object is being deleted" in late.text
+    assert "finalizers" not in finalizers(None).json()["metadata"]
     assert http.get(f"{CONFIG_MAPS}/settings").status_code == 404
 
 
@@ -138,7 +145,11 @@ def test_a_namespace_takes_everything_with_it(cluster: RunningServer, http: http
 
 def test_dry_run_deletes_nothing(cluster: RunningServer, http: httpx.Client) -> None:
     _web(cluster)
-    assert http.delete(f"{DEPLOYMENTS}/web?dryRun=All").status_code == 200
+    answer = http.delete(f"{DEPLOYMENTS}/web?dryRun=All")
+    assert (answer.status_code, answer.json()["status"]) == (200, "Success")
+    name = cluster.server.list("Pod", NAMESPACE)[0]["metadata"]["name"]
+    ending = http.delete(f"{PODS}/{name}?dryRun=All").json()["metadata"]
+    assert ending["deletionGracePeriodSeconds"] == 30
     cluster.settle()
     assert _counts(cluster) == (1, 1, 2)
 

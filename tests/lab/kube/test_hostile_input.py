@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from typing import Any
 
 import httpx
+import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
@@ -20,6 +21,7 @@ from tests.lab.kube.objects import (
     pod,
     service,
 )
+from tests.lab.kube.running_server import RunningServer
 
 QUIET = settings(
     max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture]
@@ -41,12 +43,28 @@ junk = st.recursive(
     ),
     max_leaves=4,
 )
+ROLLING = {"type": "RollingUpdate", "rollingUpdate": {"maxSurge": "25%", "maxUnavailable": 1}}
+OWNER = {"apiVersion": "v1", "kind": "ConfigMap", "name": "gone", "uid": "1-2-3"}
+OWNED = {
+    **config_map(a="1")["metadata"],
+    "annotations": {"a": "1"},
+    "finalizers": ["orphan"],
+    "ownerReferences": [OWNER],
+}
 KINDS = {
-    DEPLOYMENTS: deployment(),
+    DEPLOYMENTS: deployment(strategy=ROLLING, minReadySeconds=0, revisionHistoryLimit=2),
     PODS: pod(),
     SERVICES: service(),
-    CONFIG_MAPS: config_map(a="1"),
+    CONFIG_MAPS: {**config_map(a="1"), "metadata": OWNED},
 }
+
+
+@pytest.fixture(autouse=True)
+def no_controller_fails(cluster: RunningServer, caplog: pytest.LogCaptureFixture) -> Iterator[None]:
+    """What was let in must be something that the controllers can work with."""
+    yield
+    cluster.settle()
+    assert [record.getMessage() for record in caplog.records if record.levelname == "ERROR"] == []
 
 
 def _places(value: Any, path: tuple[Any, ...] = ()) -> Iterator[tuple[Any, ...]]:

@@ -78,6 +78,42 @@ def _changed(path: str, value: Any) -> dict[str, Any]:
             "Invalid value: 0: may not be 0 when `maxSurge` is 0",
         ),
         (
+            "spec.strategy",
+            {"rollingUpdate": {"maxSurge": "some"}},
+            "spec.strategy.rollingUpdate.maxSurge",
+            (
+                'Invalid value: "some": a valid percent string must be a numeric string followed '
+                "by an ending '%' (e.g. '1%',  or '93%', regex used for validation is '[0-9]+%')"
+            ),
+        ),
+        (
+            "spec.strategy",
+            {"rollingUpdate": {"maxUnavailable": "200%"}},
+            "spec.strategy.rollingUpdate.maxUnavailable",
+            'Invalid value: "200%": must not be greater than 100%',
+        ),
+        (
+            "spec.revisionHistoryLimit",
+            -1,
+            "spec.revisionHistoryLimit",
+            "Invalid value: -1: must be greater than or equal to 0",
+        ),
+        (
+            "metadata.ownerReferences",
+            [{"apiVersion": "v1", "kind": "ConfigMap", "name": "owner"}],
+            "metadata.ownerReferences[0].uid",
+            'Invalid value: "": must not be empty',
+        ),
+        (
+            "metadata.finalizers",
+            ["mine"],
+            "metadata.finalizers[0]",
+            (
+                'Invalid value: "mine": name is neither a standard finalizer name nor is it fully '
+                "qualified"
+            ),
+        ),
+        (
             "spec.template.spec.containers.0.volumeMounts",
             [{"name": "gone", "mountPath": "/x"}],
             "spec.template.spec.containers[0].volumeMounts[0].name",
@@ -101,6 +137,72 @@ def test_an_invalid_deployment_is_refused_with_its_field(
     assert causes[field] == message
     assert f"{field}: {message}" in body["message"]
     assert body["message"].startswith('Deployment.apps "web" is invalid: ')
+
+
+@pytest.mark.parametrize(
+    ("method", "query", "message"),
+    [
+        (
+            "POST",
+            "dryRun=Some",
+            (
+                'CreateOptions.meta.k8s.io "" is invalid: dryRun: Unsupported value: ["Some"]: '
+                'supported values: "All"'
+            ),
+        ),
+        (
+            "PUT",
+            "fieldValidation=Some",
+            (
+                'UpdateOptions.meta.k8s.io "" is invalid: fieldValidation: Unsupported value: '
+                '"Some": supported values: "", "Ignore", "Strict", "Warn"'
+            ),
+        ),
+        (
+            "DELETE",
+            "propagationPolicy=Some",
+            (
+                'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Unsupported value: '
+                '"Some": supported values: "Background", "Foreground", "Orphan", "nil"'
+            ),
+        ),
+        (
+            "DELETE",
+            "propagationPolicy=Orphan&orphanDependents=false",
+            (
+                'DeleteOptions.meta.k8s.io "" is invalid: propagationPolicy: Forbidden: '
+                "orphanDependents and deletionPropagation cannot be both set"
+            ),
+        ),
+    ],
+)
+def test_a_request_that_is_meant_in_no_known_way_does_nothing(
+    http: httpx.Client, method: str, query: str, message: str
+) -> None:
+    http.post(CONFIG_MAPS, json=config_map(a="1"))
+    path = CONFIG_MAPS if method == "POST" else f"{CONFIG_MAPS}/settings"
+    body = None if method == "DELETE" else config_map(a="2")
+    answer = http.request(method, f"{path}?{query}", json=body)
+    assert (answer.status_code, answer.json()["message"]) == (422, message)
+    assert "name" not in answer.json()["details"]
+    assert http.get(f"{CONFIG_MAPS}/settings").json()["data"] == {"a": "1"}
+
+
+def test_what_is_created_has_no_version_yet(http: httpx.Client) -> None:
+    obj = config_map(a="1")
+    obj["metadata"]["resourceVersion"] = "5"
+    answer = http.post(CONFIG_MAPS, json=obj)
+    expected = "resourceVersion should not be set on objects to be created"
+    assert (answer.status_code, answer.json()["message"]) == (500, expected)
+    assert http.get(f"{CONFIG_MAPS}/settings").status_code == 404
+
+
+def test_an_applied_object_belongs_to_the_namespace_of_the_path(http: httpx.Client) -> None:
+    obj = {**config_map(a="1"), "metadata": {"name": "settings", "namespace": "elsewhere"}}
+    path = f"{CONFIG_MAPS}/settings?fieldManager=me"
+    answer = http.patch(path, json=obj, headers=APPLY)
+    assert answer.status_code == 400
+    assert "does not match the namespace sent on the request" in answer.json()["message"]
 
 
 def test_the_selector_of_a_deployment_is_fixed(http: httpx.Client) -> None:

@@ -261,6 +261,19 @@ def test_long_lists_come_in_pages(http: httpx.Client) -> None:
     assert http.get(CONFIG_MAPS, params={"continue": "nonsense"}).status_code == 400
 
 
+def test_only_the_present_can_be_read(http: httpx.Client) -> None:
+    version = http.post(CONFIG_MAPS, json=config_map()).json()["metadata"]["resourceVersion"]
+    for path in (CONFIG_MAPS, f"{CONFIG_MAPS}/settings"):
+        assert http.get(path, params={"resourceVersion": version}).status_code == 200
+        early = http.get(path, params={"resourceVersion": "99999"})
+        assert (early.status_code, early.headers["Retry-After"]) == (504, "1")
+        assert early.json()["details"]["causes"][0]["reason"] == "ResourceVersionTooLarge"
+    exact = {"resourceVersion": version, "resourceVersionMatch": "Exact"}
+    assert http.get(CONFIG_MAPS, params=exact).status_code == 200
+    http.post(CONFIG_MAPS, json=config_map("more"))
+    assert http.get(CONFIG_MAPS, params=exact).json()["reason"] == "Expired"
+
+
 @pytest.mark.parametrize(
     ("selector", "expected"),
     [
