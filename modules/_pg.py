@@ -2,7 +2,8 @@
 
 A connection lives as long as one action. The server knows it by its application name (run and
 fencing token), stops its query when the task is cancelled or its time is up, and, should this
-process die, notices within a second. `psycopg` is imported at first use.
+process die, notices within a second; a server that does not even answer is left by closing the
+socket. `psycopg` is imported at first use.
 """
 
 from __future__ import annotations
@@ -12,6 +13,7 @@ import datetime
 import decimal
 import math
 import re
+import threading
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -22,6 +24,9 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 5
 """Seconds to wait for a server at most."""
+
+_GRACE = 1.0
+"""Seconds in which a cancelled query must have ended before its connection is cut."""
 
 _OWN_KEYS = frozenset(("dsn", "bin", "backups", "maintenance"))
 
@@ -103,34 +108,53 @@ def connect(
             autocommit=True,
             connect_timeout=max(2, math.ceil(timeout)),
             application_name=_application(ctx),
+            client_encoding="UTF8",  # what we send, whatever the database is kept in
         )
     except psycopg.Error as error:
         raise _not_connected(database, error) from None
-    with connection, ctx.on_cancel(lambda: _cancel(connection)):
+    over = threading.Event()
+    # Closing, not committing or rolling back: a server that hangs would hang us, too.
+    with (
+        contextlib.closing(connection),
+        ctx.on_cancel(lambda: _cancel(connection, over)),
+    ):
         try:
             _prepare(ctx, connection, read_only)
             yield connection
         except psycopg.Error as error:
             ctx.checkpoint()  # if we cancelled it ourselves, that is what happened
-            raise in_our_words(error) from None
+            raise in_our_words(error, read_only=read_only) from None
+        finally:
+            over.set()
 
 
 def _application(ctx: Context) -> str:
     return f"ce-run {ctx.run_id} token {ctx.identity().get('X-CE-Token', '0')}"[:63]
 
 
-def _cancel(connection: psycopg.Connection[Any]) -> None:
-    """Stop the running query on its server, and let nothing follow it."""
+def _cancel(connection: psycopg.Connection[Any], over: threading.Event) -> None:
+    """Stop the running query on its server; cut the connection if that does not end it."""
+    import os
+    import socket
+
     with contextlib.suppress(Exception):
         connection.cancel_safe(timeout=2)
+    if not over.wait(_GRACE):
+        with (
+            contextlib.suppress(Exception),
+            socket.socket(fileno=os.dup(connection.fileno())) as ours,
+        ):
+            ours.shutdown(socket.SHUT_RDWR)
 
 
 def _prepare(ctx: Context, connection: psycopg.Connection[Any], read_only: bool) -> None:
     settings = {
         "client_connection_check_interval": "1s",
         "idle_in_transaction_session_timeout": "0",
-        "default_transaction_read_only": "on" if read_only else "off",
+        "standard_conforming_strings": "on",  # scripts are cut into statements by that rule
     }
+    if read_only:
+        settings["default_transaction_read_only"] = "on"
     left = ctx.remaining()
     if left is not None:
         settings["statement_timeout"] = f"{max(1, math.ceil(left * 1000))}ms"
@@ -163,8 +187,8 @@ def _not_connected(database: Database, error: psycopg.Error) -> ActionError:
     )
 
 
-def in_our_words(error: psycopg.Error) -> ActionError:
-    """What a query's failure means to the run."""
+def in_our_words(error: psycopg.Error, *, read_only: bool = False) -> ActionError:
+    """What a query's failure means to the run; `read_only` if we wanted to read alone."""
     import psycopg
 
     evidence = _evidence(error)
@@ -172,23 +196,39 @@ def in_our_words(error: psycopg.Error) -> ActionError:
     if isinstance(error, psycopg.errors.QueryCanceled):
         return TimedOut("the query was stopped: its time was up", evidence=evidence)
     if state == "25006":
-        return Refused(
-            "the query tries to write, but here only reading is allowed",
-            hint="write with sql.script",
-            evidence=evidence,
-        )
+        return _takes_no_writes(read_only, evidence)
     if state == "25001":
         return Refused(
-            "a statement cannot run inside a transaction",
-            hint="a script is one transaction; run that statement with psql in a `shell` step",
+            f"the statement does not fit into this transaction: {_first_line(error)}",
+            hint="a script is one transaction that begins with the ledger's row; run the statement "
+            "with psql in a `shell` step",
             evidence=evidence,
         )
     if state == "42501":
         return Refused(_first_line(error), hint="grant it, or use another user", evidence=evidence)
     lost = isinstance(error, psycopg.OperationalError | psycopg.InterfaceError)
-    if lost and (not state or state[:2] in ("08", "57", "53")):
+    if lost and (not state or state[:2] in ("08", "57", "53")) and state != "08P01":
         return Unreachable(f"the database broke off: {_first_line(error)}", evidence=evidence)
+    if not state and isinstance(error, psycopg.ProgrammingError):
+        return Failed(
+            f"the statement cannot be sent: {_first_line(error)}",
+            hint="with `params`, a % that stands for itself is written %%",
+        )
     return Failed(f"the database says: {_first_line(error)}", evidence=evidence)
+
+
+def _takes_no_writes(read_only: bool, evidence: list[str]) -> ActionError:
+    if read_only:
+        return Refused(
+            "the query tries to write, but here only reading is allowed",
+            hint="write with sql.script",
+            evidence=evidence,
+        )
+    return Refused(
+        "the database takes no writes now",
+        hint="it is a replica, or somebody paused writes (default_transaction_read_only)",
+        evidence=evidence,
+    )
 
 
 def _first_line(error: Exception) -> str:
@@ -214,9 +254,7 @@ def as_json(value: Any) -> Any:
     if isinstance(value, float):
         return value if math.isfinite(value) else str(value)
     if isinstance(value, decimal.Decimal):
-        if not value.is_finite():
-            return str(value)
-        return int(value) if value == value.to_integral_value() else float(value)
+        return _number(value)
     if isinstance(value, datetime.datetime | datetime.date | datetime.time):
         return value.isoformat()
     if isinstance(value, datetime.timedelta):
@@ -228,3 +266,12 @@ def as_json(value: Any) -> Any:
     if isinstance(value, list | tuple):
         return [as_json(one) for one in value]
     return str(value)
+
+
+def _number(value: decimal.Decimal) -> int | float | str:
+    """A number as JSON has it; as text what no float is large enough for."""
+    if not value.is_finite():
+        return str(value)
+    if not math.isfinite(float(value)):
+        return format(value, "f")
+    return int(value) if value == value.to_integral_value() else float(value)

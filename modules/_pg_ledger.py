@@ -85,14 +85,24 @@ def prepare(ctx: Context, connection: psycopg.Connection[Any]) -> None:
         ) from None
 
 
-def enter(ctx: Context, connection: psycopg.Connection[Any], statements: int) -> bool:
-    """Within the script's transaction: write its row; False if it is there already."""
-    cursor = connection.execute(
-        "INSERT INTO ce_run.ledger (key, run, step, statements) VALUES (%s, %s, %s, %s)"
-        " ON CONFLICT (key) DO NOTHING",
-        [ctx.key, ctx.run_id, ctx.step, statements],
-    )
-    return cursor.rowcount == 1
+def enter(ctx: Context, connection: psycopg.Connection[Any], statements: int) -> Entry | None:
+    """Within the script's transaction: write its row; None if it is there already.
+
+    Its time is read here, for the script may go on as a user who may not read the ledger.
+    """
+    import psycopg
+
+    try:
+        row = connection.execute(
+            "INSERT INTO ce_run.ledger (key, run, step, statements) VALUES (%s, %s, %s, %s)"
+            " ON CONFLICT (key) DO NOTHING RETURNING at",
+            [ctx.key, ctx.run_id, ctx.step, statements],
+        ).fetchone()
+    except psycopg.errors.SerializationFailure:
+        # Where transactions are serializable by default: it waited for another of the same key,
+        # which has committed.
+        return None
+    return Entry(ctx.key, ctx.run_id, ctx.step, statements, row[0].isoformat()) if row else None
 
 
 def _exists(connection: psycopg.Connection[Any]) -> bool:

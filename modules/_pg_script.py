@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.module_api import Context, Refused, Result, Unreachable
+from engine.module_api import Context, Duration, Failed, Refused, Result, Unreachable
 from modules import _pg, _pg_ledger, _sql_text
 
 if TYPE_CHECKING:
     import psycopg
+
+_VARIABLE = re.compile(r"(?<!:):(?:'\w+'|\"\w+\"|[A-Za-z_]\w*)")
 
 
 def statements(
@@ -21,7 +24,7 @@ def statements(
     if file is not None:
         path = ctx.file(file)
         try:
-            sql = path.read_text()
+            sql = path.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             raise Refused(f"{file} cannot be read: {error}") from None
         sql = str(ctx.render(sql)) if template else sql
@@ -32,27 +35,50 @@ def statements(
     return found
 
 
+def prepare(connection: psycopg.Connection[Any], lock_timeout: Duration | None) -> None:
+    """How the script's session waits for locks and for the disk.
+
+    What the server confirms it must not forget: we write down that the script is done.
+    """
+    connection.execute(
+        "SELECT set_config('synchronous_commit', 'on', false)"
+        " WHERE current_setting('synchronous_commit') = 'off'"
+    )
+    if lock_timeout is not None:
+        milliseconds = f"{max(1, round(lock_timeout * 1000))}ms"
+        connection.execute("SELECT set_config('lock_timeout', %s, false)", [milliseconds])
+
+
 def transaction(
     ctx: Context,
     connection: psycopg.Connection[Any],
     statements: list[_sql_text.Statement],
     ledger: bool,
-) -> int | None:
-    """Run and commit; the number of rows changed, or None if the ledger has it already."""
+) -> Result:
+    """Run and commit, or find that the ledger has it already."""
     connection.autocommit = False
-    rowcount = 0
+    rowcount, entry = 0, None
     with ctx.fence():
-        if ledger and not _pg_ledger.enter(ctx, connection, len(statements)):
+        if ledger and (entry := _pg_ledger.enter(ctx, connection, len(statements))) is None:
             connection.rollback()
-            connection.autocommit = True
-            return None
+            return _done_by_another(ctx, connection, len(statements))
     for number, statement in enumerate(statements, 1):
         ctx.checkpoint()
         rowcount += _execute(ctx, connection, statement, number, len(statements))
     with ctx.fence():
         _commit(connection, ledger)
-    connection.autocommit = True
-    return rowcount
+    return Result(
+        changed=True,
+        data=data(ctx, len(statements), rowcount, entry),
+        message=f"{len(statements)} statements committed",
+    )
+
+
+def _done_by_another(ctx: Context, connection: psycopg.Connection[Any], statements: int) -> Result:
+    entry = _pg_ledger.find(connection, ctx.key)
+    if entry is None:
+        raise Unreachable("the ledger's row of this task has gone while it was read")
+    return done_already(entry, statements)
 
 
 def _execute(
@@ -69,17 +95,34 @@ def _execute(
         # Bytes: the text is sent as it is, a % in it means nothing.
         cursor = connection.execute(statement.text.encode())
     except psycopg.Error as error:
-        connection.rollback()
         ctx.checkpoint()
         translated = _pg.in_our_words(error)
+        if error.sqlstate == "42601" and _VARIABLE.search(statement.text):
+            translated.hint = "a script knows no variables of psql (:name); with `template: true` "
+            translated.hint += "write {{ name }}"
         translated.message = f"statement {number}, line {statement.line}: {translated.message}"
         translated.args = (translated.message,)
         translated.evidence.append(f"statement: {statement.short}")
         translated.hint = translated.hint or "nothing of the script was kept"
         raise translated from None
+    _still_one_transaction(connection, statement, number)
     took = ctx.monotonic() - started
     ctx.progress(f"{number}/{total} {statement.short} ({cursor.statusmessage}, {took:.3f} s)")
     return max(0, cursor.rowcount)
+
+
+def _still_one_transaction(
+    connection: psycopg.Connection[Any], statement: _sql_text.Statement, number: int
+) -> None:
+    """The last line of defence, should a script have ended its transaction in disguise."""
+    from psycopg.pq import TransactionStatus
+
+    if connection.info.transaction_status != TransactionStatus.INTRANS:
+        raise Failed(
+            f"statement {number}, line {statement.line}, ended the script's transaction",
+            hint="what came before it is committed, with the ledger's row; nothing followed it",
+            evidence=[f"statement: {statement.short}"],
+        )
 
 
 def _commit(connection: psycopg.Connection[Any], ledger: bool) -> None:

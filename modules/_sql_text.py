@@ -7,6 +7,7 @@ Not a parser: it knows what may hide a semicolon (quotes, dollar quotes, comment
 from __future__ import annotations
 
 import functools
+import itertools
 import re
 from collections.abc import Iterator
 
@@ -18,10 +19,10 @@ _TOKEN = r"""
     (?P<comment>--[^\n]*)
   | (?P<block>/\*)
   | (?P<dollar>\$(?:[A-Za-z_\u0080-\uffff][\w]*)?\$)
-  | (?P<escaped>[eE]'(?:[^'\\]|\\.|'')*')
+  | (?P<escaped>[eE]'(?:[^'\\]|\\.|'')*'(?:\s*\n\s*'(?:[^'\\]|\\.|'')*')*)
   | (?P<quoted>'(?:[^']|'')*'|"(?:[^"]|"")*")
   | (?P<word>[A-Za-z_\u0080-\uffff][\w$]*)
-  | (?P<meta>(?<=\n)\\[^\n]*|\A\\[^\n]*)
+  | (?P<meta>\\[^\n]*)
   | (?P<sign>[();])
   | (?P<open>['"])
 """
@@ -53,12 +54,17 @@ class Statement(msgspec.Struct, frozen=True):
 
 def split(script: str) -> list[Statement]:
     """The statements of a script; Refused, with the line, where a quote or comment has no end."""
+    script = script.removeprefix("\ufeff")
+    if "\0" in script:
+        line = script.count("\n", 0, script.index("\0")) + 1
+        raise Refused(f"line {line}: there is a NUL byte, at which the server would stop reading")
     return list(_Splitter(script).statements())
 
 
 class _Splitter:
     def __init__(self, script: str) -> None:
         self._script = script
+        self._counted = (0, 1)  # a position, and the line that it is on
 
     def statements(self) -> Iterator[Statement]:
         begin: int | None = None
@@ -78,12 +84,16 @@ class _Splitter:
                 depth = max(0, depth + (1 if text == "(" else -1))
             elif text == ";" and depth == 0 and not atomic:
                 if begin is not None:
-                    yield self._statement(begin, found.start(), words)
+                    statement = self._statement(begin, found.start(), words)
+                    _refuse_copy(statement)  # now: what follows it may be no SQL but data
+                    yield statement
                 begin, words, last = None, [], ""
         if begin is None and (rest := self._script[position:]).strip():
             begin = position + len(rest) - len(rest.lstrip())
         if begin is not None:
-            yield self._statement(begin, len(self._script), words)
+            statement = self._statement(begin, len(self._script), words)
+            _refuse_copy(statement)
+            yield statement
 
     def _tokens(self) -> Iterator[re.Match[str]]:
         position, token = 0, _token()
@@ -134,7 +144,11 @@ class _Splitter:
         return Statement(self._script[begin:end].strip(), self._line(begin), tuple(words))
 
     def _line(self, position: int) -> int:
-        return self._script.count("\n", 0, position) + 1
+        """The line of a position; counted on from the last one, as scripts may be long."""
+        last, line = self._counted if self._counted[0] <= position else (0, 1)
+        line += self._script.count("\n", last, position)
+        self._counted = (position, line)
+        return line
 
 
 def _atomic(depth: int, word: str, last: str) -> int:
@@ -159,15 +173,26 @@ _ALONE = (
 )
 
 
+def _refuse_copy(statement: Statement) -> None:
+    """Refuse what needs a stream to copy from or to."""
+    words = statement.words
+    pairs = set(itertools.pairwise(words))
+    if words[:1] == ("COPY",) and pairs & {("FROM", "STDIN"), ("TO", "STDOUT")}:
+        raise Refused(
+            f"line {statement.line}: {statement.short}: there is no standard input or output to "
+            "copy from or to",
+            hint="use INSERT (pg_dump writes it with --inserts), or COPY with a file of the server",
+        )
+
+
 def refuse_what_fits_no_transaction(statements: list[Statement]) -> None:
     """Refuse, before anything is sent, what would break or end the script's one transaction."""
     for statement in statements:
         words = statement.words
         place = f"line {statement.line}: {statement.short}"
         first = words[0] if words else ""
-        if (first in _CONTROL and words[1:2] != ("TO",) and words[1:3] != ("WORK", "TO")) or (
-            words[:2] == ("PREPARE", "TRANSACTION")
-        ):
+        to_savepoint = first == "ROLLBACK" and "TO" in words[1:3]
+        if (first in _CONTROL and not to_savepoint) or words[:2] == ("PREPARE", "TRANSACTION"):
             raise Refused(
                 f"{place}: a script controls no transactions, it is one",
                 hint="leave BEGIN, COMMIT and ROLLBACK out",
@@ -178,9 +203,4 @@ def refuse_what_fits_no_transaction(statements: list[Statement]) -> None:
             raise Refused(
                 f"{place}: this statement cannot run inside a transaction",
                 hint="take it out of the script and run it with psql in a `shell` step",
-            )
-        if first == "COPY" and re.search(r"\b(FROM\s+STDIN|TO\s+STDOUT)\b", statement.text, re.I):
-            raise Refused(
-                f"{place}: there is no standard input or output to copy from or to",
-                hint="use INSERT, or COPY with a file of the server",
             )

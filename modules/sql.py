@@ -59,8 +59,10 @@ def query(
 
     Result data: ``rows`` (a list of mappings column → value), ``columns``, ``rowcount``,
     ``value`` (first column of the first row, null without rows), ``truncated`` (there were more
-    rows than `limit`). Numbers stay numbers, times are ISO 8601 text, bytes ``\\x…``. A statement
-    that tries to write is refused by the server. Effect read.
+    rows than `limit`, or than 1 MiB has room for). Numbers stay numbers (cast a ``numeric`` to
+    text to keep more digits than a float has), times are ISO 8601 text (PostgreSQL's own where
+    that has none, as for ``infinity``), intervals seconds, bytes ``\\x…``; of two columns ``n``
+    the second is ``n_2``. A statement that tries to write is refused by the server. Effect read.
 
     Args:
         sql: the statement; ``%s`` or ``%(name)s`` stand for `params`.
@@ -69,7 +71,8 @@ def query(
         limit: how many rows to fetch at most.
     """
     data = _pg_query.fetch(ctx, sql, _pg.database(ctx, database), params, limit)
-    return Result(data=data, message=f"{data['rowcount']} rows")
+    first = "the first " if data["truncated"] else ""
+    return Result(data=data, message=f"{first}{data['rowcount']} rows")
 
 
 @action(effect="read")
@@ -138,20 +141,10 @@ def script(
     statements = _pg_script.statements(ctx, sql, file, template)
     target = _pg.database(ctx, database)
     with _pg.connect(ctx, target) as connection:
-        if lock_timeout is not None:
-            milliseconds = f"{max(1, round(lock_timeout * 1000))}ms"
-            connection.execute("SELECT set_config('lock_timeout', %s, false)", [milliseconds])
+        _pg_script.prepare(connection, lock_timeout)
         if ledger:
             _pg_ledger.prepare(ctx, connection)
-        rowcount = _pg_script.transaction(ctx, connection, statements, ledger)
-        entry = _pg_ledger.find(connection, ctx.key) if ledger else None
-    if rowcount is None and entry is not None:
-        return _pg_script.done_already(entry, len(statements))
-    return Result(
-        changed=True,
-        data=_pg_script.data(ctx, len(statements), rowcount or 0, entry),
-        message=f"{len(statements)} statements committed",
-    )
+        return _pg_script.transaction(ctx, connection, statements, ledger)
 
 
 @script.check

@@ -301,3 +301,15 @@ def postgres(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Postgres]:
     server = Postgres(folder)
     yield server
     server.stop()
+
+
+@pytest.fixture
+def db(postgres: Postgres) -> str:
+    """A database of one's own."""
+    return postgres.fresh()
+
+
+@pytest.fixture
+def pg_ctx(make_context: MakeContext, postgres: Postgres, db: str) -> TaskContext:
+    """A context whose inventory has that database as its only connection."""
+    return make_context({"sql": {"primary": postgres.entry(db)}})
