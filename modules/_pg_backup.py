@@ -9,6 +9,7 @@ from __future__ import annotations
 import contextlib
 import os
 import re
+from collections.abc import Mapping
 from datetime import datetime, timedelta
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -170,7 +171,7 @@ def dump(ctx: Context, database: Database, name: str, file: Path) -> Manifest:
         options = ["--no-password", _pg_tools.target(database)]
         file.touch(mode=0o600)
         _pg_tools.run(ctx, tools, "pg_dump", database, [*arguments, *options])
-    _check_list(ctx, tools, database, file, contents)
+    check_list(ctx, tools, database, file, contents.tables)
     return msgspec.structs.replace(
         manifest_of(ctx, database, name, contents),
         server=version,
@@ -202,18 +203,36 @@ def _one(connection: psycopg.Connection[Any], sql: str) -> tuple[Any, ...]:
     return found
 
 
-def _check_list(
-    ctx: Context, tools: Path, database: Database, file: Path, contents: _pg_manifest.Contents
+def check_list(
+    ctx: Context,
+    tools: Path,
+    database: Database,
+    file: Path,
+    tables: Mapping[str, _pg_manifest.Table],
 ) -> None:
     """Read the dump back: pg_restore must find the data of every table in it."""
     listed = _pg_tools.run(
         ctx, tools, "pg_restore", database, ["--list", str(file)], quiet=True
     ).stdout
     held = listed.count(" TABLE DATA ")
-    if held < len(contents.tables):
+    wanted = len(tables.keys() - {_pg_manifest.LARGE_OBJECTS})
+    if held < wanted:
         raise Failed(
-            f"the dump holds the data of {held} tables, the database has {len(contents.tables)}",
+            f"the dump holds the data of {held} tables, the backup has {wanted}",
             evidence=listed.splitlines()[-10:],
+        )
+
+
+def check_file(ctx: Context, manifest: Manifest, file: Path) -> None:
+    """See that a dump is there and the one that was made."""
+    if not file.exists():
+        raise Refused(f"the dump {file} is missing, only its manifest is there")
+    if sha256(ctx, file) != manifest.sha256:
+        size = file.stat().st_size
+        raise Failed(
+            f"the dump {file} is not the one that was made: its checksum is another",
+            hint="it was damaged or replaced; take another backup",
+            evidence=[f"it has {size} bytes, the one that was made {manifest.bytes}"],
         )
 
 
@@ -268,6 +287,19 @@ def fill(
         database,
         ["--exit-on-error", "--no-password", _pg_tools.target(database, scratch), str(file)],
     )
+
+
+def examine(ctx: Context, database: Database, name: str) -> tuple[Manifest, Path | None]:
+    """See that a backup is whole without restoring it; as `find`."""
+    manifest, file = find(ctx, database, name)
+    if file is None:
+        verify(ctx, database, name, manifest)
+        return manifest, None
+    check_file(ctx, manifest, file)
+    with _pg_admin.connect(ctx, database) as connection:
+        server = connection.info.server_version // 10000
+    check_list(ctx, _pg_tools.find(ctx, database, server), database, file, manifest.tables)
+    return manifest, file
 
 
 def verify(ctx: Context, database: Database, scratch: str, manifest: Manifest) -> None:

@@ -1,7 +1,8 @@
 """What a database holds, as figures: rows and a checksum per table, and its sequences.
 
 The checksum is a sum over the rows' MD5, so it does not depend on their order, and is taken
-with fixed settings for how values are written, so that it is the same on another server.
+with fixed settings for how values are written, so that it is the same on another server. Large
+objects count as one more table; views and materialised views have no rows of their own.
 """
 
 from __future__ import annotations
@@ -15,6 +16,7 @@ from engine.module_api import Context
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg.sql import Composable
 
 _TABLES = """
 SELECT n.nspname, c.relname FROM pg_class c JOIN pg_namespace n ON n.oid = c.relnamespace
@@ -25,15 +27,35 @@ WHERE c.relkind = 'r' AND c.relpersistence <> 't'
 ORDER BY 1, 2
 """
 _SEQUENCES = """
-SELECT schemaname, sequencename, last_value FROM pg_sequences ORDER BY 1, 2
+SELECT schemaname, sequencename, last_value FROM pg_sequences
+WHERE NOT EXISTS (SELECT FROM pg_depend d WHERE d.deptype = 'e'
+                  AND d.classid = 'pg_class'::regclass
+                  AND d.objid = format('%I.%I', schemaname, sequencename)::regclass)
+ORDER BY 1, 2
 """
+# Pieces of 8 MiB, as an object may be larger than a value can be.
+_LARGE_OBJECTS = """
+SELECT m.oid::text AS key, md5(string_agg(md5(p.data), '' ORDER BY p.at)) AS digest
+FROM pg_largeobject_metadata m, LATERAL (
+    WITH RECURSIVE piece (at, data) AS (
+        SELECT 0::bigint, lo_get(m.oid, 0, 8388608)
+        UNION ALL
+        SELECT at + 8388608, lo_get(m.oid, at + 8388608, 8388608) FROM piece
+        WHERE length(data) = 8388608
+    ) SELECT at, data FROM piece
+) p GROUP BY m.oid
+"""
+LARGE_OBJECTS = "large objects"
+"""Their name among the tables, where there are any."""
 _FIXED = {
     "TimeZone": "UTC",
     "DateStyle": "ISO, YMD",
     "IntervalStyle": "iso_8601",
     "extra_float_digits": "1",
     "bytea_output": "hex",
+    "lc_monetary": "C",
     "search_path": "pg_catalog",
+    "row_security": "off",  # rather an error than rows that we may not see
 }
 
 
@@ -72,6 +94,8 @@ class Contents(msgspec.Struct, frozen=True):
 
     tables: dict[str, Table]
     sequences: dict[str, int | None]
+    places: dict[str, tuple[str, str]]
+    """Schema and name of each table."""
 
     def differences(self, other: Manifest, *, copy: bool = False) -> list[str]:
         """What is not as in the manifest, one line each.
@@ -114,25 +138,54 @@ def take(ctx: Context, connection: psycopg.Connection[Any]) -> Contents:
     """Count and sum up everything, in the connection's transaction."""
     fix_settings(connection)
     tables = {}
-    names = connection.execute(_TABLES.encode()).fetchall()
-    for number, (schema, table) in enumerate(names, 1):
+    found = connection.execute(_TABLES.encode()).fetchall()
+    places = {label(schema, table): (schema, table) for schema, table in found}
+    for number, (name, place) in enumerate(places.items(), 1):
         ctx.checkpoint()
-        tables[f"{schema}.{table}"] = _sum(connection, schema, table)
-        ctx.progress(f"counted {schema}.{table} ({number}/{len(names)})")
+        tables[name] = _sum(connection, rows(place, []))
+        ctx.progress(f"counted {name} ({number}/{len(places)})")
+    large = _sum(connection, rows(None, []))
+    if large.rows:
+        tables[LARGE_OBJECTS] = large
     sequences = {
-        f"{schema}.{name}": last
+        label(schema, name): last
         for schema, name, last in connection.execute(_SEQUENCES.encode()).fetchall()
     }
-    return Contents(tables, sequences)
+    return Contents(tables, sequences, places)
 
 
-def _sum(connection: psycopg.Connection[Any], schema: str, table: str) -> Table:
+def label(schema: str, name: str) -> str:
+    """``schema.name``; a part that has a dot itself in quotes, so that no two are the same."""
+    return ".".join(
+        '"' + part.replace('"', '""') + '"' if "." in part else part for part in (schema, name)
+    )
+
+
+def rows(place: tuple[str, str] | None, key: list[str]) -> Composable:
+    """A query for the key and the digest of each row of a table, or (None) of each large object.
+
+    Keys are digests, too, of the columns `key` or, without any, of the whole row: they sort the
+    same way everywhere.
+    """
     from psycopg.sql import SQL, Identifier
 
+    if place is None:
+        return SQL(_LARGE_OBJECTS)
+    whole = SQL("md5((t.*)::text)")  # not t::text: a column may be called t
+    listed = SQL(", ").join(SQL("t.{}").format(Identifier(column)) for column in key)
+    chosen = SQL("md5(ROW({})::text)").format(listed) if key else whole
+    return SQL("SELECT {} AS key, {} AS digest FROM ONLY {} AS t").format(
+        chosen, whole, Identifier(*place)
+    )
+
+
+def _sum(connection: psycopg.Connection[Any], rows: Composable) -> Table:
+    from psycopg.sql import SQL
+
     statement = SQL(
-        "SELECT count(*), coalesce(sum(('x' || left(md5(t::text), 16))::bit(64)::bigint), 0)::text"
-        " FROM ONLY {} AS t"
-    ).format(Identifier(schema, table))
+        "SELECT count(*), coalesce(sum(('x' || left(digest, 16))::bit(64)::bigint), 0)::text"
+        " FROM ({}) AS found"
+    ).format(rows)
     row = connection.execute(statement).fetchone()
     assert row is not None
     return Table(row[0], row[1])

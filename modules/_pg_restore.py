@@ -8,12 +8,15 @@ new database in place, and whoever resumes sees which. The old one is kept under
 
 from __future__ import annotations
 
+import contextlib
+import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine.module_api import Context, Failed, Refused
+from engine.module_api import ActionError, Context, Failed, Refused
 from modules import _pg, _pg_admin, _pg_backup, _pg_manifest
 from modules._pg import Database
 from modules._pg_manifest import Manifest
@@ -22,6 +25,8 @@ if TYPE_CHECKING:
     import psycopg
 
 _BATCH = 5000
+_OURS = re.compile(r"\[(?:restored from|set aside for) backup \S+ by ce-run, \w+\](?: \{.*\})?")
+"""What earlier restores have left in a comment."""
 
 
 class Names(msgspec.Struct, frozen=True):
@@ -31,7 +36,9 @@ class Names(msgspec.Struct, frozen=True):
     scratch: str
     old: str
     mark: str
-    """What the comment of a verified or swapped-in database ends with."""
+    """What the comment of a verified or swapped-in database has in it."""
+    aside: str
+    """What the comment of the database set aside ends with."""
 
 
 def names(ctx: Context, database: Database, backup: str, keep_as: str) -> Names:
@@ -44,19 +51,20 @@ def names(ctx: Context, database: Database, backup: str, keep_as: str) -> Names:
         _pg_admin.derived(database.dbname, f"restore_{short}"),
         keep_as or _pg_admin.derived(database.dbname, f"before_{short}"),
         f"[restored from backup {backup} by ce-run, {short}]",
+        f"[set aside for backup {backup} by ce-run, {short}]",
     )
 
 
 def swapped(connection: psycopg.Connection[Any], used: Names) -> bool:
     """Whether this task's restore is in place already."""
-    return _pg_admin.comment(connection, used.target).endswith(used.mark)
+    return used.mark in _pg_admin.comment(connection, used.target)
 
 
 def prepare(ctx: Context, database: Database, used: Names, backup: str) -> None:
     """Have the scratch database hold the backup, verified. An unfinished one is made anew."""
     manifest, file = _pg_backup.find(ctx, database, backup)
     with _pg_admin.connect(ctx, database) as connection:
-        if _pg_admin.comment(connection, used.scratch).endswith(used.mark):
+        if used.mark in _pg_admin.comment(connection, used.scratch):
             ctx.progress(f"{used.scratch} holds the backup already, verified")
             return
         if _pg_admin.exists(connection, used.old):
@@ -67,8 +75,8 @@ def prepare(ctx: Context, database: Database, used: Names, backup: str) -> None:
         if file is None:
             _copy(ctx, connection, manifest, used)
         else:
-            _check_file(ctx, manifest, file)
-            _pg_backup.fill(ctx, database, connection, used.scratch, file)
+            _pg_backup.check_file(ctx, manifest, file)
+            _fill(ctx, database, connection, used.scratch, file)
     _pg_backup.verify(ctx, database, used.scratch, manifest)
     with _pg.connect(ctx, database, used.scratch) as scratch:
         ctx.progress(f"verified {used.scratch}; collecting statistics")
@@ -87,14 +95,20 @@ def _copy(
         _pg_admin.copy(connection, manifest.name, used.scratch, used.target)
 
 
-def _check_file(ctx: Context, manifest: Manifest, file: Any) -> None:
-    if not file.exists():
-        raise Refused(f"the dump {file} is missing, only its manifest is there")
-    if _pg_backup.sha256(ctx, file) != manifest.sha256:
-        raise Failed(
-            f"the dump {file} is not the one that was made: its checksum is another",
-            hint="it was damaged or replaced; take another backup",
-        )
+def _fill(
+    ctx: Context,
+    database: Database,
+    connection: psycopg.Connection[Any],
+    scratch: str,
+    file: Path,
+) -> None:
+    try:
+        _pg_backup.fill(ctx, database, connection, scratch, file)
+    except Failed:
+        # Half a database is good for nothing, and may be what fills the disk of the one in use.
+        with contextlib.suppress(ActionError), ctx.fence():
+            _pg_admin.drop(connection, scratch)
+        raise
 
 
 def swap(ctx: Context, database: Database, used: Names) -> None:
@@ -122,8 +136,8 @@ def _swap(connection: psycopg.Connection[Any], used: Names) -> None:
     words = ""
     if _pg_admin.exists(connection, used.target):
         _pg_admin.take_over(connection, used.target, used.scratch)
-        words = _pg_admin.comment(connection, used.target).partition(" [restored from")[0]
-        words = "" if words.startswith("[restored from") else words
+        words = _OURS.sub("", _pg_admin.comment(connection, used.target)).strip()
+        _pg_admin.set_comment(connection, used.target, f"{words} {used.aside}".strip())
         _pg_admin.rename(connection, used.target, used.old)
     _pg_admin.set_comment(connection, used.scratch, f"{words} {used.mark}".strip())
     _pg_admin.rename(connection, used.scratch, used.target)
@@ -136,11 +150,31 @@ def set_aside(
     """By table, the rows that the old database has beyond the backup.
 
     ``added`` and ``changed`` were acknowledged after the backup and are now only in the old
-    database; ``deleted`` were deleted since and are back. Tables without any are left out.
+    database; ``deleted`` were deleted since and are back. Tables without any are left out. It is
+    counted once and kept in the comment of the new database: whoever comes again could no longer
+    tell, for the old one may be gone and the new one in use.
     """
     with _pg_admin.connect(ctx, database) as admin:
-        if not _pg_admin.exists(admin, used.old):
-            return {}
+        kept = noted(admin, used)
+        there = _pg_admin.exists(admin, used.old)
+    if kept is not None:
+        return kept
+    found = _compare(ctx, database, used, manifest) if there else {}
+    with _pg_admin.connect(ctx, database) as admin, ctx.fence():
+        words = _pg_admin.comment(admin, used.target)
+        _pg_admin.set_comment(admin, used.target, f"{words} {msgspec.json.encode(found).decode()}")
+    return found
+
+
+def noted(connection: psycopg.Connection[Any], used: Names) -> dict[str, dict[str, int]] | None:
+    """What a comment keeps of an earlier comparison; None if it was not made."""
+    kept = _pg_admin.comment(connection, used.target).partition(used.mark)[2].strip()
+    return msgspec.json.decode(kept, type=dict[str, dict[str, int]]) if kept else None
+
+
+def _compare(
+    ctx: Context, database: Database, used: Names, manifest: Manifest
+) -> dict[str, dict[str, int]]:
     with (
         _pg.connect(ctx, database, used.old, read_only=True) as old,
         _pg.connect(ctx, database, used.target, read_only=True) as new,
@@ -153,29 +187,33 @@ def set_aside(
         for name, table in contents.tables.items():
             if table == manifest.tables.get(name):
                 continue
-            difference = _difference(ctx, old, new if name in manifest.tables else None, name)
+            ctx.progress(f"comparing {name}")
+            place = contents.places.get(name)
+            difference = _difference(old, new if name in manifest.tables else None, place)
             if any(difference.values()):
                 found[name] = difference
+        for name in manifest.tables.keys() - contents.tables.keys():
+            if gone := manifest.tables[name].rows:
+                found[name] = {"added": 0, "changed": 0, "deleted": gone}
         return found
 
 
 def _difference(
-    ctx: Context,
     old: psycopg.Connection[Any],
     new: psycopg.Connection[Any] | None,
-    name: str,
+    place: tuple[str, str] | None,
 ) -> dict[str, int]:
-    """Rows added, changed and deleted, told apart by the primary key where there is one."""
-    ctx.progress(f"comparing {name}")
+    """Rows added, changed and deleted, told apart by the primary key where both have the same."""
     import heapq
     import itertools
     import operator
 
-    schema, _, table = name.partition(".")
-    columns = _primary_key(old, schema, table)
-    streams = [_rows(old, schema, table, columns, 0)]
+    key = _primary_key(old, place)
+    if new is not None and _primary_key(new, place) != key:
+        key = []
+    streams = [_rows(old, place, key, 0)]
     if new is not None:
-        streams.append(_rows(new, schema, table, columns, 1))
+        streams.append(_rows(new, place, key, 1))
     counts = {"added": 0, "changed": 0, "deleted": 0}
     for _, rows in itertools.groupby(heapq.merge(*streams), key=operator.itemgetter(0)):
         sides: tuple[list[str], list[str]] = ([], [])
@@ -187,33 +225,34 @@ def _difference(
     return counts
 
 
-def _primary_key(connection: psycopg.Connection[Any], schema: str, table: str) -> list[str]:
+def _primary_key(connection: psycopg.Connection[Any], place: tuple[str, str] | None) -> list[str]:
+    if place is None:
+        return []
     rows = connection.execute(
         "SELECT a.attname FROM pg_index i JOIN pg_class c ON c.oid = i.indrelid"
         " JOIN pg_namespace n ON n.oid = c.relnamespace"
         " JOIN pg_attribute a ON a.attrelid = c.oid AND a.attnum = ANY(i.indkey)"
         " WHERE i.indisprimary AND n.nspname = %s AND c.relname = %s ORDER BY a.attnum",
-        [schema, table],
+        list(place),
     ).fetchall()
     return [row[0] for row in rows]
 
 
 def _rows(
-    connection: psycopg.Connection[Any], schema: str, table: str, columns: list[str], side: int
+    connection: psycopg.Connection[Any],
+    place: tuple[str, str] | None,
+    key: list[str],
+    side: int,
 ) -> Iterator[tuple[str, int, str]]:
-    """Key, side and digest of every row, ordered by key; without a primary key the digest is it."""
-    from psycopg.sql import SQL, Composable, Identifier
+    """Key, side and digest of every row, ordered by key."""
+    from psycopg.sql import SQL
 
-    key: Composable = SQL("md5(t::text)")
-    if columns:
-        listed = SQL(", ").join(SQL("t.{}").format(Identifier(column)) for column in columns)
-        key = SQL("ROW({})::text").format(listed)
-    statement = SQL(
-        'SELECT {key}, md5(t::text) FROM ONLY {table} AS t ORDER BY {key} COLLATE "C"'
-    ).format(key=key, table=Identifier(schema, table))
+    rows = _pg_manifest.rows(place, key)
     with connection.cursor(name=f"ce_run_{side}") as cursor:
         cursor.itersize = _BATCH
-        cursor.execute(statement)
+        cursor.execute(
+            SQL('SELECT key, digest FROM ({}) AS found ORDER BY key COLLATE "C"').format(rows)
+        )
         for found, digest in cursor:
             yield found, side, digest
 

@@ -206,9 +206,9 @@ def backup(
     compared with the manifest, table by table, before it gets its name.
 
     Result data: ``name``, ``database``, ``as``, ``path`` (of the dump; empty for a copy),
-    ``tables`` (rows by ``schema.table``), ``rows``, ``bytes``, ``sha256``, ``at`` (of the
-    snapshot, UTC). Effect idempotent: what this task has finished stays as it is; a name that
-    another run has taken is refused.
+    ``tables`` (rows by ``schema.table``; ``large objects`` are one more), ``rows``, ``bytes``,
+    ``sha256``, ``at`` (of the snapshot, UTC). Effect idempotent: what this task has finished stays
+    as it is; a name that another run has taken is refused.
 
     Args:
         to: the name: letters, digits and ``_ . : + @ -``.
@@ -250,6 +250,34 @@ def backup_check(
     )
 
 
+@action(effect="read")
+def verify_backup(ctx: Context, name: str, *, database: str = "", sha256: str = "") -> Result:
+    """Check that a named backup is whole, without restoring it.
+
+    Of a file the checksum must be the one that was taken, and ``pg_restore --list`` must find the
+    data of every table in it; a copy is compared with its manifest, table by table. Result data:
+    as of `sql.backup`. Effect read.
+
+    Args:
+        name: the name of a backup, a file or a copy.
+        database: a connection of the inventory's `sql`.
+        sha256: the checksum that the dump must have, if it was kept elsewhere, too.
+    """
+    source = _pg.database(ctx, database)
+    manifest, file = _pg_backup.examine(ctx, source, name)
+    if sha256 and sha256 != manifest.sha256:
+        raise Refused(
+            f"the backup {name} is another one than expected: its checksum is {manifest.sha256}",
+            hint="somebody replaced the dump and its manifest",
+            evidence=[f"expected: {sha256}"],
+        )
+    return Result(
+        data=_pg_backup.data(ctx, source, manifest, "copy" if file is None else "file"),
+        message=f"{name} is whole: {len(manifest.tables)} tables, {manifest.rows} rows of "
+        f"{manifest.at}",
+    )
+
+
 @action(effect="idempotent")
 def restore(
     ctx: Context,
@@ -264,14 +292,16 @@ def restore(
     The database in use is not touched before the scratch one holds, table by table, the rows and
     checksums of the backup's manifest. The swap is one transaction; sessions of the old database
     are ended for it. Owner, settings and privileges of the database stay; the old one is kept
-    under another name. A crash at any instant leaves one of the two in place, and a repetition
-    goes on from there. The user must own the database and may need to be superuser.
+    under another name, and its comment says for which backup. A crash at any instant leaves one
+    of the two in place, and a repetition goes on from there. The user must own the database and
+    may need to be superuser.
 
     Result data: ``backup``, ``database``, ``old`` (name of the database set aside, empty if
     there is none), ``tables`` (rows by ``schema.table``), ``rows``, ``set_aside``: by table how
     many rows were ``added`` and ``changed`` after the backup (acknowledged, and now only in the
     old database) and how many ``deleted`` since (and now back), and ``set_aside_rows``, the sum
-    of the first two. Effect idempotent.
+    of the first two. Pause writers for it: what is written to the new database before it is
+    compared counts as deleted. Effect idempotent.
 
     Args:
         from: the name of a backup, a file or a copy.
@@ -311,10 +341,11 @@ def restore_check(ctx: Context, from_: str, *, database: str = "", **others: Any
     with _pg_admin.connect(ctx, target) as connection:
         done = _pg_restore.swapped(connection, used)
         there = _pg_admin.exists(connection, target.dbname)
+        aside = _pg_restore.noted(connection, used) or {} if done else {}
     lines = _pg_backup.contents_of(ctx, target).differences(manifest) if there else []
     return Result(
         changed=not done,
-        data=_pg_restore.data(manifest, target.dbname, used.old if there else "", {}),
+        data=_pg_restore.data(manifest, target.dbname, used.old if there else "", aside),
         diff="".join(f"- {line}\n" for line in lines) if not done else "",
         message=f"would restore {from_}, taken at {manifest.at}",
     )

@@ -21,6 +21,7 @@ from engine.clock import Clock, SystemClock
 from engine.executor import Fence, Services, TaskContext
 from engine.module_api import Host
 from engine.templating import Scope, Templates
+from tests.modules.backup_world import World
 from tests.modules.postgres_server import Postgres
 
 
@@ -313,3 +314,9 @@ def db(postgres: Postgres) -> str:
 def pg_ctx(make_context: MakeContext, postgres: Postgres, db: str) -> TaskContext:
     """A context whose inventory has that database as its only connection."""
     return make_context({"sql": {"primary": postgres.entry(db)}})
+
+
+@pytest.fixture
+def world(postgres: Postgres, make_context: MakeContext, tmp_path: Path) -> World:
+    """A database with tables, and a folder for its backups."""
+    return World(postgres, make_context, tmp_path / "backups")
