@@ -23,6 +23,7 @@ from engine.clock import Clock, Mailbox, utc
 from engine.errors import ActionError, Cancelled, Failed, Refused, TimedOut
 from engine.module_api import Context, Host, Probe, Result
 from engine.templating import Scope, Templates
+from engine.text import writable
 
 T = TypeVar("T")
 
@@ -320,7 +321,7 @@ class TaskContext:
         self.log(text)
         if self._silent:
             return
-        self._services.report(self.step, self.task, self._services.masked(text))
+        self._services.report(self.step, self.task, writable(self._services.masked(text)))
 
     def _stem(self) -> str:
         stem = log_stem(self.step, self.task, self.attempt)

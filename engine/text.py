@@ -150,4 +150,7 @@ def as_json(value: Any, depth: int = DEEPEST) -> Any:
         return {writable(str(key)): as_json(each, depth - 1) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset):
         return [as_json(each, depth - 1) for each in value]
-    return writable(str(value))
+    try:
+        return writable(str(value))
+    except Exception:  # whatever a stranger's __str__ does
+        return f"<{type(value).__name__}>"

@@ -90,10 +90,18 @@ def test_a_list_in_words() -> None:
     assert [quoted_list("abc"[:n]) for n in (1, 2, 3)] == ["'a'", "'a' and 'b'", "'a', 'b' and 'c'"]
 
 
+class Speechless:
+    """Has no text."""
+
+    def __str__(self) -> str:
+        raise ValueError("no words")
+
+
 @pytest.mark.parametrize(
     ("value", "written"),
     [
         (float("nan"), None),
+        (Speechless(), "<Speechless>"),
         ({1: (2, float("-inf"))}, {"1": [2, None]}),
         ("half \udc80", "half \ufffd"),
         ("\ud83d\ude00", "\U0001f600"),

@@ -66,6 +66,18 @@ def test_whatever_an_action_does_is_an_outcome(tmp_path: Path) -> None:
     assert isinstance(refused, Refused)
 
 
+def test_half_a_character_can_be_logged_and_told(tmp_path: Path) -> None:
+    told: list[str] = []
+
+    def work(ctx: Context) -> Result:
+        ctx.progress("a\ud800b")
+        return Result()
+
+    shared = services(logs=tmp_path, report=lambda step, task, text: told.append(text))
+    assert carry_out(job(work, shared)).result == Result()
+    assert told == ["a\ufffdb"]
+
+
 def test_a_driver_that_was_shut_by_a_cancellation_was_cancelled() -> None:
     cancelled: list[Job] = []
 
