@@ -114,10 +114,14 @@ class StopRequested(Event, tag="stop_requested", frozen=True):
 
 
 class RunStopped(Event, tag="run_stopped", frozen=True):
-    """This process leaves the run before its end; all but a preempted run can be resumed."""
+    """This process leaves the run before its end; all but a preempted run can be resumed.
+
+    One that died says nothing: whoever finds that notes it, with when it was last `seen` alive.
+    """
 
     kind: StopKind
     reason: str = ""
+    seen: float = 0.0
 
 
 class RunFinished(Event, tag="run_finished", frozen=True):

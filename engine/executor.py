@@ -27,6 +27,9 @@ from engine.text import writable
 
 T = TypeVar("T")
 
+CLOSE_PATIENCE = 0.5
+"""Seconds for closing all clients: part of the five within which an interrupted run leaves."""
+
 
 class Fence(Protocol):
     """Guards effects of a run against happening after another run took over its locks."""
@@ -104,12 +107,20 @@ class Services:
             return found
 
     def close(self) -> None:
-        """Close every cached client, newest first; a client that cannot be closed is let go."""
+        """Close every cached client, newest first; a client that cannot be closed is let go, and
+        one that hangs holds nobody up."""
         with self._lock:
             closers, self._closers, self._cache = self._closers, [], {}
-        for close in reversed(closers):
-            with contextlib.suppress(Exception):
-                close()
+
+        def close_all() -> None:
+            for close in reversed(closers):
+                with contextlib.suppress(Exception):
+                    close()
+
+        if closers:
+            closing = threading.Thread(target=close_all, name="closing", daemon=True)
+            closing.start()
+            closing.join(CLOSE_PATIENCE)
 
 
 def _no_secret(name: str) -> str:

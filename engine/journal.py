@@ -77,7 +77,7 @@ class FileDisk:
             new = not path.exists()
             self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
             if new:
-                _sync_folder(path.parent)
+                sync_folder(path.parent)
         except OSError as error:
             raise _unwritable(error) from error
 
@@ -108,7 +108,7 @@ class FileDisk:
 _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has none
 
 
-def _sync_folder(folder: Path) -> None:
+def sync_folder(folder: Path) -> None:
     """Have the disk confirm that a new file is in its folder."""
     descriptor = os.open(folder, os.O_RDONLY)
     try:

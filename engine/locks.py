@@ -29,10 +29,14 @@ import msgspec
 from engine.clock import look_until, time_text
 from engine.errors import Cancelled, LockHeld
 from engine.events import Person
+from engine.journal import sync_folder
 from engine.runs import RunFolder, Runs, write_private
 
 TAKEOVER_PATIENCE = 1.0
 """Seconds a takeover waits for requests of the old run that are on their way."""
+
+MUTEX_PATIENCE = 5.0
+"""Seconds to wait for another process that changes a lock's record: that takes milliseconds."""
 
 
 class LockRecord(msgspec.Struct, omit_defaults=True):
@@ -62,18 +66,33 @@ class Lock:
         self.path = self._folder / f"{self._stem}.json"
 
     def record(self) -> LockRecord:
-        """What the lock's file says now."""
+        """What the lock's file says now. Raises LockHeld when that cannot be read: who owns the
+        lock is not known then."""
         try:
             return msgspec.json.decode(self.path.read_bytes(), type=LockRecord)
         except FileNotFoundError:
             return LockRecord(self.name)
+        except msgspec.MsgspecError as error:
+            raise LockHeld(
+                f"nobody knows who holds {self.name}: {self.path} is damaged ({error})",
+                hint=f"see with `ce-run runs` who works there, then `ce-run unlock {self.name} "
+                "--reason …`, or run a runbook that preempts with --force",
+            ) from error
+
+    def _record_or_new(self, now: float) -> LockRecord:
+        """The record, or one with a token that is larger than any that was counted up to."""
+        try:
+            return self.record()
+        except LockHeld:
+            return LockRecord(self.name, int(now))
 
     def owner(self) -> LockRecord | None:
         """The record, if a living run owns the lock."""
         record = self.record()
-        if not record.run:
-            return None
-        return record if RunFolder(self._runs.folder / record.run).alive() else None
+        return record if self._lives(record) else None
+
+    def _lives(self, record: LockRecord) -> bool:
+        return bool(record.run) and RunFolder(self._runs.folder / record.run).alive()
 
     def take(
         self, run: str, by: Person, now: float, reason: str, *, force: bool
@@ -83,14 +102,15 @@ class Lock:
         With `force` it is taken over from whoever has it. Returns the lock's record as it is
         now, and the record of the living run that it was taken from.
         """
-        with self._mutex():
-            owner = self.owner()
-            other = owner if owner is not None and owner.run != run else None
+        with self._mutex(force=force):
+            before = self._record_or_new(now) if force else self.record()
+            other = before if before.run != run and self._lives(before) else None
             if other is not None and not force:
                 raise _held(other)
-            taken = LockRecord(self.name, self.record().token + 1, run, by, now, reason)
-            self._write(taken)
-        if other is not None and not self.wait_for_effects() and self._end_stopped(other):
+            taken = LockRecord(self.name, before.token + 1, run, by, now, reason)
+            self._write(taken, synced=True)
+        # Also when it was free: whoever gave it up may have a request on its way all the same.
+        if not self.wait_for_effects() and other is not None and self._end_stopped(other):
             self.wait_for_effects()
         return taken, other
 
@@ -103,33 +123,21 @@ class Lock:
 
     def break_open(self, by: Person, now: float, reason: str) -> LockRecord:
         """Take the lock away from whoever has it, owning it for nobody; returns what was."""
-        with self._mutex():
-            before = self.record()
-            self._write(LockRecord(self.name, before.token + 1, "", by, now, reason))
+        with self._mutex(force=True):
+            before = self._record_or_new(now)
+            self._write(LockRecord(self.name, before.token + 1, "", by, now, reason), synced=True)
         return before
 
     def wait_for_effects(self) -> bool:
         """Wait until no effect of the former owner is on its way; False after the patience."""
         with self._opened("fence") as descriptor:
-
-            def alone() -> bool:
-                try:
-                    fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-                except OSError:
-                    return False
-                return True
-
-            return look_until(alone, TAKEOVER_PATIENCE)
+            return look_until(lambda: _flocked(descriptor, fcntl.LOCK_EX), TAKEOVER_PATIENCE)
 
     def _end_stopped(self, owner: LockRecord) -> bool:
         """Kill the former owner's process if it does not run at all; whether it was so."""
         folder = RunFolder(self._runs.folder / owner.run)
         pid = folder.owner_pid()
-        if pid is None or not folder.alive() or not is_stopped(pid):
-            return False
-        with contextlib.suppress(OSError):  # somebody else's: nothing more can be done from here
-            os.kill(pid, signal.SIGKILL)
-        return True
+        return pid is not None and folder.alive() and _end_if_stopped(pid, folder.path / "run.lock")
 
     @contextlib.contextmanager
     def effect(self) -> Iterator[None]:
@@ -139,15 +147,34 @@ class Lock:
             yield
 
     @contextlib.contextmanager
-    def _mutex(self) -> Iterator[None]:
+    def _mutex(self, *, force: bool = False) -> Iterator[None]:
+        """Change the record alone. A process that was stopped while it did so is ended with
+        `force`, and else named: nobody waits for it for ever."""
         with self._opened("mutex") as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+
+            def alone() -> bool:
+                return _flocked(descriptor, fcntl.LOCK_EX)
+
+            if not look_until(alone, TAKEOVER_PATIENCE):
+                pid = _pid_in(descriptor)
+                if force and pid is not None:
+                    _end_if_stopped(pid, self._file("mutex"))
+                if not look_until(alone, MUTEX_PATIENCE):
+                    raise LockHeld(
+                        f"process {pid or '?'} is taking or giving up {self.name} and does not "
+                        "come to an end",
+                        hint=f"look at it (`ps {pid or ''}`); if it was stopped, wake or end it",
+                    )
+            os.pwrite(descriptor, b"%-10d" % os.getpid(), 0)
             yield
+
+    def _file(self, kind: str) -> Path:
+        return self._folder / f"{self._stem}.{kind}"
 
     @contextlib.contextmanager
     def _opened(self, kind: str) -> Iterator[int]:
         """A descriptor of its own: flock goes by open file, and is gone once that is closed."""
-        path = self._folder / f"{self._stem}.{kind}"
+        path = self._file(kind)
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:
@@ -158,13 +185,13 @@ class Lock:
         finally:
             os.close(descriptor)
 
-    def _write(self, record: LockRecord) -> None:
+    def _write(self, record: LockRecord, *, synced: bool = False) -> None:
+        """`synced`: once this returns, no power cut can bring an older token back."""
         draft = self.path.with_suffix(f".{os.getpid()}.new")
-        write_private(draft, msgspec.json.encode(record))
-        descriptor = os.open(draft, os.O_RDONLY)
-        os.fsync(descriptor)
-        os.close(descriptor)
+        write_private(draft, msgspec.json.encode(record), synced=True)
         draft.rename(self.path)
+        if synced:
+            sync_folder(self._folder)
 
 
 def _held(owner: LockRecord) -> LockHeld:
@@ -181,6 +208,44 @@ def _who(record: LockRecord) -> str:
     if record.by is None:
         return "somebody"
     return f"{record.by.name}@{record.by.host}" if record.by.host else record.by.name
+
+
+def _flocked(descriptor: int, how: int) -> bool:
+    """Try to take a file lock, without waiting."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except OSError:
+        return False
+    return True
+
+
+def _pid_in(descriptor: int) -> int | None:
+    try:
+        return int(os.pread(descriptor, 10, 0))
+    except ValueError:
+        return None
+
+
+def _end_if_stopped(pid: int, file: Path) -> bool:
+    """Kill a process that does not run at all; whether it was so.
+
+    A number may have been given to another process since it was written down: only one that has
+    the file open is meant.
+    """
+    if not is_stopped(pid) or not _has_open(pid, file):
+        return False
+    with contextlib.suppress(OSError):  # somebody else's: nothing more can be done from here
+        os.kill(pid, signal.SIGKILL)
+    return True
+
+
+def _has_open(pid: int, file: Path) -> bool:
+    with contextlib.suppress(OSError):
+        for entry in Path(f"/proc/{pid}/fd").iterdir():
+            with contextlib.suppress(OSError):
+                if entry.samefile(file):
+                    return True
+    return False
 
 
 def is_stopped(pid: int) -> bool:
@@ -237,7 +302,9 @@ class OwnedLocks:
         """Give up those that are still ours."""
         for lock in self._locks:
             if lock.name in self.tokens:
-                lock.release(self._run, self.tokens[lock.name])
+                # On a full disk, say: the lock of a process that is gone is free all the same.
+                with contextlib.suppress(OSError, LockHeld):
+                    lock.release(self._run, self.tokens[lock.name])
         self.tokens = {}
 
     def lost(self) -> LockRecord | None:
@@ -257,7 +324,10 @@ class OwnedLocks:
         stamp = (found.st_ino, found.st_mtime_ns)
         if self._seen.get(lock.name) == stamp:
             return None
-        record = lock.record()
+        try:
+            record = lock.record()
+        except LockHeld:
+            return LockRecord(lock.name, reason="its file is damaged")
         if record.run == self._run and record.token == self.tokens.get(lock.name):
             self._seen[lock.name] = stamp
             return None

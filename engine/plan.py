@@ -173,11 +173,21 @@ class Plan:
         return node.rescue != NONE or any(up.rescue != NONE for up in self.ancestors(node))
 
     def digest(self, node: Node) -> str:
-        """A fingerprint of what a node says, without where it stands and what is inside it."""
+        """A fingerprint of what a node says, without where it stands and what is inside it.
+
+        What the run itself says are its settings, without its variables.
+        """
         step = node.step
-        if step is None:
+        if step is not None:
+            plain: dict[str, Any] = msgspec.to_builtins(step)
+        elif node.index == 0:
+            runbook = self.runbook
+            plain = {
+                name: msgspec.to_builtins(getattr(runbook, name))
+                for name in ("locks", "budget", "preempts", "guards")
+            }
+        else:
             return ""
-        plain: dict[str, Any] = msgspec.to_builtins(step)
         for inner in ("block", "undo", "rescue", "always", "place"):
             plain.pop(inner, None)
         _drop_places(plain)

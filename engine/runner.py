@@ -29,7 +29,7 @@ import msgspec
 
 from engine.actions import Abandon, Action, Append, Cancel, Observe, Prepare, Probe, Start
 from engine.clock import Clock, Mailbox
-from engine.errors import FailureKind, TimedOut
+from engine.errors import FailureKind, JournalError, TimedOut
 from engine.events import (
     AnyEvent,
     Failure,
@@ -187,11 +187,25 @@ class Runner:
             while not is_over(self.state):
                 self._round()
             self.journal.sync()
+        except JournalError:
+            self._end_what_runs()
+            raise
         finally:
             for job in self._in_flight():
                 self.executor.cancel(job)
             self.executor.close()
         return self.state
+
+    def _end_what_runs(self) -> None:
+        """Give what is in flight the time to end: nobody is there to look after it any more."""
+        jobs = list(self._jobs.values())
+        for job in jobs:
+            self.executor.cancel(job)
+        until = self.clock.now() + CANCEL_GRACE
+        while jobs and self.clock.now() < until:
+            for message in self.clock.wait(self.mailbox, until):
+                if isinstance(message, Outcome) and message.job in jobs:
+                    jobs.remove(message.job)
 
     def append(self, event: AnyEvent) -> None:
         """Write an event, let it change the state, tell the observers."""

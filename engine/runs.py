@@ -21,7 +21,7 @@ import fcntl
 import os
 import secrets
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -37,6 +37,9 @@ T = TypeVar("T")
 
 STATE_VARIABLE = "CE_RUN_STATE"
 DEFAULT_STATE = ".ce-run"
+
+_PID_WIDTH = 10
+"""Bytes of ``run.lock`` that name the process; its last sign of life follows."""
 
 GLANCE = 0.1
 """Seconds for which somebody who only looks whether a run is alive may hold its lock, at most."""
@@ -116,9 +119,20 @@ class RunFolder:
                 hint=f"watch it with `ce-run show {self.run_id}`, "
                 f"or `ce-run stop {self.run_id}` first",
             )
-        os.ftruncate(descriptor, 0)
-        os.write(descriptor, str(os.getpid()).encode())
+        os.pwrite(descriptor, b"%-10d" % os.getpid(), 0)
         self._lock = descriptor
+
+    def beat(self, now: float) -> None:
+        """Leave a sign of life, for a resume to know until when the run was at work."""
+        if self._lock is not None:
+            os.pwrite(self._lock, b" %017.3f\n" % now, _PID_WIDTH)
+
+    def last_beat(self) -> float:
+        """When a process that carried the run last gave a sign of life; 0.0 if none did."""
+        try:
+            return float((self.path / "run.lock").read_bytes()[_PID_WIDTH:])
+        except (OSError, ValueError):
+            return 0.0
 
     def disown(self) -> None:
         """Let go of the run."""
@@ -145,7 +159,7 @@ class RunFolder:
     def owner_pid(self) -> int | None:
         """The process that carries (or last carried) the run."""
         try:
-            return int((self.path / "run.lock").read_text())
+            return int((self.path / "run.lock").read_bytes()[:_PID_WIDTH])
         except (OSError, ValueError):
             return None
 
@@ -158,15 +172,27 @@ class RunFolder:
         """All records of the journal; raises JournalDamaged or JournalError."""
         return list(journal.read(self.journal_path))
 
-    def append(self, event: AnyEvent) -> None:
-        """Add one event to the journal of a run that nobody carries. Owns it meanwhile."""
+    def append(
+        self,
+        event: AnyEvent,
+        before: Callable[[list[Record]], Sequence[AnyEvent]] = lambda records: (),
+    ) -> None:
+        """Add an event to the journal of a run that nobody carries. Owns the run meanwhile.
+
+        `before` is given all records, once nobody else can add any: it says what has to be noted
+        first, and raises when the event cannot follow.
+        """
         self.own()
         try:
             records, book = journal.reopen(self.journal_path)
-            if not records:
-                raise ResumeRefused(f"run {self.run_id} was never started: its journal is empty")
             try:
-                book.append(event, max(SystemClock().now(), records[-1].time))
+                if not records:
+                    raise ResumeRefused(
+                        f"run {self.run_id} was never started: its journal is empty"
+                    )
+                now = max(SystemClock().now(), records[-1].time)
+                for each in (*before(records), event):
+                    book.append(each, now)
                 book.sync()
             finally:
                 book.close()
@@ -174,13 +200,13 @@ class RunFolder:
             self.disown()
 
     # -- messages -------------------------------------------------------------------------------
-    def send(self, command: Command) -> None:
-        """Leave a message for the process that carries the run."""
+    def send(self, command: Command) -> Path:
+        """Leave a message for the process that carries the run; where it lies until it is taken."""
         folder = self.path / "control"
         name = f"{round(SystemClock().now() * 1e6):020d}-{secrets.token_hex(3)}"
         draft = folder / f".{name}"
         write_private(draft, msgspec.json.encode(command))
-        draft.rename(folder / f"{name}.json")
+        return draft.rename(folder / f"{name}.json")
 
     def take_commands(self) -> list[Command]:
         """The messages left so far, oldest first; each is given out once.
@@ -202,11 +228,23 @@ def _read_struct(path: Path, kind: type[T]) -> T:
         raise UsageError(f"{path} cannot be read: {error}") from error
 
 
-def write_private(path: Path, data: bytes) -> None:
-    """Write a file that only its owner may read."""
+def write_private(path: Path, data: bytes, *, synced: bool = False) -> None:
+    """Write a file that only its owner may read; `synced`: have the disk confirm it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
     with os.fdopen(descriptor, "wb") as stream:
         stream.write(data)
+        if synced:
+            stream.flush()
+            os.fsync(descriptor)
+
+
+def replace_file(path: Path, data: bytes) -> None:
+    """Put a file in the place of another: whoever reads finds the one or the other, whole, even
+    after a power cut."""
+    draft = path.with_name(f".{path.name}.{os.getpid()}.new")
+    write_private(draft, data, synced=True)
+    draft.rename(path)
+    journal.sync_folder(path.parent)
 
 
 class Runs:
@@ -229,7 +267,8 @@ class Runs:
             shutil.copyfile(source, target)
             target.chmod(0o600)
         info = msgspec.structs.replace(info, run=run_id)
-        write_private(path / "run.json", msgspec.json.format(msgspec.json.encode(info), indent=2))
+        text = msgspec.json.format(msgspec.json.encode(info), indent=2)
+        write_private(path / "run.json", text, synced=True)
         folder = RunFolder(path)
         folder.own()
         return folder

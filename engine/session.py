@@ -20,9 +20,11 @@ import msgspec
 
 from engine import VERSION, journal
 from engine.clock import Clock, Mailbox, SystemClock
-from engine.errors import JournalError, ResumeRefused, UsageError
+from engine.errors import IllegalEvent, InvalidRunbook, JournalError, ResumeRefused, UsageError
 from engine.evaluation import StepEvaluator
 from engine.events import (
+    AnyEvent,
+    GateAnswered,
     LocksTaken,
     Overridden,
     Person,
@@ -33,7 +35,7 @@ from engine.events import (
     StopRequested,
 )
 from engine.executor import NoFence, Services, ThreadExecutor
-from engine.fold import fold, override_refusal
+from engine.fold import apply, fold, override_refusal
 from engine.inventory import Inventory, Secrets
 from engine.lab.addresses import LabAddresses
 from engine.loader import load
@@ -44,10 +46,19 @@ from engine.plan import Plan, build_plan
 from engine.redaction import Redactor
 from engine.registry import Registry
 from engine.runner import Observer, Progress, Runner, Signal, Wake
-from engine.runs import Command, RunFolder, RunInfo, Runs, this_person, write_private
+from engine.runs import (
+    Command,
+    RunFolder,
+    RunInfo,
+    Runs,
+    replace_file,
+    this_person,
+    write_private,
+)
 from engine.scheduler import DEFAULT_FORKS
-from engine.state import RunState
+from engine.state import RunState, Status
 from engine.templating import Scope, Templates
+from engine.templating.references import references
 from engine.text import as_json, did_you_mean, writable
 
 WATCH_INTERVAL = 0.1
@@ -184,16 +195,24 @@ class Session:
             return
         force = self.options.force and self.plan.runbook.preempts
         reason = self.options.reason or self.plan.runbook.name
-        self.locks.take(by, self.clock.now(), reason, force=force)
+        try:
+            self.locks.take(by, self.clock.now(), reason, force=force)
+        except OSError as error:
+            raise JournalError(
+                f"the run's locks cannot be written: {error.strerror or error}",
+                hint="nothing was started; give a folder you can write to with --state",
+            ) from error
 
     def close(self) -> None:
-        """Let go of everything that the run held."""
-        self.services.close()
-        with contextlib.suppress(OSError):
-            self._book.close()
-        if self.locks is not None:
-            self.locks.release()
-        self.folder.disown()
+        """Let go of everything that the run held, whatever of it cannot be."""
+        try:
+            self.services.close()
+            with contextlib.suppress(OSError):
+                self._book.close()
+            if self.locks is not None:
+                self.locks.release()
+        finally:
+            self.folder.disown()
 
     def _lost(self) -> StopRequested | None:
         record = self.locks.lost() if self.locks is not None else None
@@ -228,16 +247,19 @@ class Session:
 
     @contextlib.contextmanager
     def _watch(self) -> Iterator[None]:
-        """A thread that passes on what other shells say, and wakes the runner for its locks."""
+        """A thread that passes on what other shells say, wakes the runner for its locks, and leaves
+        signs of life."""
         over = threading.Event()
 
         def look() -> None:
             while not over.wait(WATCH_INTERVAL):
                 with contextlib.suppress(UsageError, OSError):
+                    self.folder.beat(self.clock.now())
                     for command in self.folder.take_commands():
                         self.mailbox.put(command)
-                if self.locks is not None and self.locks.lost() is not None:
-                    self.mailbox.put(Wake())
+                with contextlib.suppress(OSError):
+                    if self.locks is not None and self.locks.lost() is not None:
+                        self.mailbox.put(Wake())
 
         thread = threading.Thread(target=look, name="watch", daemon=True)
         thread.start()
@@ -389,7 +411,9 @@ def _create_folder(
     )
     try:
         folder = Runs(state_folder).create(label, now, info, sources)
-        write_private(folder.path / "runbook.json", msgspec.json.encode(runbook))
+        write_private(folder.path / "runbook.json", msgspec.json.encode(runbook), synced=True)
+        for each in (folder.path, folder.path.parent, state_folder):
+            journal.sync_folder(each)
     except OSError as error:
         raise JournalError(
             f"no run can be recorded in {state_folder}: {error.strerror or error}",
@@ -470,9 +494,11 @@ def _resumed(
     old = old_plan(folder, options)
     state = fold(old, records)
     _refuse_if_over(folder, state, decisions)
-    plan, inventory, registry, changed = _plan_for_resume(info, options, old, state)
+    _forget_commands(folder)
+    redone = frozenset(each.step for each in decisions if each.decision == "redo")
+    plan, inventory, registry, changed = _plan_for_resume(folder, info, options, old, state, redone)
     if plan is not old:
-        state = fold(plan, records)
+        state = _fold_anew(old, state, plan, records)
     session = Session(
         plan=plan,
         inventory=inventory,
@@ -489,8 +515,26 @@ def _resumed(
     )
     _refuse_if_overtaken(session, after)
     session.take_locks(by)
+    if plan is not old:
+        _keep_plan(folder, plan, len(records))
     _append_resume(session, decisions, give_up, attended, changed, by)
     return session
+
+
+def _forget_commands(folder: RunFolder) -> None:
+    """What was said to a process that is gone is not meant for the one that goes on."""
+    with contextlib.suppress(OSError):
+        folder.take_commands()
+
+
+def _keep_plan(folder: RunFolder, plan: Plan, records: int) -> None:
+    """The journal is read with the runbook that the run goes on with; the one before is kept."""
+    path = folder.path / "runbook.json"
+    try:
+        write_private(path.with_name(f"runbook-until-{records}.json"), path.read_bytes())
+        replace_file(path, msgspec.json.encode(plan.runbook))
+    except OSError as error:
+        raise JournalError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _refuse_if_overtaken(session: Session, after: str) -> None:
@@ -518,14 +562,45 @@ def _append_resume(
     by: Person,
 ) -> None:
     runner = session.runner
-    if session.state.life in ("running", "stopping"):
-        runner.append(RunStopped("interrupted", "its process ended without a word"))
+    for event in _found_dead(session.folder, session.state):
+        runner.append(event)
     for each in decisions:
         _override(session, each, by)
     runner.append(RunResumed(by, VERSION, attended, changed))
     _note_locks(session)
     if give_up is not None:
         session.mailbox.put(Command("abandon", by, reason=give_up))
+
+
+def _found_dead(folder: RunFolder, state: RunState) -> list[AnyEvent]:
+    """What a process that died could not note itself."""
+    if state.life not in ("running", "stopping"):
+        return []
+    return [RunStopped("interrupted", "its process ended without a word", folder.last_beat())]
+
+
+def answer(folder: RunFolder, event: GateAnswered) -> None:
+    """Note a person's answer in the journal of a run that no process carries.
+
+    Raises ResumeRefused when one does, and UsageError when nobody waits for the answer any more.
+    """
+
+    def before(records: list[Record]) -> list[AnyEvent]:
+        plan = old_plan(folder, msgspec.convert(folder.info().options, Options, strict=False))
+        state = fold(plan, records)
+        stopped = _found_dead(folder, state)
+        now = records[-1].time
+        try:
+            for number, each in enumerate((*stopped, event), len(records) + 1):
+                apply(state, Record(number, now, each))
+        except IllegalEvent as error:
+            raise UsageError(
+                f"step '{event.step}' does not wait for an answer any more",
+                hint=f"see `ce-run show {folder.run_id}`",
+            ) from error
+        return stopped
+
+    folder.append(event, before)
 
 
 def _override(session: Session, each: Decision, by: Person) -> None:
@@ -570,23 +645,67 @@ def old_plan(folder: RunFolder, options: Options) -> Plan:
 
 
 def _plan_for_resume(
-    info: RunInfo, options: Options, old: Plan, state: RunState
+    folder: RunFolder,
+    info: RunInfo,
+    options: Options,
+    old: Plan,
+    state: RunState,
+    redone: frozenset[str],
 ) -> tuple[Plan, Inventory, Registry, tuple[str, ...]]:
     """The plan to go on with: that of the files as they are now, if that is allowed."""
     with _inside(info.cwd):
         registry = registry_for(info.runbook, options.modules)
-        runbook, inventory = load(
-            info.runbook, registry=registry, inventory_path=info.inventory or options.inventory
-        )
+        try:
+            runbook, inventory = load(
+                info.runbook, registry=registry, inventory_path=info.inventory or options.inventory
+            )
+        except InvalidRunbook as error:
+            error.hint = f"the files as they were when the run started are in {folder.path}/source"
+            raise
     new = build_plan(runbook, tags=options.tags, skip_tags=options.skip_tags)
-    changed, refused = compare_plans(old, new, state)
+    changed, refused = compare_plans(old, new, state, redone)
     if refused:
         raise ResumeRefused(
             f"the runbook changed where this run has been already: {', '.join(refused)}",
             hint="put these steps back as they were (see `source/` in the run's folder), "
             "or start a new run",
         )
-    return (new if changed else old), inventory, registry, changed
+    inventories = _changed_inventory(folder, info)
+    return (new if changed else old), inventory, registry, (*changed, *inventories)
+
+
+def _changed_inventory(folder: RunFolder, info: RunInfo) -> tuple[str, ...]:
+    """The inventory, if it says something else than when the run was started."""
+    for name, path in info.sources.items():
+        if path == info.inventory:
+            with contextlib.suppress(OSError):
+                kept = (folder.path / "source" / name).read_bytes()
+                if kept != Path(path).read_bytes():
+                    return (f"inventory {name}",)
+    return ()
+
+
+def _fold_anew(old: Plan, before: RunState, new: Plan, records: Sequence[Record]) -> RunState:
+    """The state that the same events lead to in the changed runbook: where the run has been it
+    has to be the same one."""
+    try:
+        state = fold(new, records)
+        differs = [
+            old.nodes[index].path
+            for index, step in before.steps.items()
+            if step.status != "not_run"
+            and state.status(new.node(old.nodes[index].path)) != step.status
+        ]
+    except IllegalEvent as error:
+        raise ResumeRefused(
+            f"what this run has done does not fit the changed runbook: {error}",
+            hint="put it back as it was (see `source/` in the run's folder), or start a new run",
+        ) from error
+    if differs:
+        raise ResumeRefused(
+            f"the runbook changed where this run has been already: {', '.join(differs)}"
+        )
+    return state
 
 
 @contextlib.contextmanager
@@ -601,15 +720,30 @@ def _inside(folder: str) -> Iterator[None]:
         os.chdir(before)
 
 
-def compare_plans(old: Plan, new: Plan, state: RunState) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Paths that differ but have not been started, and paths that differ though they have."""
+def compare_plans(
+    old: Plan, new: Plan, state: RunState, redone: frozenset[str] = frozenset()
+) -> tuple[tuple[str, ...], tuple[str, ...]]:
+    """Paths that differ but have not been started, and paths that differ though they have.
+
+    A step that a person has run again (`redone`) may differ, with all that is inside it.
+    """
+    begun = {
+        old.nodes[index].path: step.status
+        for index, step in state.steps.items()
+        if step.status != "not_run"
+    }
     changed: list[str] = []
     refused: list[str] = []
-    touched = {old.nodes[index].path for index in state.steps}
     for path in dict.fromkeys([*old.by_path, *new.by_path]):
         if _same(old, new, path):
             continue
-        (refused if path in touched else changed).append(path or "the run's own settings")
+        free = path not in begun and not _in_what_is_over(new, path, begun)
+        free = free or _is_redone(old, new, path, redone)
+        (changed if free else refused).append(path or "the run's own settings")
+    for name in _changed_vars(old.runbook, new.runbook):
+        readers = [path for path in begun if _reads(old, path, name)]
+        refused += [f"variable {name}, which {path} has read" for path in readers]
+        changed += [] if readers else [f"variable {name}"]
     return tuple(changed), tuple(refused)
 
 
@@ -621,6 +755,69 @@ def _same(old: Plan, new: Plan, path: str) -> bool:
     needs_a = [old.nodes[need].path for need in a.needs]
     needs_b = [new.nodes[need].path for need in b.needs]
     return sorted(needs_a) == sorted(needs_b) and old.digest(a) == new.digest(b)
+
+
+def _in_what_is_over(new: Plan, path: str, begun: Mapping[str, Status]) -> bool:
+    """Whether a step or block stands where nothing begins any more; an undo still may, and so may
+    what is in a group that failed, once a person takes that back."""
+    if path not in new.by_path:
+        return False
+    node = new.node(path)
+    for up in new.ancestors(node):
+        if node.role != "undo" and begun.get(up.path) in ("succeeded", "skipped", "rescued"):
+            return True
+        node = up
+    return False
+
+
+def _is_redone(old: Plan, new: Plan, path: str, redone: frozenset[str]) -> bool:
+    """Whether a path belongs to what is run again; tasks that succeeded keep their items."""
+    for name in redone:
+        if path == name or path.startswith((f"{name}/", f"{name}.")):
+            before, after = old.by_path.get(name), new.by_path.get(name)
+            a = old.nodes[before].step if before is not None else None
+            b = new.nodes[after].step if after is not None else None
+            return a is not None and b is not None and (a.fan, a.needs) == (b.fan, b.needs)
+    return False
+
+
+def _changed_vars(old: Runbook, new: Runbook) -> list[str]:
+    names = dict.fromkeys([*old.vars, *new.vars])
+    return [
+        name
+        for name in names
+        if name not in old.vars or name not in new.vars or old.vars[name] != new.vars[name]
+    ]
+
+
+def _reads(plan: Plan, path: str, name: str) -> bool:
+    """Whether a step reads a variable of the runbook, or one that is made of it."""
+    vars = plan.runbook.vars
+    step = plan.node(path).step
+    if step is None:
+        return False
+    plain = msgspec.to_builtins(step)
+    for inner in ("block", "undo", "rescue", "always", "place", "id", "name", "needs"):
+        plain.pop(inner, None)
+    found: set[str] = set()
+    waiting = [plain]
+    while waiting:
+        names = {each for each in _names_in(waiting.pop()) if each in vars} - found
+        found |= names
+        waiting += [vars[each] for each in names]
+    return name in found
+
+
+def _names_in(value: Any) -> Iterator[str]:
+    """The names that templates and expressions in a value read; a text may be either."""
+    if isinstance(value, str):
+        yield from references(value, expression="{{" not in value and "{%" not in value).names
+    elif isinstance(value, dict):
+        for each in value.values():
+            yield from _names_in(each)
+    elif isinstance(value, list | tuple):
+        for each in value:
+            yield from _names_in(each)
 
 
 def read_run(folder: RunFolder) -> tuple[Plan, RunState, list[Record]]:

@@ -16,10 +16,10 @@ from engine.cli.options import (
     state_option,
     step_argument,
 )
-from engine.errors import CeRunError, UsageError
+from engine.errors import CeRunError, LockHeld, UsageError
 
 if TYPE_CHECKING:
-    from engine.events import Record
+    from engine.events import GateAnswered, Record
     from engine.report.facts import RunFacts
     from engine.runs import RunFolder
     from engine.state import RunState
@@ -71,13 +71,14 @@ def stop(run: str, rescue: bool, reason: str, state: str | None) -> int:
     if not folder.alive():
         return _not_running(folder, workspace, rescue)
     before = len(folder.records())
-    folder.send(Command("rescue" if rescue else "stop", this_person(), reason=reason))
+    message = folder.send(Command("rescue" if rescue else "stop", this_person(), reason=reason))
     if rescue:
         done = _wait(lambda: _latched(folder, before) or not folder.alive())
         said = "has been told to roll back"
     else:
         done = _wait(lambda: not folder.alive())
         said = "has stopped"
+    message.unlink(missing_ok=True)  # whoever resumes the run later is not meant
     if not done:
         raise CeRunError(
             f"run {folder.run_id} did not take notice within {PATIENCE:g} s",
@@ -160,27 +161,43 @@ def _answer(
 ) -> int:
     from engine.events import GateAnswered
     from engine.report.words import who
-    from engine.runs import Command, this_person
+    from engine.runs import this_person
+    from engine.session import answer as note
     from engine.session import read_run
 
     folder = workspace.find(run)
     person = this_person(by)
     _, state, records = read_run(folder)
     path = _open_gate(folder, state, step)
-    if folder.alive():
-        verb = "approve" if answer == "approved" else "reject"
-        folder.send(Command(verb, person, path, reason))
-        if not _wait(lambda: _answered(folder.records()[len(records) :], path)):
+    event = GateAnswered(path, answer, person, reason)
+    if folder.alive() and _taken(folder, event, len(records)):
+        click.echo(f"{path} {answer} by {who(person)}; run {folder.run_id} goes on")
+        return 0
+    note(folder, event)
+    click.echo(f"{path} {answer} by {who(person)}; nobody carries run {folder.run_id} now")
+    click.echo(f"next: {workspace.commands.spell('resume', folder.run_id)}")
+    return 0
+
+
+def _taken(folder: RunFolder, event: GateAnswered, before: int) -> bool:
+    """Tell the process that carries the run; False when it is gone and has not taken the answer."""
+    from engine.runs import Command
+
+    verb = "approve" if event.answer == "approved" else "reject"
+    message = folder.send(Command(verb, event.by, event.step, event.reason))
+
+    def taken() -> bool:
+        return _answered(folder.records()[before:], event.step)
+
+    try:
+        if not _wait(lambda: taken() or not folder.alive()):
             raise CeRunError(
                 f"run {folder.run_id} did not take the answer within {PATIENCE:g} s",
                 hint=f"look at `ce-run show {folder.run_id}` before you try again",
             )
-        click.echo(f"{path} {answer} by {who(person)}; run {folder.run_id} goes on")
-        return 0
-    folder.append(GateAnswered(path, answer, person, reason))
-    click.echo(f"{path} {answer} by {who(person)}; nobody carries run {folder.run_id} now")
-    click.echo(f"next: {workspace.commands.spell('resume', folder.run_id)}")
-    return 0
+    finally:
+        message.unlink(missing_ok=True)
+    return taken()
 
 
 def _answered(records: list[Record], step: str) -> bool:
@@ -236,7 +253,13 @@ def locks(state: str | None, no_color: bool, output: str) -> None:
     rows = [("LOCK", "STATUS", "TOKEN", "SINCE", "BY", "RUN", "WHY")]
     plain = []
     for lock in all_locks(Workspace(state).folder):
-        record, held = lock.record(), lock.owner() is not None
+        try:
+            record, held = lock.record(), lock.owner() is not None
+        except LockHeld as error:
+            rows.append((lock.name, "damaged", *"-----"))
+            plain.append({"name": lock.name, "status": "damaged"})
+            click.echo(f"{error.message}: {error.hint}", err=True)
+            continue
         status = "held" if held else "free, owner died" if record.run else "free"
         plain.append({"status": status, **msgspec.to_builtins(record)})
         known = bool(record.run or (record.reason and not record.last))
@@ -277,7 +300,14 @@ def unlock(name: str, reason: str, state: str | None) -> int:
     if name not in known:
         raise UsageError(f"there is no lock '{name}'", hint=did_you_mean(name, known))
     lock = known[name]
-    owner = lock.owner()
+    try:
+        owner = lock.owner()
+    except LockHeld:  # its file is damaged
+        lock.break_open(this_person(), time.time(), reason)
+        lock.wait_for_effects()
+        click.echo(f"the file of lock {name} was damaged and has been made anew; it is free")
+        click.echo("a run that held it ends as preempted")
+        return 0
     before = lock.break_open(this_person(), time.time(), reason)
     if owner is None:
         click.echo(f"lock {name} was free already; its token is {before.token + 1} now")

@@ -16,9 +16,9 @@ def tell_error(error: CeRunError, stream: TextIO | None = None) -> None:
     if isinstance(error, InvalidRunbook):
         for problem in error.problems:
             writer.lines(problem_lines(problem))
-        writer.lines([line(Span(error.message, "bad"))])
-        return
-    lines = [line(Span("ce-run: ", "bad"), error.message)]
+        lines = [line(Span(error.message, "bad"))]
+    else:
+        lines = [line(Span("ce-run: ", "bad"), error.message)]
     if error.hint:
         lines.append(line(Span("  hint: ", "dim"), error.hint))
     writer.lines(lines)

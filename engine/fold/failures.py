@@ -12,7 +12,7 @@ from engine.fold.rules import (
     take_ready,
 )
 from engine.fold.steps import cancel_rest, close, drop_gate, drop_ready, open_step
-from engine.state import WHOLE_STEP, RunState, StepState
+from engine.state import FINAL, WHOLE_STEP, RunState, StepState
 
 
 def failure_latched(state: RunState, event: FailureLatched, time: float) -> None:
@@ -29,13 +29,20 @@ def failure_latched(state: RunState, event: FailureLatched, time: float) -> None
     group.handled = event.handled
     drop_group_timers(state, node.index, len(group.guards))
     nodes = state.plan.nodes
-    drop_ready(state, lambda index: nodes[index].parent == node.index)
+    if any(_may_be_waiting(state, child) for child in node.children):  # else the queue is long
+        drop_ready(state, lambda index: nodes[index].parent == node.index)
     if step is not None:
         cancel_rest(state, node, step, waiting_only=True)
     for child in [index for index in state.gates if nodes[index].parent == node.index]:
         state.steps[child].status = "pending"
         drop_gate(state, child)
     state.attention[node.index] = None
+
+
+def _may_be_waiting(state: RunState, index: int) -> bool:
+    """Whether a step, or a task of it, can be in the queue of what is ready."""
+    step = state.steps.get(index)
+    return state.unmet[index] == 0 and (step is None or step.status not in FINAL)
 
 
 # -- people --------------------------------------------------------------------------------------

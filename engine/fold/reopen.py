@@ -82,6 +82,7 @@ def _decide(state: RunState, node: Node, event: Overridden, time: float) -> None
         if task.life != "succeeded":
             mark_done(task, time, task.changed, task.data, reason)
             state.doubts.pop((node.index, number), None)
+            state.timers.clear(("retry", node.index, number))
     if step.group is not None and step.tasks and step.status == "opened":
         step.reason = reason  # its always block is still to come
         step.group.left = 0

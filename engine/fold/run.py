@@ -2,7 +2,8 @@
 
 A process that dies writes nothing. So whatever a resumed run finds running, with no outcome, has
 been cut off: reading and idempotent tasks run again, a once-only task is in doubt. The time
-between the last sign of life and the resume counts for no budget and for no `wait`.
+between the last sign of life and the resume counts for no budget and for no `wait`; the delay
+before a retry goes on meanwhile.
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from engine.events import (
 from engine.fold.reopen import rebuild, reset
 from engine.fold.rules import STOP_TIME, may_start, require
 from engine.fold.steps import close, drop_ready
+from engine.fold.tasks import set_retry
 from engine.plan import Node
 from engine.state import WHOLE_STEP, GroupState, GuardState, RunState, Status, StepState
 
@@ -61,7 +63,7 @@ def run_stopped(state: RunState, event: RunStopped, time: float) -> None:
         state.stop = StopRequested(kind=event.kind, reason=event.reason)
     state.life = "stopped"
     state.finished = time
-    state.left_at = state.time
+    state.left_at = max(state.time, min(event.seen, time))
     for index, which in state.running:
         state.steps[index].tasks[which].life = "doubt"
         state.steps[index].running -= 1
@@ -110,9 +112,8 @@ def _doubt_unfinished(state: RunState, node: Node, step: StepState, downtime: fl
     assert node.step is not None
     assert node.step.call is not None
     for index, task in enumerate(step.tasks):
-        if task.life == "retrying":  # the downtime was delay enough
-            task.life = "pending"
-            state.timers.clear(("retry", node.index, index))
+        if task.life == "retrying":
+            set_retry(state, node, index, task)
         if task.life not in ("running", "doubt"):
             continue
         task.cancel = None

@@ -115,7 +115,7 @@ def task_finished(state: RunState, event: TaskFinished, time: float) -> None:
     else:
         task.failures += 1
         if _is_retried(state, node, step, task):
-            _retry(state, node, task, event, time)
+            _retry(state, node, task, event)
             return
         task.life = "failed"
     settle(state, node, step, task, time)
@@ -129,8 +129,7 @@ def _may_have_happened(node: Node, task: TaskState) -> bool:
     return node.step.call.effect == "once" and task.failure.kind == "timed_out"
 
 
-def _retry(state: RunState, node: Node, task: TaskState, event: TaskFinished, time: float) -> None:
-    assert state.start is not None
+def _retry(state: RunState, node: Node, task: TaskState, event: TaskFinished) -> None:
     task.cancel = None
     if _may_have_happened(node, task):
         task.life = "doubt"
@@ -138,11 +137,15 @@ def _retry(state: RunState, node: Node, task: TaskState, event: TaskFinished, ti
         state.doubts[node.index, event.task] = None
         return
     task.life = "retrying"
-    if not may_start(state, node):
-        return  # after a resume
-    seed = f"{state.start.run}/{event.step}/{event.task}"
-    delay = retry_delay(node.retry, task.failures, seed)
-    state.timers.set(("retry", node.index, event.task), time + delay)
+    if may_start(state, node):  # else after a resume
+        set_retry(state, node, event.task, task)
+
+
+def set_retry(state: RunState, node: Node, number: int, task: TaskState) -> None:
+    """Have the task tried again once its delay is over, counted from its failure."""
+    assert state.start is not None
+    delay = retry_delay(node.retry, task.failures, f"{state.start.run}/{node.path}/{number}")
+    state.timers.set(("retry", node.index, number), task.finished + delay)
 
 
 def _running_task(state: RunState, event: Any) -> tuple[Node, StepState, TaskState]:

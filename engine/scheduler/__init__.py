@@ -40,7 +40,7 @@ def decide(plan: Plan, state: RunState, now: float, forks: int = DEFAULT_FORKS) 
         for key in state.timers.due(now):
             if _timer(plan, state, key, actions):
                 return actions  # what it changes may change all the rest
-    for index in list(state.attention):
+    for index in state.attention:
         if advance(plan, plan.nodes[index], state, actions):
             return actions
     for node, task in state.doubts:

@@ -5,7 +5,20 @@ from __future__ import annotations
 import json
 import signal
 
-from engine.events import FailureLatched, GateAnswered, GateOpened, StopRequested, TaskStarted
+import pytest
+
+from engine.errors import UsageError
+from engine.events import (
+    FailureLatched,
+    GateAnswered,
+    GateOpened,
+    Person,
+    RunStopped,
+    StopRequested,
+    TaskStarted,
+)
+from engine.runs import Command
+from engine.session import answer
 from tests.cli.conftest import Desk, wait_until
 
 LONG = """
@@ -195,3 +208,84 @@ def test_a_journal_that_cannot_be_read_is_told_in_its_line_of_the_list(desk: Des
     shown = desk.ce_run("show", "last")
     assert shown.returncode == 3
     assert "journal.jsonl:2: the journal is damaged here" in shown.stderr
+
+
+def test_what_was_said_to_a_dead_process_is_not_meant_for_the_next_one(desk: Desk) -> None:
+    desk.write("name: Asking\nsteps:\n  - {id: a, confirm: sure?}\n")
+    assert desk.ce_run("book.yml").returncode == 5
+    desk.run().send(Command("stop", Person("tester"), reason="too late"))
+    assert desk.ce_run("resume", "last", "--yes").returncode == 0
+    assert desk.events(StopRequested)[1:] == []
+
+
+def test_an_answer_that_a_dying_process_does_not_take_is_noted_all_the_same(desk: Desk) -> None:
+    desk.write(ASKING)
+    process = desk.start("book.yml")
+    wait_until(lambda: desk.events(GateOpened), "the question")
+    process.send_signal(signal.SIGSTOP)
+    approving = desk.start("approve", "last", "switch", "--by", "ada")
+    wait_until(lambda: list((desk.run().path / "control").glob("*.json")), "the message")
+    process.kill()
+    process.wait()
+    status, output = desk.end(approving)
+    assert status == 0, output
+    assert "nobody carries run" in output
+    [event] = desk.events(GateAnswered)
+    assert isinstance(event, GateAnswered)
+    assert event.by.name == "ada"
+    assert list((desk.run().path / "control").glob("*.json")) == []
+
+
+def test_of_two_answers_at_once_one_counts_and_the_run_can_go_on(desk: Desk) -> None:
+    """Both have seen the question open; only one of them may be written down."""
+    desk.write("name: Asking\nsteps:\n  - {id: a, confirm: sure?}\n  - {id: b, confirm: really?}\n")
+    assert desk.ce_run("book.yml").returncode == 5
+    folder = desk.run()
+    answer(folder, GateAnswered("a", "approved", Person("ada")))
+    with pytest.raises(UsageError, match="does not wait for an answer any more"):
+        answer(folder, GateAnswered("a", "rejected", Person("bob")))
+    assert len(desk.events(GateAnswered)) == 1
+    assert desk.ce_run("resume", "last", "--yes").returncode == 0
+
+
+def test_a_run_leaves_signs_of_life_and_its_resume_knows_until_when_it_was_at_work(
+    desk: Desk,
+) -> None:
+    desk.write("name: W\nsteps:\n  - id: soak\n    wait: {for: \"{{ env('SLOW', '0s') }}\"}\n")
+    desk.environment["SLOW"] = "60s"
+    process = desk.start("book.yml")
+    wait_until(lambda: started(desk, "soak"), "the soak")
+    begun = desk.records()[-1].time
+    wait_until(lambda: desk.run().last_beat() > begun + 0.2, "two signs of life")
+    process.kill()
+    process.wait()
+    seen = desk.run().last_beat()
+    del desk.environment["SLOW"]
+    assert desk.ce_run("resume", "last").returncode == 0
+    [stopped] = desk.events(RunStopped)
+    assert isinstance(stopped, RunStopped)
+    assert begun < stopped.seen == seen
+
+
+def test_a_damaged_lock_is_told_and_stands_in_no_emergencys_way(desk: Desk) -> None:
+    desk.write("name: Plain\nlocks: [production]\nsteps:\n  - shell: echo plain\n")
+    desk.write(
+        "name: Rescue\nlocks: [production]\npreempts: true\nsteps:\n  - shell: echo rescue\n",
+        "rescue.yml",
+    )
+    assert desk.ce_run("book.yml").returncode == 0
+    lock = desk.state / "locks" / "production.json"
+
+    lock.write_text("{")
+    refused = desk.ce_run("book.yml")
+    assert refused.returncode == 4
+    assert "production.json is damaged" in refused.stderr
+    assert "damaged" in desk.ce_run("locks").stdout
+    assert desk.ce_run("rescue.yml", "--force").returncode == 0
+    before = json.loads(lock.read_text())["token"]
+    assert before > 1_000_000_000
+
+    lock.write_text("")
+    assert desk.ce_run("unlock", "production", "--reason", "power cut").returncode == 0
+    assert desk.ce_run("book.yml").returncode == 0
+    assert json.loads(lock.read_text())["token"] > before

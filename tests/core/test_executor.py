@@ -278,6 +278,20 @@ def test_clients_are_closed_newest_first_even_if_one_cannot_be() -> None:
     assert closed == ["c", "a"]
 
 
+def test_a_client_that_cannot_be_closed_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("engine.executor.CLOSE_PATIENCE", 0.01)
+    shared = services()
+    release = threading.Event()
+
+    def close(client: object) -> None:
+        release.wait(PATIENCE)
+
+    shared.cached("stuck", object, close)
+    shared.close()
+    assert not release.is_set()
+    release.set()
+
+
 def test_a_client_that_could_not_be_made_is_tried_again() -> None:
     shared = services()
     answers: list[Any] = [Unreachable("not yet"), "client"]

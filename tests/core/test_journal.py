@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+from engine import journal
 from engine.clock import SystemClock
 from engine.errors import JournalDamaged, JournalError, ResumeRefused
 from engine.events import (
@@ -28,9 +29,11 @@ from engine.events import (
     TaskStarted,
 )
 from engine.executor import Job
+from engine.fold import CANCEL_GRACE
 from engine.journal import FileDisk, Journal, encode, read, reopen
 from engine.runner import Signal
 from engine.runs import RunInfo, Runs
+from engine.session import Options, begin
 from tests.core import harness
 from tests.core.harness import SOMEBODY, Act, Case, Killer, MemoryDisk, book, step
 
@@ -333,6 +336,49 @@ def test_what_runs_is_cancelled_when_the_journal_cannot_be_kept() -> None:
         with pytest.raises(JournalError):
             case.begin()
     assert "long" in cancelled
+
+
+def test_the_process_stays_until_what_runs_has_ended_though_not_for_ever() -> None:
+    """A command must not go on, with nobody to look after it, while somebody resumes the run."""
+    runbook = book(
+        *(step(name, needs=[]) for name in ("obeys", "deaf")),
+        *(step(f"s{n}", needs=[]) for n in range(50)),
+    )
+    script = {"obeys": Act(seconds=60, obeys=1), "deaf": Act(seconds=60, obeys=None)}
+    case = FullCase(runbook, script, forks=3)
+    case.room = 3000
+    with pytest.raises(JournalError):
+        case.begin()
+    last = max(at for at, _ in case.world.started)
+    assert case.time - last == CANCEL_GRACE
+
+
+def test_a_run_and_its_folder_are_safe_before_anything_happens(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A power cut must not leave effects of which no folder tells."""
+    safe: set[str] = set()
+    before = set[str]()
+    real, real_data = os.fsync, journal._sync_data
+
+    def note(descriptor: int) -> None:
+        safe.add(str(Path(f"/proc/self/fd/{descriptor}").readlink()))
+        real(descriptor)
+
+    def confirm(descriptor: int) -> None:
+        before.update(safe)
+        real_data(descriptor)
+
+    monkeypatch.setattr(os, "fsync", note)
+    monkeypatch.setattr(journal, "_sync_data", confirm)
+    book = tmp_path / "book.yml"
+    book.write_text("name: B\nlocks: [here]\nsteps: [{assert: true}]\n")
+    state = tmp_path / "state"
+    session = begin(str(book), Options(), state_folder=state)
+    session.run()
+    run = session.folder.path
+    wanted = {run / "run.json", run / "runbook.json", run, run.parent, state, state / "locks"}
+    assert {str(each) for each in wanted} <= before
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import multiprocessing
 import os
 import signal
@@ -17,7 +18,7 @@ import pytest
 from engine.clock import look_until
 from engine.errors import Cancelled, LockHeld, ResumeRefused, UsageError
 from engine.events import Person
-from engine.locks import Lock, OwnedLocks, all_locks
+from engine.locks import Lock, OwnedLocks, all_locks, is_stopped
 from engine.runs import Command, RunFolder, RunInfo, Runs, state_folder, this_person
 
 ME = Person("ann", "laptop")
@@ -73,6 +74,10 @@ def _own(pipe: Connection, state: str, names: list[str], reason: str) -> None:
             case "enter":
                 hold = locks.hold()
                 pipe.send(_tried(hold.__enter__))
+            case "mutex":
+                mutex = locks._locks[0]._mutex()
+                mutex.__enter__()
+                pipe.send("entered")
             case "leave":
                 hold.__exit__(None, None, None)
                 pipe.send("left")
@@ -464,3 +469,83 @@ def test_who_is_at_work_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     assert person.name == "ann"
     assert person.via == "GitHub Actions run 42 of deploy"
     assert this_person("bob").name == "bob"
+
+
+# -- what should not happen -----------------------------------------------------------------------
+def test_a_process_that_was_stopped_while_it_changed_a_lock_does_not_stop_an_emergency(
+    tmp_path: Path, owners: Callable[..., Owner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.locks.TAKEOVER_PATIENCE", 0.05)
+    monkeypatch.setattr("engine.locks.MUTEX_PATIENCE", 0.05)
+    owner = owners("production")
+    owner.ask("mutex")
+    assert owner.process.pid is not None
+    os.kill(owner.process.pid, signal.SIGSTOP)
+    assert look_until(lambda: is_stopped(owner.process.pid or 0), PATIENCE)
+    ours = mine(tmp_path, "production")
+    with pytest.raises(LockHeld, match=f"process {owner.process.pid} is taking or giving up"):
+        ours.take(ME, NOW, "", force=False)
+    monkeypatch.setattr("engine.locks.MUTEX_PATIENCE", PATIENCE)
+    ours.take(ME, NOW, "", force=True)
+    assert ours.lost() is None
+
+
+def test_only_the_process_that_has_the_file_open_is_ended(
+    tmp_path: Path, owners: Callable[..., Owner], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The number of a process is given to another one once it is gone."""
+    monkeypatch.setattr("engine.locks.TAKEOVER_PATIENCE", 0.05)
+    owner, bystander = owners("production"), owners("elsewhere")
+    owner.ask("enter")
+    assert bystander.process.pid is not None
+    os.kill(bystander.process.pid, signal.SIGSTOP)
+    assert look_until(lambda: is_stopped(bystander.process.pid or 0), PATIENCE)
+    lock = Runs(tmp_path).folder / owner.run / "run.lock"
+    lock.write_bytes(b"%-10d" % bystander.process.pid)
+    mine(tmp_path, "production").take(ME, NOW, "", force=True)
+    assert is_stopped(bystander.process.pid)
+    os.kill(bystander.process.pid, signal.SIGCONT)
+
+
+def test_who_takes_a_free_lock_waits_for_what_its_last_owner_still_has_on_its_way(
+    tmp_path: Path, owners: Callable[..., Owner]
+) -> None:
+    owner = owners("production")
+    owner.ask("enter")
+    owner.ask("release")
+    ours = mine(tmp_path, "production")
+    taking = threading.Thread(target=ours.take, args=(ME, NOW, ""), kwargs={"force": False})
+    taking.start()
+    written = Lock(tmp_path, "production")
+    assert look_until(lambda: written.record().run != "", PATIENCE)
+    assert taking.is_alive()
+    owner.ask("leave")
+    taking.join(PATIENCE)
+    assert not taking.is_alive()
+
+
+def test_a_damaged_record_is_a_lock_that_is_lost(tmp_path: Path) -> None:
+    ours = mine(tmp_path, "production")
+    ours.take(ME, NOW, "", force=False)
+    (tmp_path / "locks" / "production.json").write_text("{")
+    lost = ours.lost()
+    assert lost is not None
+    assert "damaged" in lost.reason
+    with pytest.raises(Cancelled), ours.hold():
+        pass
+    ours.release()
+    with pytest.raises(LockHeld, match="damaged"):
+        mine(tmp_path, "production").take(ME, NOW, "", force=False)
+
+
+def test_a_full_disk_does_not_keep_a_run_from_letting_go(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def full(*args: Any, **keys: Any) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    ours = mine(tmp_path, "a", "b")
+    ours.take(ME, NOW, "", force=False)
+    monkeypatch.setattr("engine.locks.write_private", full)
+    ours.release()
+    assert ours.tokens == {}

@@ -238,6 +238,34 @@ def test_what_is_left_of_a_wait_is_counted_without_the_downtime() -> None:
     assert first == started + 1000
 
 
+def test_what_was_waited_before_a_crash_counts_as_far_as_there_were_signs_of_life() -> None:
+    runbook = book(step("wait"), budget=80.0)
+    case = killed_while(runbook, {"wait": [Act(seconds=40)]}, "wait")
+    begun = case.state.time
+    case.time = begun + 10_000
+    case.note(RunStopped("interrupted", "found dead", seen=begun + 30)).resume(downtime=0)
+    task = case.state.task((case.plan.by_path["wait"], 0))
+    assert task.first_started == begun + 10_000 - 30, "30 s of it are over"
+    assert case.outcome == "succeeded", "30 s of the budget, too"
+
+    later = killed_while(runbook, {"wait": [Act(seconds=40)]}, "wait")
+    later.time += 10_000
+    later.note(RunStopped("interrupted", "found dead", seen=later.time + 5)).resume()
+    assert later.state.left_at is None
+    task = later.state.task((later.plan.by_path["wait"], 0))
+    assert task.first_started <= later.time, "nobody lives longer than until it is found dead"
+
+
+@pytest.mark.parametrize(("downtime", "waited"), [(5, 60), (200, 10 + 200)])
+def test_a_retry_waits_for_what_is_left_of_its_delay(downtime: float, waited: float) -> None:
+    runbook = book(step("a", retry=Retry(2, delay=60)))
+    case = Case(runbook, {"a": [FAILS, OK]}).at(10, TERM).begin()
+    case.resume(downtime=downtime)
+    assert case.outcome == "succeeded"
+    first, second = (at for at, _ in case.world.started)
+    assert second - first == waited
+
+
 def test_a_guard_is_not_taken_back_by_a_crash() -> None:
     runbook = book(group("g", step("x"), guards=(guard(every=5),), rescue=[step("r1"), step("r2")]))
     script = {"g/x": Act(seconds=60), "g.rescue/r1": Act(seconds=30)}
