@@ -45,6 +45,9 @@ PATCHES = {
     "json": "application/json-patch+json",
 }
 
+_ATTEMPTS = 10
+"""How often a request is sent, at most, to a server that says to try again later."""
+
 _CONNECT = 3.0
 """Seconds to wait for a connection; a cluster that is up accepts in milliseconds."""
 
@@ -54,6 +57,17 @@ class Answer(NamedTuple):
 
     status: int
     body: Any
+
+
+class _Wanted(NamedTuple):
+    """A request."""
+
+    method: str
+    path: str
+    query: Mapping[str, str]
+    body: object
+    content: str
+    """Media type of the body."""
 
 
 class Cluster:
@@ -237,24 +251,40 @@ class Cluster:
 
         It goes through the fence even if it only reads: a run that was taken over asks nothing.
         """
-        with ctx.fence(), self._open(ctx, method, path, query, body, content) as response:
-            data = response.read()
-            status = int(response.status)
-            text = response.headers.get("Content-Type", "")
-        ctx.checkpoint()
-        if status >= 400:
-            raise _kube_errors.refusal(status, data, f"{method} {path}", self.access)
-        return Answer(status, _decode(data, text))
+        wanted = _Wanted(method, path, query or {}, body, content)
+        status, data, content_type = self._answer(ctx, wanted)
+        return Answer(status, _decode(data, content_type))
 
     def text(self, ctx: Context, path: str, query: Mapping[str, str]) -> str:
         """GET something that is not JSON, such as a log."""
-        with self._open(ctx, "GET", path, query, None, JSON) as response:
-            data = response.read()
-            status = int(response.status)
-        ctx.checkpoint()
-        if status >= 400:
-            raise _kube_errors.refusal(status, data, f"GET {path}", self.access)
-        return str(data.decode(errors="replace"))
+        _, data, _ = self._answer(ctx, _Wanted("GET", path, query, None, JSON))
+        return data.decode(errors="replace")
+
+    def _answer(self, ctx: Context, wanted: _Wanted) -> tuple[int, bytes, str]:
+        """Status, body and media type of a success; anything else is raised as an error.
+
+        Tried again is what the server says to try again, after the time it says; and once what it
+        refuses to our credentials, where others can be had.
+        """
+        for attempt in range(1, _ATTEMPTS + 1):
+            headers = self.headers(ctx)  # before the fence: a credential plug-in takes its time
+            with ctx.fence(), self._open(ctx, wanted, headers) as response:
+                data, status = response.read(), int(response.status)
+                told = response.headers
+            ctx.checkpoint()
+            if status < 400:
+                return status, data, told.get("Content-Type", "")
+            if status == 401 and self.access.forget and attempt == 1:
+                self.access.forget()
+                continue
+            pause = _kube_errors.retry_after(status, told.get("Retry-After", ""))
+            left = ctx.remaining()
+            if pause is None or (left is not None and pause >= left):
+                break
+            ctx.log(f"{wanted.method} {wanted.path}: {status}, to be tried again in {pause} s")
+            ctx.sleep(pause)
+        request = f"{wanted.method} {wanted.path}"
+        raise _kube_errors.refusal(status, data, request, self.access)
 
     def stream(
         self, ctx: Context, path: str, query: Mapping[str, str], silence: float
@@ -264,8 +294,9 @@ class Cluster:
         `silence` is how many seconds the server may say nothing before it counts as lost.
         """
         self._inflight.connection = None
+        headers = self.headers(ctx)
         with ctx.on_cancel(self._inflight_abort()):
-            response = self._request(ctx, "GET", path, query, None, JSON)
+            response = self._request(ctx, _Wanted("GET", path, query, None, JSON), headers)
         self._inflight.connection = None
         if response.status >= 400:
             data = response.read()
@@ -278,25 +309,19 @@ class Cluster:
     def headers(self, ctx: Context) -> dict[str, str]:
         """What every request carries: who we are, and which run and token it comes from."""
         headers = {"Accept": JSON, "User-Agent": MANAGER, **ctx.identity()}
-        if authorization := self.access.authorization():
+        if authorization := self.access.authorization(ctx):
             headers["Authorization"] = authorization
         return headers
 
     @contextlib.contextmanager
     def _open(
-        self,
-        ctx: Context,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: object,
-        content: str,
+        self, ctx: Context, wanted: _Wanted, headers: dict[str, str]
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         """Send a request; cancelling the task cuts it off; transport errors become ours."""
         self._inflight.connection = None
         try:
             with self._translated(ctx), ctx.on_cancel(self._inflight_abort()):
-                response = self._request(ctx, method, path, query, body, content)
+                response = self._request(ctx, wanted, headers)
                 try:
                     yield response
                 except BaseException:
@@ -307,23 +332,16 @@ class Cluster:
             self._inflight.connection = None  # from here on it may be another thread's
 
     def _request(
-        self,
-        ctx: Context,
-        method: str,
-        path: str,
-        query: Mapping[str, str] | None,
-        body: object,
-        content: str,
+        self, ctx: Context, wanted: _Wanted, headers: dict[str, str]
     ) -> urllib3.BaseHTTPResponse:
         import urllib3
 
-        headers = self.headers(ctx)
-        data = None
-        if body is not None:
-            data = json.dumps(body, ensure_ascii=False).encode()
-            headers["Content-Type"] = content
-        wanted = {key: value for key, value in (query or {}).items() if value}
-        url = f"{self._prefix}{path}{f'?{urlencode(wanted)}' if wanted else ''}"
+        method, data = wanted.method, None
+        if wanted.body is not None:
+            data = json.dumps(wanted.body, ensure_ascii=False).encode()
+            headers["Content-Type"] = wanted.content
+        query = {key: value for key, value in wanted.query.items() if value}
+        url = f"{self._prefix}{wanted.path}{f'?{urlencode(query)}' if query else ''}"
         timeout = urllib3.Timeout(
             connect=ctx.remaining(at_most=_CONNECT),
             read=ctx.remaining(at_most=self.access.timeout),

@@ -1,9 +1,9 @@
 """Where the cluster is and who we are: the inventory's ``kubectl`` section and kubeconfig files.
 
 The forms that clusters are reached by in practice (tokens, token files, client certificates,
-basic authentication, a pod's service account) are read here, in a few milliseconds. Users whose
-kubeconfig runs a plug-in (``exec``, ``auth-provider``) are handed to the `kubernetes` library,
-whose import takes a quarter of a second: too much for an emergency rollback that may do without.
+basic authentication, a pod's service account, plug-ins) are read here, in a few milliseconds.
+Users of the old ``auth-provider`` are handed to the `kubernetes` library, whose import takes a
+quarter of a second: too much for an emergency rollback that may do without.
 """
 
 from __future__ import annotations
@@ -42,8 +42,8 @@ class Access(NamedTuple):
     server: str
     """``https://host:port``, with a path when there is one, without a slash at its end."""
     namespace: str
-    authorization: Callable[[], str]
-    """Value of the Authorization header, read anew for each request; may be empty."""
+    authorization: Callable[[Context], str]
+    """Value of the Authorization header, asked for with each request; may be empty."""
     tls: ssl.SSLContext | None
     server_name: str | None
     """The name that the server's certificate must have, when it is not that in `server`."""
@@ -52,6 +52,8 @@ class Access(NamedTuple):
     """Seconds that one answer may take."""
     source: str
     """Where this comes from, for messages."""
+    forget: Callable[[], None] | None = None
+    """What to do when the server does not accept the credentials, if others can be had."""
 
 
 def access(ctx: Context) -> Access:
@@ -66,7 +68,7 @@ def access(ctx: Context) -> Access:
         return _from_section(ctx, section)
     files = _kubeconfigs(section)
     if not files and (_SERVICE_ACCOUNT / "token").exists():
-        return _in_cluster(section)
+        return _in_cluster(ctx, section)
     return _from_kubeconfig(ctx, section, files)
 
 
@@ -78,7 +80,7 @@ def _from_section(ctx: Context, section: Mapping[str, Any]) -> Access:
     return Access(
         server=server,
         namespace=str(section.get("namespace") or "default"),
-        authorization=lambda: f"Bearer {token}" if token else "",
+        authorization=_bearer(ctx, token),
         tls=_tls(
             ctx,
             server,
@@ -94,18 +96,24 @@ def _from_section(ctx: Context, section: Mapping[str, Any]) -> Access:
     )
 
 
-def _in_cluster(section: Mapping[str, Any]) -> Access:
+def _in_cluster(ctx: Context, section: Mapping[str, Any]) -> Access:
     host = os.environ.get("KUBERNETES_SERVICE_HOST", "kubernetes.default.svc")
     port = os.environ.get("KUBERNETES_SERVICE_PORT", "443")
     server = f"https://{f'[{host}]' if ':' in host else host}:{port}"
-    import ssl
-
-    namespace = (_SERVICE_ACCOUNT / "namespace").read_text().strip()
+    own = _SERVICE_ACCOUNT / "namespace"
+    namespace = own.read_text().strip() if own.exists() else ""
     return Access(
         server=server,
         namespace=str(section.get("namespace") or namespace or "default"),
-        authorization=lambda: f"Bearer {(_SERVICE_ACCOUNT / 'token').read_text().strip()}",
-        tls=ssl.create_default_context(cafile=str(_SERVICE_ACCOUNT / "ca.crt")),
+        authorization=lambda ctx: _token_file(ctx, _SERVICE_ACCOUNT / "token"),
+        tls=_tls(
+            ctx,
+            server,
+            verify=_verify(section),
+            authority=_path_of(_SERVICE_ACCOUNT / "ca.crt"),
+            certificate=None,
+            key=None,
+        ),
         server_name=None,
         proxy=None,
         timeout=_timeout(section),
@@ -143,7 +151,7 @@ def _from_kubeconfig(ctx: Context, section: Mapping[str, Any], files: list[Path]
     if not server:
         raise Refused(f"the cluster of context {name!r} has no server in {config.where}")
     verify = _verify(section) and not cluster.get("insecure-skip-tls-verify")
-    authorization, certificate, key = _credentials(ctx, config, name, user)
+    authorization, certificate, key, forget = _credentials(ctx, config, context, user, name)
     return Access(
         server=server,
         namespace=str(section.get("namespace") or context.get("namespace") or "default"),
@@ -160,6 +168,7 @@ def _from_kubeconfig(ctx: Context, section: Mapping[str, Any], files: list[Path]
         proxy=_proxy(server, cluster.get("proxy-url")),
         timeout=_timeout(section),
         source=f"context {name} of {config.where}",
+        forget=forget,
     )
 
 
@@ -169,6 +178,8 @@ class _Config:
     def __init__(self, files: list[Path]) -> None:
         self.files = files
         self.where = ", ".join(str(path) for path in files)
+        self.folders: dict[tuple[str, str], Path] = {}
+        """Section and name of an entry that was found → the folder of its file."""
         self._documents = [_read(path) for path in files]
 
     @property
@@ -189,6 +200,7 @@ class _Config:
             for item in document.get(section) or []:
                 known.append(str(item.get("name")))
                 if item.get("name") == name:
+                    self.folders[section, name] = path.parent
                     return _absolute(item.get(key) or {}, path.parent)
         import difflib
 
@@ -221,57 +233,119 @@ def _absolute(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
     }
 
 
+_Credentials = tuple[Callable[[Context], str], str | None, str | None, Callable[[], None] | None]
+"""The Authorization header, PEM texts of a client certificate and its key, and how to renew."""
+
+
 def _credentials(
-    ctx: Context, config: _Config, context: str, user: Mapping[str, Any]
-) -> tuple[Callable[[], str], str | None, str | None]:
-    """The Authorization header, and PEM texts of a client certificate and its key."""
-    if user.get("exec") or user.get("auth-provider"):
-        return _plugin(config, context)
+    ctx: Context,
+    config: _Config,
+    context: Mapping[str, Any],
+    user: Mapping[str, Any],
+    name: str,
+) -> _Credentials:
+    if user.get("exec"):
+        return _plugin(ctx, config, context, user["exec"])
+    if user.get("auth-provider"):
+        return _by_library(config, name)
     certificate = _pem(user, "client-certificate", config.where)
     key = _pem(user, "client-key", config.where)
     if path := user.get("tokenFile"):
-        return lambda: f"Bearer {_token_file(Path(path))}", certificate, key
+        return lambda ctx: _token_file(ctx, Path(path)), certificate, key, None
     if token := str(user.get("token") or ""):
-        ctx.mask(token)
-        return lambda: f"Bearer {token}", certificate, key
+        return _bearer(ctx, token), certificate, key, None
     if user.get("username"):
         password = str(user.get("password") or "")
         ctx.mask(password)
         pair = base64.b64encode(f"{user['username']}:{password}".encode()).decode()
-        return lambda: f"Basic {pair}", certificate, key
-    return str, certificate, key
+        return lambda ctx: f"Basic {pair}", certificate, key, None
+    return lambda ctx: "", certificate, key, None
 
 
-def _token_file(path: Path) -> str:
+def _bearer(ctx: Context, token: str) -> Callable[[Context], str]:
+    if token:
+        ctx.mask(token)
+    return lambda ctx: f"Bearer {token}" if token else ""
+
+
+def _token_file(ctx: Context, path: Path) -> str:
     try:
-        return path.read_text().strip()
+        token = path.read_text().strip()
     except OSError as error:
         raise Refused(f"the token file {path} cannot be read: {error.strerror}") from error
+    ctx.mask(token)
+    return f"Bearer {token}"
 
 
-def _plugin(config: _Config, context: str) -> tuple[Callable[[], str], str | None, str | None]:
-    """Credentials by a plug-in: the `kubernetes` library runs it and renews what it gave."""
+def _plugin(
+    ctx: Context, config: _Config, context: Mapping[str, Any], spec: Mapping[str, Any]
+) -> _Credentials:
+    """Credentials by the program that the user's ``exec`` names."""
+    from modules._kube_plugin import Plugin
+
+    user, cluster = str(context["user"]), str(context["cluster"])
+    folder = config.folders["users", user]
+    plugin = Plugin(spec, user, folder, _for_plugin(config.entry("clusters", cluster, "cluster")))
+    found = plugin.credential(ctx)
+    return plugin.authorization, found.certificate, found.key, plugin.forget
+
+
+def _for_plugin(cluster: Mapping[str, Any]) -> dict[str, Any]:
+    """What a plug-in is told of its cluster when it asks for that (``provideClusterInfo``)."""
+    told = {
+        key: cluster[key]
+        for key in (
+            "server",
+            "tls-server-name",
+            "insecure-skip-tls-verify",
+            "certificate-authority-data",
+            "proxy-url",
+        )
+        if key in cluster
+    }
+    if path := cluster.get("certificate-authority"):
+        told["certificate-authority-data"] = base64.b64encode(Path(path).read_bytes()).decode()
+    for one in cluster.get("extensions") or []:
+        if one.get("name") == "client.authentication.k8s.io/exec":
+            told["config"] = one.get("extension")
+    return told
+
+
+def _by_library(config: _Config, context: str) -> _Credentials:
+    """Credentials of an ``auth-provider``: the `kubernetes` library gets and renews them."""
     from kubernetes import config as library
     from kubernetes.client import Configuration
 
     configuration = Configuration()
     load: Any = library.load_kube_config
+
+    def header(ctx: Context) -> str:
+        try:
+            return configuration.get_api_key_with_prefix("authorization", "BearerToken") or ""
+        except Exception as error:  # a renewal goes through somebody else's code and server
+            raise _library_failed(context, error) from error
+
     try:
         load(
             config_file=os.pathsep.join(str(path) for path in config.files),
             context=context,
             client_configuration=configuration,
         )
-    except Exception as error:  # the plug-in is somebody's program: whatever it does wrong
-        raise Refused(
-            f"the credential plug-in of context {context!r} failed: {error}",
-            hint="run `kubectl get --raw /version` with the same kubeconfig to see it fail",
-        ) from error
+    except Exception as error:
+        raise _library_failed(context, error) from error
     certificate, key = configuration.cert_file, configuration.key_file
     return (
-        lambda: configuration.get_api_key_with_prefix("authorization", "BearerToken") or "",
+        header,
         Path(certificate).read_text() if certificate else None,
         Path(key).read_text() if key else None,
+        None,
+    )
+
+
+def _library_failed(context: str, error: Exception) -> Failed:
+    return Failed(
+        f"the auth-provider of context {context!r} failed: {error}",
+        hint="run `kubectl get --raw /version` with the same kubeconfig to see it fail",
     )
 
 

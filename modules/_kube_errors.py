@@ -55,6 +55,12 @@ def lost(error: Exception, access: Access) -> ActionError:
     )
 
 
+def retry_after(status: int, header: str) -> int | None:
+    """Seconds after which a server that is too busy wants to be asked again; None: not at all."""
+    busy = status == 429 or status >= 500
+    return int(header) if busy and header.isdecimal() else None
+
+
 def refusal(status: int, data: bytes, request: str, access: Access) -> ActionError:
     """The error for an answer of 400 or more."""
     said = _status_of(data)

@@ -423,6 +423,21 @@ def test_exec_tells_exit_status_and_stderr(ctx: TaskContext, cluster: TestCluste
     assert (allowed.data["code"], allowed.changed) == (3, False)
 
 
+def test_a_command_that_hangs_is_let_go_of(
+    make_context: MakeContext, cluster: TestCluster, cancel_when: CancelWhen
+) -> None:
+    cluster.put(app(GREEN, "5.1", 1))
+    section: dict[str, Any] = {"kubectl": cluster.section}
+    pods: dict[str, Any] = {"selector": "version=5.1"}
+    with pytest.raises(TimedOut):
+        kubectl.exec_(make_context(section, seconds=0.5), ["hang"], **pods)
+    hanging = cluster.runtime.hanging
+    ctx = make_context(section)
+    cancel_when(ctx, lambda: cluster.runtime.hanging > hanging)
+    with pytest.raises(Cancelled):
+        kubectl.exec_(ctx, ["hang"], **pods)
+
+
 def test_exec_is_probed_by_what_it_should_bring_about(
     ctx: TaskContext, cluster: TestCluster
 ) -> None:
@@ -544,35 +559,6 @@ def test_contexts_and_files_that_are_not_there_are_named(
         kubectl.get(make_context({"kubectl": {"kubeconfig": "/none"}}), "ns")
     with pytest.raises(Refused, match="section: kubeconfg"):
         kubectl.get(make_context({"kubectl": {"kubeconfg": "x"}}), "ns")
-
-
-def test_credentials_of_a_plug_in_are_used(
-    make_context: MakeContext, cluster: TestCluster, tmp_path: Path
-) -> None:
-    """An `exec` user is handed to the kubernetes library."""
-    import sys
-
-    import yaml
-
-    plugin = tmp_path / "plugin.py"
-    plugin.write_text(
-        "import json\n"
-        "print(json.dumps({'apiVersion': 'client.authentication.k8s.io/v1', "
-        f"'kind': 'ExecCredential', 'status': {{'token': '{cluster.server.token}'}}}}))\n"
-    )
-    config = yaml.safe_load(cluster.server.kubeconfig_path.read_text())
-    config["users"][0]["user"] = {
-        "exec": {
-            "apiVersion": "client.authentication.k8s.io/v1",
-            "command": sys.executable,
-            "args": [str(plugin)],
-            "interactiveMode": "Never",
-        }
-    }
-    file = tmp_path / "with-plugin"
-    file.write_text(yaml.safe_dump(config))
-    ctx = make_context({"kubectl": {"kubeconfig": str(file)}})
-    assert kubectl.get(ctx, "ns").data["count"] >= 1
 
 
 def test_a_service_patched_from_two_sides_keeps_both(

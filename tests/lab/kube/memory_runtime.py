@@ -30,6 +30,8 @@ class MemoryRuntime:
     running: dict[str, tuple[dict[str, Any], Report]] = field(default_factory=dict)
     written: dict[str, bytes] = field(default_factory=dict)
     refuses_to_stop: bool = False
+    hanging: int = 0
+    """Commands that were asked to hang."""
     on_stop: Callable[[str], None] = field(default=lambda uid: None)
     _count: int = 0
 
@@ -85,6 +87,9 @@ class MemoryRuntime:
                 return ExecResult(" ".join(words).encode() + b"\n", b"", 0)
             case ["cat"]:
                 return ExecResult(stdin or b"", b"", 0)
+            case ["hang"]:
+                self.hanging += 1
+                await asyncio.Event().wait()
             case ["fail", code]:
                 return ExecResult(b"", b"it failed\n", int(code))
         return ExecResult(b"", b"no such command\n", 127)
