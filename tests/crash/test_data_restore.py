@@ -6,6 +6,7 @@ and what cannot be verified leaves writes paused.
 
 from __future__ import annotations
 
+import hashlib
 import json
 from pathlib import Path
 from typing import Any
@@ -24,6 +25,7 @@ from tests.lab.production import NAMESPACE, eventually
 AGENTS = "claude-enhancer-agents"
 PHASE = "/app/.phase/current"
 MAINTENANCE = "claude-enhancer-maintenance"
+FAILED = 1
 A_PERSON_MUST_ACT = 3
 
 CRASHES = (
@@ -170,6 +172,32 @@ def _disturb_phases(stage: Stage, backup: str) -> dict[str, str]:
     for pod, phase in phases.items():
         stage.lab.exec(pod, "sh", "-c", f"echo P{(int(phase[1]) + 3) % 8} > {PHASE}")
     return phases
+
+
+@pytest.mark.parametrize("harm", ["cut", "replaced with its manifest"])
+def test_a_dump_that_is_not_whole_is_told_before_writes_are_paused(
+    stage: Stage, backup: str, harm: str
+) -> None:
+    """Users can go on: nothing was touched, and there is nothing for a person to put right."""
+    dump = Path(stage.lab.info.folder) / "backups" / f"{backup}.dump"
+    if harm == "cut":
+        dump.write_bytes(dump.read_bytes()[:-1])
+    else:
+        dump.write_bytes(dump.read_bytes() + b"\0")
+        manifest = json.loads(dump.with_suffix(".json").read_text())
+        manifest["sha256"] = hashlib.sha256(dump.read_bytes()).hexdigest()
+        dump.with_suffix(".json").write_text(json.dumps(manifest))
+
+    arguments = stage.arguments("data-restore.yml", backup=backup)
+    assert stage.operator.command("run", *arguments, "--yes") == FAILED
+
+    assert not _paused_by(stage)
+    assert _writes(stage) == "open"
+    told = stage.operator.told()
+    assert "checksum" in told
+    assert "restore/pause" not in told
+    databases = stage.lab.sql("SELECT datname FROM pg_database WHERE datname LIKE '%restore%'")
+    assert databases == []
 
 
 def test_a_difference_found_after_the_swap_leaves_writes_paused(stage: Stage, backup: str) -> None:
