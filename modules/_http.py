@@ -61,7 +61,7 @@ class Response:
 
         try:
             return json_module.loads(self.body, parse_constant=_not_json)
-        except ValueError as error:
+        except (ValueError, RecursionError) as error:
             raise Failed(
                 f"{self.url} did not answer with JSON: {error}", evidence=self.lines()
             ) from None
@@ -156,10 +156,27 @@ async def client(
     ctx: Context, tls: Tls, *, connections: int = 10
 ) -> AsyncIterator[httpx.AsyncClient]:
     """A client that keeps connections open while the block lasts."""
+    import http.cookiejar
+
     import httpx
 
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
-    async with httpx.AsyncClient(verify=tls.context(ctx), limits=limits, timeout=None) as made:
+    # A cookie kept from one answer would tie all further requests to the server that gave it.
+    none = http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
+    try:
+        made = httpx.AsyncClient(
+            verify=tls.context(ctx),
+            limits=limits,
+            timeout=None,
+            cookies=http.cookiejar.CookieJar(none),
+        )
+    except (ImportError, ValueError) as error:
+        raise Refused(
+            "the proxy of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used",
+            hint="name an http:// or https:// proxy, or set NO_PROXY for this server",
+            evidence=[str(error)],
+        ) from None
+    async with made:
         yield made
 
 
@@ -242,8 +259,10 @@ def _in_our_words(named: str, error: Exception) -> ActionError:
             hint="renew it, or name its authority with `ca:` in the inventory",
             evidence=[words],
         )
-    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL | ValueError):
+    if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return Refused(f"{named} is not a URL that can be asked: {words}")
+    if isinstance(error, httpx.LocalProtocolError | ValueError):
+        return Refused(f"the request to {named} cannot be sent as it stands: {words}")
     if isinstance(error, httpx.TooManyRedirects | httpx.DecodingError):
         return Failed(f"{named}: {words}")
     if isinstance(error, httpx.ConnectError):

@@ -38,7 +38,8 @@ class Bounds(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
     def given(self) -> dict[str, Any]:
         """The bounds that are set."""
-        return {name: bound for name, bound in msgspec.structs.asdict(self).items() if bound}
+        fields = msgspec.structs.asdict(self)
+        return {name: bound for name, bound in fields.items() if bound is not None}
 
 
 class Expect(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
@@ -218,6 +219,11 @@ def _expectations(expect: Expect | Mapping[str, Any] | None) -> Expect:
             raise Refused(f"{status!r} is not a status", hint="write 200, [200, 204] or 2xx")
     for bound in wanted.latency.given().values():
         _values.milliseconds(bound)
+    for pattern in (wanted.regex, *filter(None, map(_pattern, wanted.headers.values()))):
+        try:
+            re.compile(pattern)
+        except re.error as error:
+            raise Refused(f"/{pattern}/ is not a pattern: {error}") from None
     if wanted.error_rate is not None:
         _values.percent(wanted.error_rate)
     return wanted
@@ -253,11 +259,15 @@ def _unmet(ctx: Context, wanted: Expect, answer: _http.Response) -> list[str]:
 def _header(name: str, wanted: str, value: str | None) -> list[str]:
     if value is None:
         return [f"expected header {name}, got none"]
-    if len(wanted) > 1 and wanted.startswith("/") and wanted.endswith("/"):
-        found = re.search(wanted[1:-1], value) is not None
-    else:
-        found = value == wanted
+    pattern = _pattern(wanted)
+    found = value == wanted if pattern is None else re.search(pattern, value) is not None
     return [] if found else [f"expected header {name} to be {wanted}, got {value}"]
+
+
+def _pattern(wanted: Any) -> str | None:
+    """What stands between the slashes of ``/…/``; None for a plain value."""
+    text = str(wanted)
+    return text[1:-1] if len(text) > 1 and text.startswith("/") and text.endswith("/") else None
 
 
 def _json(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import socket
 import threading
@@ -144,6 +145,9 @@ def test_what_is_no_url_is_refused(ctx: TaskContext, url: str) -> None:
         {"latency": {"p90": "1s"}},
         {"jsn": {}},
         {"error_rate": "few"},
+        {"latency": {"p95": 0}},
+        {"regex": "("},
+        {"headers": {"content-type": "/(/"}},
     ],
 )
 def test_expectations_that_make_no_sense_are_refused_before_anything_is_sent(
@@ -259,3 +263,98 @@ def test_an_endless_body_is_read_up_to_a_bound(ctx: TaskContext, serve: Serve) -
     data = http_check.get(ctx, server.url).data
     assert len(data["text"]) == 16384
     assert data["json"] is None
+
+
+@pytest.mark.parametrize("body", [b"[" * 100_000, b'{"text": "\\ud800"}', b"9" * 5000])
+def test_a_body_that_nobody_should_send_is_only_an_answer(
+    ctx: TaskContext, serve: Serve, body: bytes
+) -> None:
+    server = serve(lambda request: (200, body, {"Content-Type": "application/json"}))
+    assert http_check.get(ctx, server.url).data["status"] == 200
+    with pytest.raises(Failed, match="expected"):
+        http_check.get(ctx, server.url, expect=http_check.Expect(json={"text": "well"}))
+
+
+@pytest.mark.parametrize("value", ["a\nX-Injected: yes", "中"])
+def test_a_header_that_cannot_be_sent_is_refused(
+    ctx: TaskContext, serve: Serve, value: str
+) -> None:
+    server = serve(ready)
+    with pytest.raises(Refused, match="cannot be sent as it stands"):
+        http_check.get(ctx, server.url, headers={"X-Team": value})
+    assert server.requests == []
+
+
+def test_samples_are_strangers_to_each_other(ctx: TaskContext, serve: Serve) -> None:
+    """A cookie that pins users to one server must not pin the samples of a check."""
+    server = serve(lambda request: (200, "", {"Set-Cookie": "claude-session=blue-1; Path=/"}))
+    http_check.get(ctx, server.url, samples=3)
+    assert [request.headers.get("cookie") for request in server.requests] == [None] * 3
+
+
+@pytest.mark.parametrize("proxy", ["socks5://127.0.0.1:1", "nonsense://127.0.0.1:1"])
+def test_a_proxy_that_cannot_be_used_is_refused_by_name(
+    ctx: TaskContext, serve: Serve, monkeypatch: pytest.MonkeyPatch, proxy: str
+) -> None:
+    monkeypatch.setenv("ALL_PROXY", proxy)
+    with pytest.raises(Refused, match="ALL_PROXY") as caught:
+        http_check.get(ctx, serve(ready).url)
+    assert "NO_PROXY" in caught.value.hint
+
+
+def test_requests_go_through_the_environments_proxy(
+    ctx: TaskContext, serve: Serve, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    proxy = serve(ready)
+    monkeypatch.setenv("HTTP_PROXY", proxy.url)
+    assert http_check.get(ctx, "http://far.example/health").data["json"] == READY
+    assert proxy.requests[0].path == "http://far.example/health"
+    monkeypatch.setenv("NO_PROXY", "127.0.0.1")
+    assert http_check.get(ctx, serve(ready).url).data["json"] == READY
+    assert len(proxy.requests) == 1
+
+
+def trickle(client: socket.socket) -> None:
+    """Answer one byte at a time, for as long as the other side stands it."""
+    pause = threading.Event()
+    with client, contextlib.suppress(OSError):
+        client.recv(65536)
+        client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 100000\r\n\r\n")
+        while not pause.wait(0.02):
+            client.sendall(b"x")
+
+
+def test_a_server_that_trickles_is_given_up_in_time(
+    ctx: TaskContext, make_context: MakeContext
+) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            for _ in range(2):
+                client, _ = listener.accept()
+                threading.Thread(target=trickle, args=(client,), daemon=True).start()
+
+        threading.Thread(target=accept, daemon=True).start()
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}/"
+        with pytest.raises(Unreachable, match=r"did not answer within 0\.3 s"):
+            http_check.get(ctx, url, timeout=0.3)
+        with pytest.raises(TimedOut):
+            http_check.get(make_context(seconds=0.3), url, timeout=60)
+
+
+def test_a_server_of_ipv6_can_be_asked(ctx: TaskContext) -> None:
+    try:
+        listener = socket.create_server(("::1", 0), family=socket.AF_INET6)
+    except OSError:
+        pytest.skip("this machine has no IPv6 loopback")
+    with listener:
+
+        def answer() -> None:
+            client, _ = listener.accept()
+            with client:
+                client.recv(65536)
+                client.sendall(b"HTTP/1.1 200 OK\r\nContent-Length: 2\r\n\r\nok")
+
+        threading.Thread(target=answer, daemon=True).start()
+        url = f"http://[::1]:{listener.getsockname()[1]}/"
+        assert http_check.get(ctx, url).data["text"] == "ok"
