@@ -49,15 +49,22 @@ class Edge:
 
     def agreed(self, ctx: Context, backend: str) -> Backend:
         """The servers of a backend; Failed when the load balancers do not agree on them."""
+        return self.alike(ctx, backend)[0]
+
+    def alike(self, ctx: Context, backend: str, *, weights: bool = True) -> list[Backend]:
+        """The servers of a backend on each load balancer; Failed when they do not agree.
+
+        Without `weights` these may differ: somebody may have been cut off while setting them.
+        """
         found = self.servers(ctx, backend)
-        differences = disagreements(found)
+        differences = disagreements(found, weights)
         if differences:
             raise Failed(
                 f"the load balancers of {self.name} disagree about backend {backend}",
                 hint="set it on all of them again, for example with haproxy.weight",
                 evidence=differences,
             )
-        return next(iter(found.values()))
+        return list(found.values())
 
     def ask(self, ctx: Context, address: str, command: str) -> str:
         """Send a command that answers with data and return the data.

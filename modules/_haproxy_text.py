@@ -36,15 +36,15 @@ Backend = dict[str, Server]
 """The servers of one backend by name."""
 
 
-def disagreements(found: Mapping[str, Backend]) -> list[str]:
-    """What differs between load balancers that should be alike, one line each."""
+def disagreements(found: Mapping[str, Backend], weights: bool = True) -> list[str]:
+    """What differs between load balancers that should be alike, one line each; `weights` too?"""
     if len(found) < 2:
         return []
     first, *others = found
     lines = []
     for other in others:
         for name in sorted({*found[first], *found[other]}):
-            ours, theirs = brief(found[first].get(name)), brief(found[other].get(name))
+            ours, theirs = (brief(found[one].get(name), weights) for one in (first, other))
             if ours != theirs:
                 lines.append(f"{name}: {ours} at {first}, {theirs} at {other}")
     return lines
@@ -102,9 +102,11 @@ def _server(row: Mapping[str, str]) -> Server:
     )
 
 
-def brief(server: Server | None) -> str:
+def brief(server: Server | None, weight: bool = True) -> str:
     """What has to be alike on all load balancers, in few words."""
-    return "absent" if server is None else f"weight {server.weight} {server.admin}"
+    if server is None:
+        return "absent"
+    return f"weight {server.weight} {server.admin}" if weight else server.admin
 
 
 def complaint(answer: str) -> str:

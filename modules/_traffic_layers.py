@@ -32,6 +32,10 @@ class Layer(Protocol):
         """The shares in force; None where they cannot be told (the object is not there)."""
         ...
 
+    def standing(self, ctx: Context, wanted: Shares) -> Shares | None:
+        """`read`, before a shift to `wanted`, also where a shift was cut off half-way."""
+        ...
+
     def write(self, ctx: Context, shares: Shares) -> bool:
         """Put the shares in force; False where they were so already and nothing was sent."""
         ...
@@ -44,7 +48,7 @@ class Layer(Protocol):
 class Weighted(Layer, Protocol):
     """A layer that knows shares between nothing and all."""
 
-    def replaced(self, ctx: Context, shares: Shares) -> tuple[Shares, bool]:
+    def replaced(self, ctx: Context, shares: Shares) -> tuple[Shares | None, bool]:
         """`write` with as few requests as can be: the shares before, and what `write` returns."""
         ...
 
@@ -74,15 +78,20 @@ class Istio:
         )
         return None if found is None else self._shares(found)
 
+    def standing(self, ctx: Context, wanted: Shares) -> Shares | None:
+        """The shares: all routes are written at once, so none is ever cut off."""
+        return self.read(ctx)
+
     def write(self, ctx: Context, shares: Shares) -> bool:
         """Set the weights, on the newest version of the object."""
         return self.replaced(ctx, shares)[1]
 
-    def replaced(self, ctx: Context, shares: Shares) -> tuple[Shares, bool]:
-        """Set the weights with one read and one write."""
+    def replaced(self, ctx: Context, shares: Shares) -> tuple[Shares | None, bool]:
+        """Set the weights with one read and one write; before is None where routes differed."""
         for _ in range(_AGAIN):
             found = self._get(ctx)
-            before = self._shares(found)
+            seen = self._each(found)
+            before = seen[0] if all(one == seen[0] for one in seen) else None
             try:
                 return before, self._patch(ctx, found, shares)
             except _kube_errors.Modified as error:
@@ -142,7 +151,7 @@ class Istio:
         destination = destinations[0].get("destination") or {}
         name, version = _name_of(route), self._versions.get(destination.get("subset", ""))
         if version == self._setup.canary and not shares[self._setup.canary]:
-            led.append(name)
+            led += [name] if name not in led else []
             subset = self._setup.subsets[self._setup.stable]
         elif version == self._setup.stable and shares[self._setup.canary] and name in led:
             led.remove(name)
@@ -155,6 +164,17 @@ class Istio:
         }
 
     def _shares(self, found: Object) -> Shares:
+        seen = self._each(found)
+        if any(shares != seen[0] for shares in seen):
+            raise Failed(
+                f"the routes of {self.title} have different weights",
+                hint="set them alike by hand, or roll back: that sets all of them",
+                evidence=[_text(shares) for shares in seen],
+            )
+        return seen[0]
+
+    def _each(self, found: Object) -> list[Shares]:
+        """The shares of each weighted route; Failed where there is none."""
         seen: list[Shares] = []
         for route in found.get("spec", {}).get("http") or []:
             if self._is_weighted(route):
@@ -171,12 +191,7 @@ class Istio:
                 f"{self.title} has no route between the subsets {subsets}",
                 hint="give it an http route whose destinations are these subsets",
             )
-        if any(shares != seen[0] for shares in seen):
-            raise Failed(
-                f"the routes of {self.title} have different weights",
-                evidence=[_text(shares) for shares in seen],
-            )
-        return seen[0]
+        return seen
 
     def _is_weighted(self, route: Object) -> bool:
         subsets = [(one.get("destination") or {}).get("subset") for one in route.get("route") or []]
@@ -228,6 +243,14 @@ class HAProxy:
         """The shares that the weights give; Failed when the load balancers disagree."""
         return self._shares(self._edge.agreed(ctx, self._setup.backend))
 
+    def standing(self, ctx: Context, wanted: Shares) -> Shares | None:
+        """Where load balancers differ, a shift was cut off between them: the shares before it."""
+        found = self._edge.alike(ctx, self._setup.backend, weights=False)
+        return max(
+            (self._shares(servers) for servers in found),
+            key=lambda shares: sum(abs(share - wanted[one]) for one, share in shares.items()),
+        )
+
     def write(self, ctx: Context, shares: Shares) -> bool:
         """Set the weights of all servers together."""
         before, after = _haproxy.set_weights(
@@ -235,7 +258,7 @@ class HAProxy:
         )
         return before != after
 
-    def replaced(self, ctx: Context, shares: Shares) -> tuple[Shares, bool]:
+    def replaced(self, ctx: Context, shares: Shares) -> tuple[Shares | None, bool]:
         """Set the weights, knowing those before."""
         found = self._edge.servers(ctx, self._setup.backend)
         before = self._shares(next(iter(found.values())))
@@ -300,6 +323,10 @@ class Service:
             return None
         version = str((found["spec"].get("selector") or {}).get(self._setup.label, ""))
         return {one: 100 if one == version else 0 for one in self._setup.versions}
+
+    def standing(self, ctx: Context, wanted: Shares) -> Shares | None:
+        """The shares: a selector is never half-written."""
+        return self.read(ctx)
 
     def write(self, ctx: Context, shares: Shares) -> bool:
         """Switch the selector to the version that has all; sent in any case."""

@@ -33,12 +33,13 @@ from modules._traffic_setup import Shares
 from modules._traffic_state import Capacity, Traffic
 
 _SERVES_WITHIN = 10.0
-"""Seconds in which a Service's endpoints follow its selector; it takes a fraction of one."""
+"""Seconds in which a Service's endpoints follow its selector; it takes a fraction of one. Half
+of a step's remaining time at most, so that the other half is left for putting things back."""
 
 
 def shift(ctx: Context, traffic: Traffic, shares: Shares, force: bool) -> Result:
     """Move traffic with every precaution; see the module's docstring."""
-    before, capacity = traffic.read(ctx), traffic.capacity(ctx)
+    before, capacity = traffic.standing(ctx, shares), traffic.capacity(ctx)
     _all_there(traffic, before)
     wanted = traffic.settled(shares, before)
     rising = _traffic_state.rising(shares, before)
@@ -192,7 +193,9 @@ def _await_endpoints(ctx: Context, traffic: Traffic, version: str) -> None:
         "endpoints": Selection(kind, traffic.setup.namespace, traffic.setup.service),
         "pods": Selection(pods, traffic.setup.namespace, labels=selector),
     }
-    give_up = ctx.monotonic() + _SERVES_WITHIN
+    whole = ctx.remaining()
+    patience = _SERVES_WITHIN if whole is None else min(_SERVES_WITHIN, whole / 2)
+    give_up = ctx.monotonic() + patience
     with View(ctx, traffic.cluster, sources) as view:
         while True:
             ours = {pod["metadata"]["name"] for pod in view.items("pods")}

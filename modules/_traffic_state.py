@@ -83,6 +83,10 @@ class Traffic:
         """The shares of every layer."""
         return {layer.name: layer.read(ctx) for layer in self.layers}
 
+    def standing(self, ctx: Context, wanted: Shares) -> dict[str, Shares | None]:
+        """The shares of every layer before a shift, also where an earlier one was cut off."""
+        return {layer.name: layer.standing(ctx, wanted) for layer in self.layers}
+
     def settled(self, shares: Shares, now: dict[str, Shares | None]) -> dict[str, Shares]:
         """What each layer should say: a Service keeps its version while that has a share."""
         wanted: dict[str, Shares] = {layer.name: shares for layer in self.weighted}

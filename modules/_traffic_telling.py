@@ -10,7 +10,7 @@ from modules._traffic_state import Capacity, Traffic
 
 def check(ctx: Context, traffic: Traffic, shares: Shares) -> Result:
     """What a shift would change, and whether it would be refused as things are now."""
-    before, capacity = traffic.read(ctx), traffic.capacity(ctx)
+    before, capacity = traffic.standing(ctx, shares), traffic.capacity(ctx)
     after: dict[str, Shares | None] = {**traffic.settled(shares, before)}
     told = result(traffic, shares, before, after, capacity, "would shift to")
     short = _traffic_state.overload(

@@ -220,6 +220,62 @@ def test_a_shift_that_was_cut_off_is_finished(ctx: TaskContext, world: World) ->
     assert world.weights() == (split, split, "5.0")
 
 
+@pytest.fixture
+def other(tmp_path: Path) -> Iterator[RealHAProxy]:
+    """A second load balancer of the same connection."""
+    with RealHAProxy(tmp_path / "other") as running:
+        yield running
+
+
+def pair(world: World, *addresses: str) -> dict[str, dict[str, Any]]:
+    """An inventory whose connection `edge` has the addresses of several load balancers."""
+    return {**world.inventory(), "haproxy": {"edge": {"address": list(addresses)}}}
+
+
+@pytest.mark.parametrize("force", [False, True])
+def test_a_shift_that_was_cut_off_between_two_load_balancers_is_finished(
+    make_context: MakeContext, world: World, other: RealHAProxy, force: bool
+) -> None:
+    green(world, 1)
+    inventory = pair(world, world.haproxy.admin, other.admin)
+    world.haproxy.ask("set server claude_split/stable weight 95")
+    world.haproxy.ask("set server claude_split/canary weight 5")
+    checked = traffic.shift.checker
+    assert checked
+    assert checked(make_context(inventory), "5.1", 5).data["before"]["haproxy"]["5.1"] == 0
+    result = traffic.shift(make_context(inventory), "5.1", 5, force=force)
+    assert result.data["before"]["haproxy"] == {"5.0": 100, "5.1": 0}
+    split = {"stable": 95, "canary": 5}
+    assert world.weights() == (split, split, "5.0")
+    assert other.weights() == split
+
+
+def test_what_was_cut_off_and_fails_again_goes_back_everywhere(
+    make_context: MakeContext, world: World, other: RealHAProxy
+) -> None:
+    green(world, 1)
+    world.haproxy.ask("set server claude_split/stable weight 95")
+    world.haproxy.ask("set server claude_split/canary weight 5")
+    inventory = pair(world, world.haproxy.admin, other.reader)
+    with pytest.raises(Refused, match="allows reading only"):
+        traffic.shift(make_context(inventory), "5.1", 5)
+    assert world.weights() == AT_START
+
+
+def test_load_balancers_that_differ_in_more_than_weights_are_left_alone(
+    make_context: MakeContext, world: World, other: RealHAProxy
+) -> None:
+    green(world, 1)
+    other.ask("set server claude_split/stable state drain")
+    inventory = pair(world, world.haproxy.admin, other.admin)
+    with pytest.raises(Failed, match="the load balancers of edge disagree") as caught:
+        traffic.shift(make_context(inventory), "5.1", 5)
+    assert caught.value.evidence == [
+        f"stable: ready at {world.haproxy.admin}, drain at {other.admin}"
+    ]
+    assert world.weights() == AT_START
+
+
 def test_several_servers_share_what_their_version_gets(
     make_context: MakeContext, world: World
 ) -> None:
@@ -281,6 +337,59 @@ def test_a_service_that_leads_to_nobody_goes_back(
     with pytest.raises(Failed, match=r"selects 5\.1, but leads to .*; everything was put back"):
         traffic.shift(ctx, "5.1", 100)
     assert world.weights() == AT_START
+
+
+def test_half_of_the_time_is_left_for_putting_things_back(
+    make_context: MakeContext, world: World
+) -> None:
+    world.cluster.put(the_service(track="claude-enhancer-blue"))
+    green(world, 3)
+    with pytest.raises(Failed, match=r"selects 5\.1, but leads to .*; everything was put back"):
+        traffic.shift(make_context(world.inventory(), seconds=2), "5.1", 100)
+    assert world.weights() == AT_START
+
+
+def test_when_the_service_fails_last_the_others_go_back_and_it_is_named(
+    make_context: MakeContext, world: World
+) -> None:
+    """Two of three layers have moved when somebody deletes the third."""
+    green(world, 3)
+
+    class Deletes(LosesItsLocks):
+        @contextlib.contextmanager
+        def hold(self) -> Iterator[None]:
+            cluster = world.cluster
+            there = cluster.read(f"{SERVICES}/claude-enhancer-service") is not None
+            if there and world.haproxy.weights()["canary"] == 100:
+                cluster.do(cluster.server.delete, "Service", "claude-enhancer-service", NAMESPACE)
+            yield
+
+    with pytest.raises(Failed) as caught:
+        traffic.shift(make_context(world.inventory(), fence=Deletes(0)), "5.1", 100)
+    assert "Service claude-enhancer-service could not be put back" in caught.value.message
+    assert caught.value.hint == "look with `traffic.read`, then shift again or roll back"
+    assert caught.value.data["brought_back"] is False
+    assert caught.value.data["layers"] == {
+        "istio": {"5.0": 100, "5.1": 0},
+        "haproxy": {"5.0": 100, "5.1": 0},
+        "service": None,
+    }
+
+
+def test_what_does_not_hold_is_a_failure(ctx: TaskContext, world: World, told: Told) -> None:
+    green(world, 1)
+
+    def meddle(step: str, task: int, text: str) -> None:
+        if text.startswith("HAProxy"):
+            world.cluster.put(virtual_service())
+
+    ctx._services.report = meddle
+    with pytest.raises(Failed) as caught:
+        traffic.shift(ctx, "5.1", 5)
+    assert caught.value.message == (
+        "the shift did not hold: VirtualService claude-enhancer-traffic: 5.0 100 %, 5.1 0 %, "
+        "not 5.0 95 %, 5.1 5 %"
+    )
 
 
 @pytest.mark.parametrize("state", ["maint", "drain"])
@@ -501,6 +610,18 @@ def test_a_rollback_moves_what_it_can_reach_and_names_the_rest(
     assert f"HAProxy at {gone} could not be moved" in caught.value.message
     assert caught.value.data["not_moved"] == [f"HAProxy at {gone}"]
     assert world.weights() == AT_START
+
+
+def test_a_rollback_also_takes_back_routes_that_differ(ctx: TaskContext, world: World) -> None:
+    def to(path: str, share: int) -> dict[str, Any]:
+        route = [destination("stable", 100 - share), destination("canary", share)]
+        return {"match": [{"uri": {"prefix": path}}], "route": route}
+
+    world.cluster.put(virtual_service(to("/a", 10), to("/b", 80)))
+    result = traffic.shift(ctx, "5.0", 100)
+    assert result.data["before"]["istio"] is None
+    routes = world.cluster.read(VIRTUAL_SERVICE)["spec"]["http"]
+    assert [one["weight"] for route in routes for one in route["route"]] == [100, 0, 100, 0]
 
 
 def test_without_the_cluster_a_rollback_needs_force(
