@@ -15,7 +15,7 @@ from urllib.parse import quote
 
 import msgspec
 
-from engine.module_api import Context, Failed, Refused
+from engine.module_api import Context, Failed, Refused, Unreachable
 from modules import _http
 
 Word = Literal["pass", "fail", "inconclusive"]
@@ -175,6 +175,10 @@ def _fill(name: str, text: str, values: Mapping[str, str], in_url: bool) -> str:
 
 
 # -- reading ------------------------------------------------------------------------------------
+_MOST = 2**53
+"""More samples than anybody counts; an infinity of them has to become a number."""
+
+
 def definition(ctx: Context, name: str) -> Definition:
     """What the inventory says of a metric; Refused if it says nothing, or nothing sound."""
     known = ctx.metrics
@@ -208,8 +212,14 @@ def read(ctx: Context, name: str, given: Mapping[str, str]) -> Reading:
         counted = _prometheus(ctx, name, what, what.samples, values) if what.samples else None
     else:
         value, counted = _document(ctx, name, what, values)
-    samples = int(counted or 0) if what.samples else None
+    samples = round(min(max(counted or 0, 0), _MOST)) if what.samples else None
     return Reading(name, value, samples, what.unit, what.min_samples, what.better)
+
+
+def unread(ctx: Context, name: str) -> Reading:
+    """What is known of a metric that could not be read."""
+    what = definition(ctx, name)
+    return Reading(name, None, None, what.unit, what.min_samples, what.better)
 
 
 def _prometheus(
@@ -225,49 +235,97 @@ def _prometheus(
         headers=_headers(what),
         tls=_http.Tls(what.verify, what.ca),
     )
-    if "json" not in answer.headers.get("content-type", ""):
+    _must_serve(name, base, answer)
+    try:
+        body = msgspec.json.decode(answer.body, type=_PrometheusAnswer)
+    except (msgspec.DecodeError, RecursionError):
+        body = _PrometheusAnswer()
+    if body.status == "error":
+        raise Failed(
+            f"Prometheus rejected the query of metric {name}: {body.errorType or '?'}",
+            hint="correct the query in the inventory",
+            evidence=[body.error, f"query: {filled}"],
+        )
+    if answer.status != 200 or body.status != "success" or body.data is None:
         raise Failed(
             f"metric {name}: {base} is no Prometheus: it answered with status {answer.status}",
+            hint="check `endpoints: {prometheus: …}` of the inventory, or the metric's `url`",
             evidence=answer.lines(),
         )
-    body = answer.json()
-    if answer.status != 200 or body.get("status") != "success":
-        raise Failed(
-            f"Prometheus rejected the query of metric {name}: {body.get('errorType', '?')}",
-            hint="correct the query in the inventory",
-            evidence=[str(body.get("error", "")), f"query: {filled}"],
-        )
-    for warning in body.get("warnings", []):
+    for warning in body.warnings:
         ctx.log(f"Prometheus warns about metric {name}: {warning}")
-    return _number(name, filled, body["data"])
+    return _number(name, filled, body.data)
 
 
-def _number(name: str, query: str, data: Mapping[str, Any]) -> float | None:
+class _Data(msgspec.Struct):
+    """What Prometheus found."""
+
+    resultType: str  # noqa: N815 (its own names)
+    result: list[Any] = []
+
+
+class _PrometheusAnswer(msgspec.Struct):
+    """The envelope of its answers."""
+
+    status: str = ""
+    data: _Data | None = None
+    errorType: str = ""  # noqa: N815
+    error: str = ""
+    warnings: list[str] = []
+
+
+def _must_serve(name: str, url: str, answer: _http.Response) -> None:
+    """Unreachable where a server, or a proxy before it, says that it cannot answer now."""
+    if answer.status in (429, 500, 502, 503, 504):
+        raise Unreachable(
+            f"metric {name}: {url} answered with status {answer.status}",
+            hint="is it starting, or overloaded? Try again later (`retry`)",
+            evidence=answer.lines(),
+        )
+
+
+def _number(name: str, query: str, data: _Data) -> float | None:
     """The one number in an answer: a scalar, or a vector of one series."""
-    if data["resultType"] == "scalar":
-        return _finite(float(data["result"][1]))
-    if data["resultType"] != "vector":
+    if data.resultType == "scalar":
+        return _sample(name, query, data.result)
+    if data.resultType != "vector":
         raise Failed(
-            f"metric {name}: its query gives a {data['resultType']}, not one value",
+            f"metric {name}: its query gives a {data.resultType}, not one value",
+            hint="sum up a range of time in the query: max_over_time(...), rate(...)"
+            if data.resultType == "matrix"
+            else "",
             evidence=[f"query: {query}"],
         )
-    series = data["result"]
+    series = [one if isinstance(one, dict) else {} for one in data.result]
     if not series:
         return None
     if len(series) > 1:
         raise Failed(
             f"metric {name}: its query gives {len(series)} series, not one",
             hint="aggregate them in the query: sum(...), max(...)",
-            evidence=[str(one.get("metric")) for one in series[:5]],
+            evidence=[str(one.get("metric", one)) for one in series[:5]],
         )
-    return _finite(float(series[0]["value"][1]))
+    return _sample(name, query, series[0].get("value"))
+
+
+def _sample(name: str, query: str, value: Any) -> float | None:
+    """The number in ``[time, "number"]``."""
+    try:
+        return _finite(float(value[1]))
+    except (TypeError, ValueError, IndexError):
+        raise Failed(
+            f"metric {name}: its query gives no number (a histogram?)",
+            hint="turn it into one in the query: histogram_quantile(...)",
+            evidence=[f"query: {query}", repr(value)[:300]],
+        ) from None
 
 
 def _finite(value: float) -> float | None:
     """NaN is no data (0/0); an infinity is beyond every threshold, but JSON has no word for it."""
-    if math.isnan(value):
+    most = sys.float_info.max
+    if isinstance(value, float) and math.isnan(value):
         return None
-    return max(-sys.float_info.max, min(sys.float_info.max, value))
+    return float(max(-most, min(most, value)))
 
 
 def _headers(what: Definition) -> dict[str, str]:
@@ -282,6 +340,7 @@ def _document(
     answer = _http.request(
         ctx, "GET", url, headers=_headers(what), tls=_http.Tls(what.verify, what.ca)
     )
+    _must_serve(name, url, answer)
     if answer.status == 204:
         return None, 0.0
     if answer.status != 200:
@@ -307,6 +366,6 @@ def _extract(
         ) from None
     if found is None:
         return None
-    if isinstance(found, bool | int | float):
-        return _finite(float(found))
+    if isinstance(found, int | float):
+        return _finite(found)
     raise Failed(f"metric {name}: {expression} is {found!r}, not a number")

@@ -35,7 +35,16 @@ from typing import Any, ClassVar, Literal
 
 import msgspec
 
-from engine.module_api import Context, Duration, Expression, Failed, Refused, Result, action
+from engine.module_api import (
+    Context,
+    Duration,
+    Expression,
+    Failed,
+    Refused,
+    Result,
+    Unreachable,
+    action,
+)
 from modules import _metrics
 from modules._metrics import Reading, Threshold, Verdict
 
@@ -155,10 +164,11 @@ def soak(
 ) -> Result:
     """Validate metrics again and again for a while; the first violated threshold fails it.
 
-    Inconclusive readings are reported and waited out; but whoever is inconclusive in the last
-    validation fails the soak then. Result data: ``verdict``, ``checks`` (how many validations),
-    ``inconclusive`` (how many of them were), ``metrics``: by name the last reading as from
-    `metrics.read`, with ``lowest``, ``highest`` and ``mean`` over the soak (null without data).
+    Inconclusive readings are reported and waited out, a source that cannot be reached among
+    them; but whoever is inconclusive in the last validation fails the soak then. Result data:
+    ``verdict``, ``checks`` (how many validations), ``inconclusive`` (how many of them were),
+    ``metrics``: by name the last reading as from `metrics.read`, with ``lowest``, ``highest`` and
+    ``mean`` over the soak (null without data).
     Effect read: a resumed run goes on with what was left.
 
     Args:
@@ -176,7 +186,7 @@ def soak(
     thresholds = _thresholds(ctx, expect, min_samples)
     history = _History()
     while True:
-        judged = _judge_all(ctx, thresholds, variables)
+        judged = _judge_all(ctx, thresholds, variables, patient=True)
         history.add(judged)
         left = for_ - ctx.elapsed_since_first_start()
         over = left <= 0
@@ -196,7 +206,8 @@ def soak_check(
     """Validate once, without waiting; what does not hold yet is said, not failed."""
     window, given = others.get("window"), others.get("vars")
     variables = _metrics.variables(others.get("version", ""), window, given)
-    judged = _judge_all(ctx, _thresholds(ctx, expect, others.get("min_samples")), variables)
+    thresholds = _thresholds(ctx, expect, others.get("min_samples"))
+    judged = _judge_all(ctx, thresholds, variables, patient=True)
     history = _History()
     history.add(judged)
     now = "; ".join(_line(reading, verdict) for reading, verdict in judged)
@@ -310,12 +321,24 @@ def _thresholds(
 
 
 def _judge_all(
-    ctx: Context, thresholds: list[tuple[str, Threshold]], variables: dict[str, str]
+    ctx: Context,
+    thresholds: list[tuple[str, Threshold]],
+    variables: dict[str, str],
+    *,
+    patient: bool = False,
 ) -> _Judged:
+    """Read and judge every metric; if `patient`, one that is unreachable is inconclusive."""
     judged = []
     for name, threshold in thresholds:
-        reading = _metrics.read(ctx, name, variables)
-        judged.append((reading, threshold.judge(reading)))
+        try:
+            reading = _metrics.read(ctx, name, variables)
+        except Unreachable as error:
+            if not patient:
+                raise
+            reading = _metrics.unread(ctx, name)
+            judged.append((reading, Verdict("inconclusive", error.message)))
+        else:
+            judged.append((reading, threshold.judge(reading)))
     return judged
 
 

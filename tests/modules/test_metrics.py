@@ -199,12 +199,61 @@ def test_a_query_that_is_wrong_fails_in_the_words_of_prometheus(
     assert evidence in caught.value.evidence[0]
 
 
+@pytest.mark.parametrize(
+    "answer", [(404, "<html>Not here</html>"), (200, []), (200, None), (200, {"status": "success"})]
+)
 def test_a_server_that_is_no_prometheus_is_told_apart(
-    make_context: MakeContext, serve: Serve
+    make_context: MakeContext, serve: Serve, answer: Answer
 ) -> None:
-    url = serve(lambda request: (502, "<html>Bad gateway</html>")).url
-    with pytest.raises(Failed, match="is no Prometheus: it answered with status 502"):
+    url = serve(lambda request: answer).url
+    with pytest.raises(Failed, match="is no Prometheus: it answered with status"):
         read(make_context(inventory(url)), "nothing")
+
+
+@pytest.mark.parametrize(
+    "answer",
+    [
+        (502, "<html>Bad gateway</html>"),
+        (503, {"status": "error", "errorType": "timeout", "error": "query timed out"}),
+        (429, "slow down"),
+    ],
+)
+def test_a_source_that_cannot_answer_now_may_be_tried_again(
+    make_context: MakeContext, serve: Serve, answer: Answer
+) -> None:
+    url = serve(lambda request: answer).url
+    with pytest.raises(Unreachable, match="answered with status"):
+        read(make_context(inventory(url)), "nothing")
+    with pytest.raises(Unreachable, match="answered with status"):
+        read(make_context(json_inventory(url)), "error_rate")
+
+
+@pytest.mark.parametrize(
+    "found",
+    [
+        {"resultType": "vector", "result": [{"metric": {}, "histogram": [1.5, {}]}]},
+        {"resultType": "vector", "result": [{"metric": {}, "value": [1.5, "much"]}]},
+        {"resultType": "vector", "result": [7]},
+        {"resultType": "scalar", "result": []},
+    ],
+)
+def test_what_is_no_number_fails_as_such(
+    make_context: MakeContext, serve: Serve, found: dict[str, Any]
+) -> None:
+    url = serve(lambda request: (200, {"status": "success", "data": found})).url
+    with pytest.raises(Failed, match="its query gives no number"):
+        read(make_context(inventory(url)), "nothing")
+
+
+@pytest.mark.parametrize("figure", ["1e999", "9" * 400])
+def test_a_figure_beyond_all_numbers_is_the_greatest_of_them(
+    make_context: MakeContext, serve: Serve, figure: str
+) -> None:
+    body = b'{"value": %s}' % figure.encode()
+    url = serve(lambda request: (200, body)).url
+    metric = {"url": url, "value": "json.value", "samples": "json.value"}
+    data = read(make_context({"metrics": {"big": metric}}), "big").data
+    assert (data["value"], data["samples"]) == (sys.float_info.max, 2**53)
 
 
 def test_an_unreachable_prometheus_is_unreachable(make_context: MakeContext) -> None:
@@ -353,6 +402,10 @@ def test_a_comparison_needs_samples_on_both_sides(
 
 
 # -- soak ---------------------------------------------------------------------------------------
+DOWN = -1.0
+"""In place of a value: the endpoint cannot answer."""
+
+
 def soaking(
     make_context: MakeContext, serve: Serve, values: list[float | None], samples: int = 500
 ) -> TaskContext:
@@ -360,7 +413,7 @@ def soaking(
 
     def answer(request: Request) -> Answer:
         value = values[min(next(turn), len(values) - 1)]
-        return 200, {"value": value, "requests": samples}
+        return (503, "") if value == DOWN else (200, {"value": value, "requests": samples})
 
     metric = {"url": serve(answer).url, "value": "json.value", "samples": "json.requests"}
     return make_context({"metrics": {"p95_ms": metric}}, clock=VirtualClock())
@@ -388,6 +441,21 @@ def test_a_soak_that_ends_inconclusive_fails(make_context: MakeContext, serve: S
     with pytest.raises(Failed, match="p95_ms: no data") as caught:
         metrics.soak(ctx, 60, {"p95_ms": "< 500"})
     assert caught.value.kind == "inconclusive"
+
+
+def test_a_source_that_is_away_for_a_moment_does_not_end_a_soak(
+    make_context: MakeContext, serve: Serve
+) -> None:
+    ctx = soaking(make_context, serve, [100.0, DOWN, DOWN, 120.0])
+    data = metrics.soak(ctx, 110, {"p95_ms": "< 500"}).data
+    assert (data["verdict"], data["checks"], data["inconclusive"]) == ("pass", 5, 2)
+    ctx = soaking(make_context, serve, [100.0, DOWN])
+    with pytest.raises(Failed, match="answered with status 503") as caught:
+        metrics.soak(ctx, 60, {"p95_ms": "< 500"})
+    assert caught.value.kind == "inconclusive"
+    assert metrics.soak.checker is not None
+    checked = metrics.soak.checker(soaking(make_context, serve, [DOWN]), 60, {"p95_ms": "< 500"})
+    assert checked.data["verdict"] == "inconclusive"
 
 
 def test_a_resumed_soak_goes_on_with_what_was_left(make_context: MakeContext, serve: Serve) -> None:
