@@ -171,7 +171,11 @@ class Context(Protocol):
         ...
 
     def connection(self, module: str) -> Mapping[str, Any]:
-        """The inventory's section for a module (``kubectl``, ``sql``, ...), rendered; may be {}."""
+        """The inventory's section for a module (``kubectl``, ``sql``, ...); may be empty.
+
+        Its entries are rendered when they are read, so that a secret that is missing stops only
+        who needs it; reading one may raise.
+        """
         ...
 
     def secret(self, name: str) -> str:

@@ -57,7 +57,7 @@ from engine.runs import (
 )
 from engine.scheduler import DEFAULT_FORKS
 from engine.state import RunState, Status
-from engine.templating import Scope, Templates
+from engine.templating import Entries, Scope, Templates
 from engine.templating.references import references
 from engine.text import as_json, did_you_mean, writable
 
@@ -163,7 +163,7 @@ class Session:
         self._signal = ""
 
     def _section(self, name: str) -> Mapping[str, Any]:
-        """A section of the inventory, rendered when a module first asks for it."""
+        """A section of the inventory, its entries rendered when a module first asks for them."""
         found = self._sections.get(name)
         if found is None:
             scope = Scope(
@@ -172,8 +172,8 @@ class Session:
                 inventory=self._inventory.variables(),
                 place=f"inventory, {name}",
             )
-            found = self._sections[name] = self.templates.render(
-                self._inventory.section(name), scope
+            found = self._sections[name] = Entries(
+                self._inventory.section(name), scope, self.templates
             )
         return found
 

@@ -28,6 +28,10 @@ BODY = 8 * 1024 * 1024
 """Bytes of an answer that are read at most."""
 
 
+_UNFIT = (ValueError, TypeError)
+"""What comes of a header or a body that cannot be written."""
+
+
 class Response:
     """An answer, read to its end (or to `BODY` bytes). `seconds` until then."""
 
@@ -69,6 +73,12 @@ class Response:
     def lines(self, most: int = 5) -> list[str]:
         """The beginning of the body, for evidence."""
         return [line[:300] for line in self.text[:4000].splitlines() if line.strip()][:most]
+
+    @property
+    def retry_after(self) -> float | None:
+        """Seconds that the server asks to be left alone for; None where it does not."""
+        text = self.headers.get("retry-after", "").strip()
+        return float(text) if text.isascii() and text.isdigit() else None
 
 
 def _not_json(word: str) -> Any:
@@ -234,7 +244,7 @@ async def send(
         raise Unreachable(
             f"{named} did not answer within {timeout:g} s", hint="is it up, or only slow?"
         ) from None
-    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, ValueError) as error:
+    except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, *_UNFIT) as error:
         raise _in_our_words(named, error) from None
     seconds = ctx.monotonic() - started
     return Response(named, answer.status_code, dict(answer.headers.items()), body, seconds, expiry)
@@ -261,7 +271,7 @@ def _in_our_words(named: str, error: Exception) -> ActionError:
         )
     if isinstance(error, httpx.UnsupportedProtocol | httpx.InvalidURL):
         return Refused(f"{named} is not a URL that can be asked: {words}")
-    if isinstance(error, httpx.LocalProtocolError | ValueError):
+    if isinstance(error, (httpx.LocalProtocolError, *_UNFIT)):
         return Refused(f"the request to {named} cannot be sent as it stands: {words}")
     if isinstance(error, httpx.TooManyRedirects | httpx.DecodingError):
         return Failed(f"{named}: {words}")

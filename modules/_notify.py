@@ -26,6 +26,8 @@ class Target(msgspec.Struct, frozen=True):
     transport: str
     settings: dict[str, Any]
     languages: tuple[str, ...]
+    broken: Any = None
+    """The ActionError that its settings cannot be had by, for example for a missing secret."""
 
     def __str__(self) -> str:
         return f"{self.name} ({self.transport})"
@@ -47,6 +49,7 @@ class Notice(msgspec.Struct, frozen=True):
     incident: str
     status: str
     component_status: str
+    alert: str = ""
 
     @property
     def subject(self) -> str:
@@ -68,7 +71,7 @@ _REQUIRED: dict[str, tuple[str, ...]] = {
     "webhook": ("url",),
     "console": (),
 }
-_SECRET = {"webhook", "routing_key", "token", "password"}
+_SECRET = {"webhook", "routing_key", "token", "password", "sign"}
 
 
 def targets(ctx: Context, names: list[str], languages: list[str] | None) -> list[Target]:
@@ -95,9 +98,14 @@ def _channel(
         )
     if name in path:
         raise Refused(f"the channel {name!r} fans out to itself: {' → '.join([*path, name])}")
-    entry = dict(channels[name] or {})
+    try:
+        entry = dict(channels[name] or {})
+    except Refused:
+        raise
+    except ActionError as error:  # a secret that is not here: the others get their notice
+        return [Target(name, "unknown", {}, _languages(section, languages, None), error)]
     own = entry.pop("languages", None)
-    spoken = tuple(languages or own or section.get("languages") or ["en"])
+    spoken = _languages(section, languages, own)
     found = []
     for other in entry.pop("channels", []):
         found += _channel(section, other, languages or own, (*path, name))
@@ -107,6 +115,12 @@ def _channel(
     if not found:
         raise Refused(f"the channel {name!r} leads nowhere")
     return found
+
+
+def _languages(
+    section: Mapping[str, Any], asked: list[str] | None, own: list[str] | None
+) -> tuple[str, ...]:
+    return tuple(asked or own or section.get("languages") or ["en"])
 
 
 def _target(name: str, transport: str, settings: Any, languages: tuple[str, ...]) -> Target:
@@ -132,19 +146,26 @@ def key_of(ctx: Context, target: Target) -> str:
     return f"ce-run-{digest[:40]}"
 
 
-def deliver(ctx: Context, target: Target, notice: Notice) -> bool:
-    """Send; whether the receiver had it already."""
+def deliver(ctx: Context, target: Target, notice: Notice, patience: float) -> bool:
+    """Send, with so many seconds for each answer; whether the receiver had it already."""
+    if target.broken is not None:
+        raise target.broken
     senders: dict[str, Callable[[], bool]] = {
-        "slack": lambda: _slack(ctx, target, notice),
-        "pagerduty": lambda: _pagerduty(ctx, target, notice),
-        "webhook": lambda: _webhook(ctx, target, notice),
+        "slack": lambda: _slack(ctx, target, notice, patience),
+        "pagerduty": lambda: _pagerduty(ctx, target, notice, patience),
+        "webhook": lambda: _webhook(ctx, target, notice, patience),
         "console": lambda: _console(ctx, notice),
         "smtp": lambda: _notify_mail.send(
-            ctx, target.settings, key_of(ctx, target), notice.subject, notice.text, notice.severity
+            ctx,
+            {**target.settings, "patience": patience},
+            key_of(ctx, target),
+            notice.subject,
+            notice.text,
+            notice.severity,
         ),
         "statuspage": lambda: _notify_statuspage.send(
             ctx,
-            target.settings,
+            {**target.settings, "patience": patience},
             _notify_statuspage.Update(
                 key_of(ctx, target),
                 notice.incident,
@@ -161,6 +182,8 @@ def deliver(ctx: Context, target: Target, notice: Notice) -> bool:
 
 def probe(ctx: Context, target: Target, incident: str) -> Answer:
     """Whether a receiver has the notice, as far as it can be known."""
+    if target.broken is not None:
+        return "unknown"
     if target.transport == "statuspage":
         sent = _notify_statuspage.has(ctx, target.settings, key_of(ctx, target), incident)
         return "done" if sent else "not_done"
@@ -168,31 +191,52 @@ def probe(ctx: Context, target: Target, incident: str) -> Answer:
 
 
 def post(
-    ctx: Context, target: Target, url: str, body: dict[str, Any], headers: Mapping[str, Any]
+    ctx: Context, target: Target, url: str, body: dict[str, Any], patience: float
 ) -> _http.Response:
     """POST JSON to a receiver, whose address is never shown: it may be all one needs to write."""
+    import json
+
+    content = json.dumps(body, ensure_ascii=False, default=str).encode(errors="replace")
+    headers = target.settings.get("headers") or {}
     with ctx.fence():
         return _http.request(
             ctx,
             "POST",
             url,
-            json=body,
+            content=content,
             headers={
+                "Content-Type": "application/json",
                 "Idempotency-Key": key_of(ctx, target),
+                **_signature(ctx, target, content),
                 **{name: str(value) for name, value in headers.items()},
             },
             tls=_http.Tls.of(target.settings),
+            timeout=patience,
             what=f"the {target.transport} of {target.name}",
         )
+
+
+def _signature(ctx: Context, target: Target, content: bytes) -> dict[str, str]:
+    """What proves to a receiver who knows `sign` that the notice is ours, and how old it is."""
+    secret = target.settings.get("sign")
+    if not secret:
+        return {}
+    import hashlib
+    import hmac
+
+    moment = str(int(ctx.now().timestamp()))
+    signed = hmac.new(str(secret).encode(), f"{moment}.".encode() + content, hashlib.sha256)
+    return {"X-CE-Timestamp": moment, "X-CE-Signature": f"sha256={signed.hexdigest()}"}
 
 
 def refusal(target: Target, answer: _http.Response) -> ActionError:
     """What an answer that is no success means."""
     message = f"{target.transport} answered with status {answer.status}"
     if answer.status == 429 or answer.status >= 500:
-        later = answer.headers.get("retry-after", "")
-        hint = f"it asks to wait {later} s" if later else "try again later (`retry`)"
-        return Unreachable(message, hint=hint, evidence=answer.lines())
+        later = answer.retry_after
+        hint = "try again later (`retry`)" if later is None else f"it asks to wait {later:g} s"
+        data: dict[str, object] = {} if later is None else {"retry_after": later}
+        return Unreachable(message, hint=hint, evidence=answer.lines(), data=data)
     if answer.status in (401, 403, 404, 410):
         return Refused(message, hint="check its address and credentials", evidence=answer.lines())
     return Failed(message, evidence=answer.lines())
@@ -201,11 +245,11 @@ def refusal(target: Target, answer: _http.Response) -> ActionError:
 _MARKS = {"critical": "🔴 ", "error": "🟠 ", "warning": "🟡 ", "info": ""}
 
 
-def _slack(ctx: Context, target: Target, notice: Notice) -> bool:
+def _slack(ctx: Context, target: Target, notice: Notice, patience: float) -> bool:
     text = f"{_MARKS[notice.severity]}*{_slack_text(notice.subject)}*\n{_slack_text(notice.text)}"
     if len(text) > 39000:  # Slack cuts off at 40,000 without a word
         text = f"{text[:39000]}\n…"
-    answer = post(ctx, target, str(target.settings["webhook"]), {"text": text}, {})
+    answer = post(ctx, target, str(target.settings["webhook"]), {"text": text}, patience)
     if answer.status != 200:
         raise refusal(target, answer)
     return False
@@ -215,12 +259,12 @@ def _slack_text(text: str) -> str:
     return text.replace("&", "&amp;").replace("<", "&lt;").replace(">", "&gt;")
 
 
-def _pagerduty(ctx: Context, target: Target, notice: Notice) -> bool:
+def _pagerduty(ctx: Context, target: Target, notice: Notice, patience: float) -> bool:
     settings = target.settings
-    resolve = notice.status == "resolved"
+    becomes = notice.alert or ("resolve" if notice.status == "resolved" else "trigger")
     body: dict[str, Any] = {
         "routing_key": str(settings["routing_key"]),
-        "event_action": "resolve" if resolve else "trigger",
+        "event_action": becomes,
         "dedup_key": notice.incident or key_of(ctx, target),
         "client": "ce-run",
         "payload": {
@@ -234,13 +278,13 @@ def _pagerduty(ctx: Context, target: Target, notice: Notice) -> bool:
     if settings.get("component"):
         body["payload"]["component"] = str(settings["component"])
     url = str(settings.get("url") or "https://events.pagerduty.com/v2/enqueue")
-    answer = post(ctx, target, url, body, {})
+    answer = post(ctx, target, url, body, patience)
     if answer.status != 202:
         raise refusal(target, answer)
     return False
 
 
-def _webhook(ctx: Context, target: Target, notice: Notice) -> bool:
+def _webhook(ctx: Context, target: Target, notice: Notice, patience: float) -> bool:
     body = {
         "key": key_of(ctx, target),
         "run": ctx.run_id,
@@ -254,8 +298,7 @@ def _webhook(ctx: Context, target: Target, notice: Notice) -> bool:
             for language, one in notice.words.items()
         },
     }
-    headers = target.settings.get("headers") or {}
-    answer = post(ctx, target, str(target.settings["url"]), body, headers)
+    answer = post(ctx, target, str(target.settings["url"]), body, patience)
     if not 200 <= answer.status < 300:
         raise refusal(target, answer)
     return False

@@ -58,8 +58,11 @@ def _message(
 
     message = EmailMessage()
     sender = str(settings["from"])
-    message["From"] = sender
-    message["To"] = ", ".join(_addresses(settings["to"]))
+    try:
+        message["From"] = sender
+        message["To"] = ", ".join(_addresses(settings["to"]))
+    except ValueError as error:  # a line break, by which one could add headers
+        raise Refused(f"`from` and `to` must be addresses: {error}") from None
     message["Subject"] = " ".join(subject.split())
     message["Date"] = format_datetime(ctx.now())
     domain = sender.rpartition("@")[2].strip("> ") or "ce-run"
@@ -81,8 +84,9 @@ def _session(ctx: Context, settings: Mapping[str, Any]) -> Iterator[smtplib.SMTP
     host, mode = str(settings["host"]), str(settings.get("tls", "starttls"))
     if mode not in ("starttls", "tls", "none"):
         raise Refused(f"tls: {mode} is not known", hint="write starttls, tls or none")
-    port = int(settings.get("port") or {"tls": 465, "starttls": 587, "none": 25}[mode])
-    timeout = ctx.remaining(at_most=_http.TIMEOUT) or _http.TIMEOUT
+    port = _port(settings.get("port") or {"tls": 465, "starttls": 587, "none": 25}[mode])
+    patience = float(settings.get("patience") or _http.TIMEOUT)
+    timeout = ctx.remaining(at_most=patience) or patience
     security = _http.Tls.of(settings).context(ctx) if mode != "none" else None
     try:
         session = _connect(ctx, host, port, timeout, security if mode == "tls" else None)
@@ -97,6 +101,12 @@ def _session(ctx: Context, settings: Mapping[str, Any]) -> Iterator[smtplib.SMTP
     except (smtplib.SMTPException, OSError) as error:
         ctx.checkpoint()
         raise _in_our_words(f"{host}:{port}", error) from None
+
+
+def _port(value: Any) -> int:
+    if str(value).isdigit() and 0 < int(value) < 65536:
+        return int(value)
+    raise Refused(f"the mail server's port must be a number, not {value!r}")
 
 
 def _connect(

@@ -79,10 +79,10 @@ def _ours(incident: Mapping[str, Any]) -> Mapping[str, Any]:
 
 def _find(ctx: Context, settings: Mapping[str, Any], name: str) -> dict[str, Any] | None:
     """The incident of that name; the newest hundred are looked through."""
-    for incident in _call(ctx, settings, "GET", "incidents?limit=100", None):
-        if _ours(incident).get("incident") == name:
-            return dict(incident)
-    return None
+    listed = _call(ctx, settings, "GET", "incidents?limit=100", None)
+    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+        raise Failed("Statuspage did not answer with a list of incidents", hint="check `url`")
+    return next((one for one in listed if _ours(one).get("incident") == name), None)
 
 
 def _call(ctx: Context, settings: Mapping[str, Any], method: str, path: str, body: Any) -> Any:
@@ -95,6 +95,7 @@ def _call(ctx: Context, settings: Mapping[str, Any], method: str, path: str, bod
         url,
         headers={"Authorization": f"OAuth {settings['token']}"},
         tls=_http.Tls.of(settings),
+        timeout=float(settings.get("patience") or _http.TIMEOUT),
         what="Statuspage",
         **options,
     )
@@ -102,7 +103,13 @@ def _call(ctx: Context, settings: Mapping[str, Any], method: str, path: str, bod
         return answer.json()
     message = f"Statuspage answered {method} {path.partition('?')[0]} with status {answer.status}"
     if answer.status in (420, 429) or answer.status >= 500:
-        raise Unreachable(message, hint="try again later (`retry`)", evidence=answer.lines())
+        later = answer.retry_after
+        raise Unreachable(
+            message,
+            hint="try again later (`retry`)",
+            evidence=answer.lines(),
+            data={} if later is None else {"retry_after": later},
+        )
     if answer.status in (401, 403, 404):
         raise Refused(message, hint="check `page` and `token`", evidence=answer.lines())
     raise Failed(message, evidence=answer.lines())

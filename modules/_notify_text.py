@@ -48,8 +48,15 @@ def prepare(
     made = {}
     for language, (first, body) in raw.items():
         heading = str(ctx.render(subject or first, **vars)).strip()
-        made[language] = Words(heading, str(ctx.render(body, **vars)).strip())
+        words = str(ctx.render(body, **vars)).strip()
+        made[language] = Words(heading or _first_line(words), words)
     return made
+
+
+def _first_line(text: str) -> str:
+    """A subject for a notice without one: no pager and no mail does without."""
+    line = text.partition("\n")[0].strip()
+    return line if len(line) <= 100 else f"{line[:99]}…"
 
 
 def _placeholders(text: str) -> set[str]:

@@ -74,9 +74,9 @@ class Database:
 
 def database(ctx: Context, name: str) -> Database:
     """A connection by name; without one the only one there is, or ``primary``."""
-    section = {
-        key: entry for key, entry in ctx.connection("sql").items() if isinstance(entry, Mapping)
-    }
+    given = ctx.connection("sql")
+    wanted = [name] if name in given else list(given)  # others may need secrets that are not here
+    section = {key: entry for key in wanted if isinstance(entry := given[key], Mapping)}
     if not name:
         name = next(iter(section)) if len(section) == 1 else "primary"
     if name not in section:

@@ -13,7 +13,8 @@ Inventory section ``notify``::
           languages: [zh]
           smtp: {host: mail.example.com, port: 587, from: ce@example.com, to: [sre@example.com],
                  user: ce, password: "{{ secret('mail') }}", tls: starttls}   # or tls, none
-        hook: {webhook: {url: "https://example.com/hook", headers: {X-Team: sre}}}
+        hook: {webhook: {url: "https://example.com/hook", headers: {X-Team: sre},
+                         sign: "{{ secret('hook') }}"}}
         log: {console: {}}
         everyone: {channels: [team, oncall, mail]}
 
@@ -23,20 +24,42 @@ server than the public one; all take ``ca: FILE`` and ``verify: false`` as http-
 repeated notice by its key (header ``Idempotency-Key``, ``Message-ID``); PagerDuty
 (``dedup_key``) does so by itself, and Statuspage is asked.
 
+With `sign` a webhook's requests carry ``X-CE-Timestamp`` (epoch seconds) and ``X-CE-Signature``:
+``sha256=`` and the HMAC-SHA256, in hexadecimal, of the timestamp, a full stop and the body. A
+channel whose secret is missing, whose settings make no sense or that is down silences no other,
+and with a `timeout` of the step each gets a share of the time that is left. A receiver that asks
+to be left alone for ten seconds or less (``Retry-After``) is sent to again after that.
+
 A template's first line is ``Subject: …``, its body follows after an empty line; placeholders are
 ``{{ name }}``, filled from the step's `vars` and everything else in the step's scope.
 """
 
 from __future__ import annotations
 
+import traceback
+from collections.abc import Callable
 from typing import Any, Literal
 
-from engine.module_api import ActionError, Cancelled, Context, Failed, Probe, Result, action
+from engine.module_api import (
+    ActionError,
+    Cancelled,
+    Context,
+    Failed,
+    Probe,
+    Refused,
+    Result,
+    action,
+)
 from modules import _notify, _notify_text
+from modules._http import TIMEOUT
 from modules._notify import Notice, Severity, Target
 
 Status = Literal["", "investigating", "identified", "monitoring", "resolved"]
 Components = Literal["", "operational", "degraded", "down", "partial_outage", "under_maintenance"]
+Alert = Literal["", "trigger", "acknowledge", "resolve"]
+
+_LONGEST_WAIT = 10.0
+_ROUNDS = 3
 
 
 @action(effect="once")
@@ -53,6 +76,7 @@ def send(
     incident: str = "",
     status: Status = "",
     component_status: Components = "",
+    alert: Alert = "",
 ) -> Result:
     """Send a notice to a channel of the inventory, or to several.
 
@@ -79,34 +103,27 @@ def send(
         status: of a Statuspage incident; ``resolved`` also resolves PagerDuty's.
         component_status: state of the Statuspage components: operational, degraded, down,
             partial_outage, under_maintenance.
+        alert: what becomes of PagerDuty's alert of the incident: trigger (default), acknowledge
+            or resolve.
     """
+    if alert in ("acknowledge", "resolve") and not incident:
+        raise Refused(
+            f"`alert: {alert}` needs an `incident`", hint="the one that it was triggered for"
+        )
     targets, notices = _prepared(ctx, channel, template, subject, text, vars, languages)
     done = ctx.cached(f"notify:done:{ctx.key}", set[str])
     sent: list[str] = []
     already = [target.name for target in targets if target.name in done]
-    failures: dict[str, ActionError] = {}
-    for target in targets:
-        if target.name in done:
-            continue
-        notice = Notice(
-            _notify_text.chosen(notices, target.languages),
-            severity,
-            incident,
-            status,
-            component_status,
-        )
-        try:
-            known = _notify.deliver(ctx, target, notice)
-        except Cancelled:
-            raise
-        except ActionError as error:
-            ctx.checkpoint()  # asked to stop: then it is no failure of the channel
-            failures[target.name] = error
-            ctx.progress(f"{target}: {error.message}")
-            continue
+
+    def deliver(target: Target, patience: float) -> None:
+        words = _notify_text.chosen(notices, target.languages)
+        notice = Notice(words, severity, incident, status, component_status, alert)
+        known = _notify.deliver(ctx, target, notice, patience)
         done.add(target.name)
         (already if known else sent).append(target.name)
         ctx.progress(f"{target}: {'had it already' if known else 'sent'}")
+
+    failures = _send_all(ctx, [one for one in targets if one.name not in done], deliver)
     data = _data(ctx, notices, sent, already, failures)
     if failures:
         raise _failure(failures, sent + already, data)
@@ -127,6 +144,8 @@ def send_check(
 ) -> Result:
     """Prepare everything and show it; send nothing."""
     targets, notices = _prepared(ctx, channel, template, subject, text, vars, languages)
+    if broken := {target.name: target.broken for target in targets if target.broken is not None}:
+        raise _failure(broken, [], _data(ctx, notices, [], [], broken))
     lines = []
     for target in targets:
         lines.append(f"+ to {target}")
@@ -154,6 +173,65 @@ def send_probe(
     if all(answer == "done" for answer in answers.values()):
         return Probe("done", Result(changed=True, data=_data(ctx, {}, [], list(answers), {})))
     return Probe("not_done", message="whoever has it already recognises it by its key")
+
+
+def _send_all(
+    ctx: Context, targets: list[Target], deliver: Callable[[Target, float], None]
+) -> dict[str, ActionError]:
+    """Send to each, again where a receiver asks for a moment; what went wrong, by receiver."""
+    failures: dict[str, ActionError] = {}
+    pending = targets
+    for turn in range(_ROUNDS):
+        round_ = _send_each(ctx, pending, deliver)
+        for target in pending:
+            failures.pop(target.name, None)
+        failures.update(round_)
+        waits = {name: wait for name, error in round_.items() if (wait := _moment(ctx, error))}
+        pending = [target for target in pending if target.name in waits]
+        if not pending or turn == _ROUNDS - 1:
+            break
+        longest = max(waits.values())
+        ctx.progress(f"{', '.join(waits)}: asked for {longest:g} s, then once more")
+        ctx.sleep(longest)
+    return failures
+
+
+def _send_each(
+    ctx: Context, targets: list[Target], deliver: Callable[[Target, float], None]
+) -> dict[str, ActionError]:
+    """Send to each once, whatever becomes of the others."""
+    failures: dict[str, ActionError] = {}
+    for place, target in enumerate(targets):
+        try:
+            deliver(target, _patience(ctx, len(targets) - place))
+        except Cancelled:
+            raise
+        except ActionError as error:
+            ctx.checkpoint()  # asked to stop: then it is no failure of the channel
+            failures[target.name] = error
+        except Exception as error:
+            ctx.log(traceback.format_exc())
+            failures[target.name] = Failed(
+                f"{type(error).__name__}: {error}",
+                hint="this is a defect of the module; its traceback is in the step's log",
+            )
+        if target.name in failures:
+            ctx.progress(f"{target}: {failures[target.name].message}")
+    return failures
+
+
+def _patience(ctx: Context, left: int) -> float:
+    """Seconds for one answer, so that the last of those that are left gets its turn, too."""
+    remaining = ctx.remaining()
+    return TIMEOUT if remaining is None else min(TIMEOUT, 0.9 * remaining / left)
+
+
+def _moment(ctx: Context, error: ActionError) -> float:
+    """Seconds that a receiver asks to wait; 0 where it asks for none, or for too many."""
+    asked = error.data.get("retry_after")
+    remaining = ctx.remaining()
+    most = _LONGEST_WAIT if remaining is None else min(_LONGEST_WAIT, remaining / 2)
+    return max(asked, 0.1) if isinstance(asked, float) and asked <= most else 0.0
 
 
 def _prepared(

@@ -9,6 +9,7 @@ from engine.templating.scope import Scope, Steps
 from engine.templating.templates import (
     FUNCTIONS,
     RESERVED,
+    Entries,
     TemplateFailed,
     Templates,
     is_template,
@@ -17,6 +18,7 @@ from engine.templating.templates import (
 __all__ = [
     "FUNCTIONS",
     "RESERVED",
+    "Entries",
     "Scope",
     "Steps",
     "TemplateFailed",

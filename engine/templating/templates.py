@@ -219,6 +219,50 @@ class Lazy(Mapping[str, Any]):
         return key in self._raw
 
 
+class Entries(Mapping[str, Any]):
+    """A section of the inventory, whose entries are rendered whole when they are first read.
+
+    Named entries within one (channels, registries) are read one by one as well. So a secret that
+    is missing here harms nobody but the entry that needs it.
+    """
+
+    __slots__ = ("_deep", "_raw", "_rendered", "_scope", "_templates")
+
+    def __init__(
+        self, raw: dict[str, Any], scope: Scope, templates: Templates, *, deep: bool = True
+    ) -> None:
+        self._raw = raw
+        self._scope = scope
+        self._templates = templates
+        self._deep = deep
+        self._rendered: dict[str, Any] = {}
+
+    def __getitem__(self, key: str) -> Any:
+        if key not in self._rendered:
+            raw = self._raw[key]
+            self._rendered[key] = (
+                Entries(raw, self._scope, self._templates, deep=False)
+                if self._deep and _named_entries(raw)
+                else self._templates.render(raw, self._scope)
+            )
+        return self._rendered[key]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._raw)
+
+    def __len__(self) -> int:
+        return len(self._raw)
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._raw
+
+
+def _named_entries(raw: Any) -> bool:
+    return (
+        isinstance(raw, dict) and bool(raw) and all(isinstance(one, dict) for one in raw.values())
+    )
+
+
 def _at(scope: Scope) -> str:
     return f"{scope.place}: " if scope.place is not None else ""
 

@@ -16,12 +16,14 @@ class PagerDuty:
 
     def __init__(self) -> None:
         self.alerts: dict[str, list[dict[str, Any]]] = {}
-        self.overloaded = False
+        self.overloaded = 0
+        """So many events are turned away, each with the wish to be left alone for a second."""
 
     def __call__(self, request: Request) -> Answer:
         assert (request.method, request.path) == ("POST", "/v2/enqueue")
         if self.overloaded:
-            return 429, {"status": "throttle exceeded"}
+            self.overloaded -= 1
+            return 429, {"status": "throttle exceeded"}, {"Retry-After": "1"}
         event = request.json()
         errors = self._errors(event)
         if errors:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hmac
 import re
 import shutil
 import socket
@@ -17,6 +18,7 @@ import pytest
 from aiosmtpd.controller import Controller
 from aiosmtpd.smtp import AuthResult, Envelope, LoginPassword, Session
 
+from engine.clock import VirtualClock
 from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, Result, Unreachable
 from modules import notify
@@ -172,12 +174,76 @@ def test_an_invalid_event_fails_in_pagerdutys_words(make: Make, serve: Serve) ->
     assert "Invalid routing key" in " ".join(caught.value.evidence)
 
 
-def test_a_receiver_that_is_overloaded_may_be_tried_again(make: Make, serve: Serve) -> None:
-    pagerduty = PagerDuty()
-    pagerduty.overloaded = True
+def oncall(pagerduty: PagerDuty, serve: Serve) -> dict[str, Any]:
+    """A channel of that name which leads there."""
     url = f"{serve(pagerduty).url}/v2/enqueue"
-    with pytest.raises(Unreachable):
-        send(make({"oncall": {"pagerduty": {"routing_key": ROUTING_KEY, "url": url}}}), "oncall")
+    return {"oncall": {"pagerduty": {"routing_key": ROUTING_KEY, "url": url}}}
+
+
+def test_a_receiver_that_asks_for_a_moment_gets_it(make: Make, serve: Serve, told: Told) -> None:
+    pagerduty, inbox = PagerDuty(), Inbox()
+    pagerduty.overloaded = 1
+    clock = VirtualClock()
+    channels = {**oncall(pagerduty, serve), "hook": {"webhook": {"url": serve(inbox).url}}}
+    before = clock.now()
+    result = send(make(channels, clock=clock), ["oncall", "hook"])
+    assert result.data["sent"] == ["hook", "oncall"]  # nobody waited for whoever asked for time
+    assert clock.now() - before == 1
+    assert len(inbox.notices) == len(pagerduty.alerts) == 1
+    assert "oncall: asked for 1 s, then once more" in told.progress
+
+
+def test_a_receiver_that_is_overloaded_for_long_is_left_to_a_retry(
+    make: Make, serve: Serve
+) -> None:
+    pagerduty = PagerDuty()
+    pagerduty.overloaded = 3
+    ctx = make(oncall(pagerduty, serve), clock=VirtualClock())
+    with pytest.raises(Unreachable) as caught:
+        send(ctx, "oncall")
+    assert caught.value.hint == "it asks to wait 1 s"
+    assert send(ctx, "oncall").data["sent"] == ["oncall"]
+    slow = serve(lambda request: (429, "", {"Retry-After": "3600"}))
+    clock = VirtualClock()
+    before = clock.now()
+    with pytest.raises(Unreachable) as caught:
+        send(make({"hook": {"webhook": {"url": slow.url}}}, clock=clock), "hook")
+    assert caught.value.hint == "it asks to wait 3600 s"
+    assert clock.now() == before
+
+
+def test_an_alert_is_triggered_acknowledged_and_resolved(make: Make, serve: Serve) -> None:
+    pagerduty = PagerDuty()
+    channels = oncall(pagerduty, serve)
+    for alert in ("", "acknowledge", "resolve"):
+        send(make(channels, step=f"step-{alert}"), "oncall", incident="INC-1", alert=alert)
+    assert [one["event_action"] for one in pagerduty.alerts["INC-1"]] == [
+        "trigger",
+        "acknowledge",
+        "resolve",
+    ]
+    with pytest.raises(Refused, match="`alert: acknowledge` needs an `incident`"):
+        send(make(channels), "oncall", alert="acknowledge")
+
+
+def test_a_signed_webhook_can_be_verified(make: Make, serve: Serve, told: Told) -> None:
+    server = serve(lambda request: (200, {}))
+    ctx = make({"hook": {"webhook": {"url": server.url, "sign": "shared-secret"}}})
+    send(ctx, "hook", text="阶段 1")
+    (request,) = server.requests
+    moment = request.headers["x-ce-timestamp"]
+    assert abs(int(moment) - ctx.now().timestamp()) < 60
+    expected = hmac.new(b"shared-secret", f"{moment}.".encode() + request.body, "sha256")
+    assert request.headers["x-ce-signature"] == f"sha256={expected.hexdigest()}"
+    assert request.json()["text"] == "阶段 1"
+    assert told.masked == ["shared-secret"]
+
+
+def test_a_notice_without_a_subject_gets_its_first_line(make: Make, serve: Serve) -> None:
+    pagerduty = PagerDuty()
+    send(make(oncall(pagerduty, serve)), "oncall", subject="", text="Errors are up.\nLook.")
+    (event,) = next(iter(pagerduty.alerts.values()))
+    assert event["payload"]["summary"] == "Errors are up."
 
 
 def test_a_wrong_webhook_is_refused_without_telling_its_address(make: Make, serve: Serve) -> None:
@@ -403,6 +469,63 @@ def test_a_channel_may_have_several_transports_and_languages_of_its_own(
 def test_channels_that_cannot_work_are_refused(make: Make, channels: Any, message: str) -> None:
     with pytest.raises(Refused, match=message):
         send(make(channels), "team")
+
+
+@pytest.mark.parametrize(
+    "broken",
+    [
+        {"smtp": {"host": "127.0.0.1", "port": "mail", "from": "a@b.c", "to": "d@e.f"}},
+        {"smtp": {"host": "h", "from": "a@b.c\nBcc: x@y.z", "to": "d@e.f", "tls": "none"}},
+        {"webhook": {"url": "http://127.0.0.1:1", "headers": {"X-Team": "a\nb"}}},
+        {"webhook": {"url": "http://127.0.0.1:1", "ca": 5}},
+        {"slack": {"webhook": "nowhere"}},
+        {"statuspage": {"page": "p", "token": "t", "url": "{inbox}"}},
+    ],
+)
+def test_a_channel_that_cannot_work_silences_no_other(
+    make: Make, serve: Serve, smtp: Any, broken: dict[str, Any]
+) -> None:
+    inbox = Inbox()
+    url = serve(inbox).url
+    mail, port = smtp()
+    for settings in broken.values():
+        if settings.get("host") == "h":
+            settings.update(host="127.0.0.1", port=port)
+        if settings.get("url") == "{inbox}":
+            settings["url"] = serve(lambda request: (200, {"no": "list"})).url
+    with pytest.raises((Failed, Refused, Unreachable), match="did not reach first; sent to second"):
+        send(make({"first": broken, "second": {"webhook": {"url": url}}}), ["first", "second"])
+    assert len(inbox.notices) == 1
+    assert mail.messages == []
+
+
+def test_a_defect_of_one_channel_silences_no_other(
+    make: Make, serve: Serve, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def breaks(*arguments: Any) -> bool:
+        raise ZeroDivisionError("oh")
+
+    monkeypatch.setattr("modules._notify_mail.send", breaks)
+    inbox = Inbox()
+    channels = {**mail_channel(1), "hook": {"webhook": {"url": serve(inbox).url}}}
+    with pytest.raises(Failed, match="did not reach mail; sent to hook") as caught:
+        send(make(channels), ["mail", "hook"])
+    assert caught.value.evidence == ["mail: ZeroDivisionError: oh"]
+    assert "Traceback" in (tmp_path / "logs" / "step.0.1.log").read_text()
+
+
+def test_silent_servers_leave_the_others_their_share_of_the_time(make: Make, serve: Serve) -> None:
+    inbox = Inbox()
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        url = f"http://127.0.0.1:{silent.getsockname()[1]}"
+        channels = {
+            "one": {"webhook": {"url": url}},
+            "two": mail_channel(silent.getsockname()[1])["mail"],
+            "last": {"webhook": {"url": serve(inbox).url}},
+        }
+        with pytest.raises(Failed, match="did not reach one, two; sent to last"):
+            send(make(channels, seconds=3), ["one", "two", "last"])
+    assert len(inbox.notices) == 1
 
 
 # -- templates ----------------------------------------------------------------------------------
