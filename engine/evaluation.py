@@ -38,8 +38,8 @@ from engine.module_api import Context, Host, Result
 from engine.plan import Node, Plan
 from engine.redaction import MASK, Redactor
 from engine.registry import ActionInfo, Registry
-from engine.state import FINAL, PLAIN, RunState, StepState, TaskState
-from engine.templating import Scope, Steps, Templates
+from engine.state import FINAL, PLAIN, TASK_FINAL, RunState, StepState, TaskState
+from engine.templating import Forgotten, Scope, Steps, Templates
 from engine.text import DEEPEST, as_json, parse_duration
 
 
@@ -135,15 +135,21 @@ class StepEvaluator:
         return tasks, tuple(len(row) for row in by_item if row) if len(by_item) > 1 else ()
 
     def _without_secrets(self, node: Node, tasks: tuple[TaskSpec, ...]) -> tuple[TaskSpec, ...]:
-        """The tasks as the journal may have them; items that hold secrets are kept here."""
-        if not self.redactor.active or all(task.item is None for task in tasks):
+        """The tasks as the journal may have them; items that hold secrets, and all those of a
+        ``no_log`` step, are kept here."""
+        private = self._is_private(node)
+        if not (private or self.redactor.active) or all(task.item is None for task in tasks):
             return tasks
-        masked = tuple(
-            TaskSpec(self.redactor.mask_value(_plain(task.item)), task.host) for task in tasks
-        )
+        masked = self._as_journaled(node, tasks)
         if masked != tasks:
             self._secret_items[node.index] = tasks
         return masked
+
+    def _as_journaled(self, node: Node, tasks: tuple[TaskSpec, ...]) -> tuple[TaskSpec, ...]:
+        private, mask = self._is_private(node), self.redactor.mask_value
+        return tuple(
+            TaskSpec(MASK if private else mask(_plain(task.item)), task.host) for task in tasks
+        )
 
     def _spec(self, state: RunState, node: Node, task: int) -> TaskSpec:
         """A task with its item as it really is. After a resume a loop over secrets is rendered
@@ -155,7 +161,8 @@ class StepEvaluator:
                 return spec
             assert node.step is not None
             known, _ = self._tasks(state, node, node.step, self.scope(state, node))
-            if len(known) != len(state.steps[node.index].tasks):
+            journaled = tuple(each.spec for each in state.steps[node.index].tasks)
+            if self._as_journaled(node, known) != journaled:
                 raise Refused(
                     "its loop over secrets gives other items than when the run was started",
                     hint="put the secrets back as they were, or start a new run",
@@ -293,7 +300,7 @@ class StepEvaluator:
             first_started=found.first_started,
             scope=lambda: self.scope(state, node, spec),
             templates=self.templates,
-            silent=node.step is not None and node.step.no_log,
+            silent=self._is_private(node),
         )
 
     def _host(self, name: str | None) -> Host | None:
@@ -337,6 +344,11 @@ class StepEvaluator:
             log_name=f"guard-{guard}",
         )
         return Job(node.path, guard, 1, info.function, arguments, context, purpose="guard")
+
+    def _is_private(self, node: Node) -> bool:
+        """Whether nothing that a step gives may be kept: it or a group around it says no_log."""
+        around = (node, *self.plan.ancestors(node))
+        return any(each.step is not None and each.step.no_log for each in around)
 
     # -- judging -----------------------------------------------------------------------------------
     def judge(self, state: RunState, node: Node, outcome: Outcome) -> TaskFinished:
@@ -397,7 +409,7 @@ class StepEvaluator:
         self, node: Node, job: Job, status: TaskStatus, result: Result, failure: Failure | None
     ) -> TaskFinished:
         data, message, diff = result.data, result.message, result.diff
-        if node.step is not None and node.step.no_log:
+        if self._is_private(node):
             self._private[node.index, job.task] = data
             data, message, diff = {}, "", ""
             if failure is not None:
@@ -408,6 +420,8 @@ class StepEvaluator:
             data = self.redactor.mask_value(_plain(data))
         if self.redactor.active:
             message, diff = self.redactor.mask(message), self.redactor.mask(diff)
+            if failure is not None:
+                failure = self._masked(failure)
         return TaskFinished(
             node.path,
             status,
@@ -426,13 +440,18 @@ class StepEvaluator:
         probe = outcome.probe
         if probe is None:
             said = outcome.error.message if outcome.error else "the probe gave no answer"
-            return TaskProbed(node.path, "unknown", task, message=self.redactor.mask(said))
+            shown = "hidden by no_log" if self._is_private(node) else self.redactor.mask(said)
+            return TaskProbed(node.path, "unknown", task, message=shown)
         result = probe.result or Result()
+        changed = result.changed or probe.verdict == "done"
+        if self._is_private(node):
+            self._private[node.index, task] = result.data
+            return TaskProbed(node.path, probe.verdict, task, changed)
         return TaskProbed(
             node.path,
             probe.verdict,
             task,
-            result.changed or probe.verdict == "done",
+            changed,
             self.redactor.mask_value(_plain(result.data)),
             self.redactor.mask(probe.message or result.message),
         )
@@ -472,7 +491,7 @@ class StepEvaluator:
             node.path,
             guard,
             verdict,
-            _plain(value),
+            self.redactor.mask_value(_plain(value)),
             samples if isinstance(samples, int) else None,
             self.redactor.mask(message),
         )
@@ -480,14 +499,24 @@ class StepEvaluator:
     def failure(self, node: Node, error: CeRunError) -> Failure:
         """An error as the failure of a step, without secrets."""
         action = error if isinstance(error, ActionError) else None
+        return self._masked(
+            Failure(
+                action.kind if action else "failed",
+                error.message,
+                node.path,
+                error.hint,
+                tuple(action.evidence) if action else (),
+                action.retryable if action else False,
+            )
+        )
+
+    def _masked(self, failure: Failure) -> Failure:
         mask = self.redactor.mask
-        return Failure(
-            action.kind if action else "failed",
-            mask(error.message),
-            node.path,
-            mask(error.hint),
-            tuple(mask(line) for line in action.evidence) if action else (),
-            action.retryable if action else False,
+        return msgspec.structs.replace(
+            failure,
+            message=mask(failure.message),
+            hint=mask(failure.hint),
+            evidence=tuple(mask(line) for line in failure.evidence),
         )
 
     # -- scopes -----------------------------------------------------------------------------------
@@ -597,12 +626,8 @@ class StepEvaluator:
     def _value(self, state: RunState, index: int) -> dict[str, Any]:
         """``steps.<id>``: status, changed, failed, skipped, and the result."""
         step = state.steps[index]
-        results = [
-            _result_of(self._private.get((index, number), task.data), task.changed, task.message)
-            | {"failed": task.life == "failed"}
-            for number, task in enumerate(step.tasks)
-        ]
         node = self.plan.nodes[index]
+        results = [self._task_value(node, number, task) for number, task in enumerate(step.tasks)]
         fanned = node.step is not None and node.step.fan is not None
         if fanned:
             for task, result in zip(step.tasks, results, strict=True):
@@ -618,6 +643,12 @@ class StepEvaluator:
             "seconds": round(step.finished - step.opened, 3) if step.finished else None,
             "result": single,
         }
+
+    def _task_value(self, node: Node, number: int, task: TaskState) -> dict[str, Any]:
+        data = self._private.get((node.index, number), task.data)
+        value = _result_of(data, task.changed, task.message) | {"failed": task.life == "failed"}
+        gone = self._is_private(node) and (node.index, number) not in self._private
+        return Forgotten(node.path, value) if gone and task.life in TASK_FINAL else value
 
 
 class _Registered(Mapping[str, Any]):

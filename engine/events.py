@@ -124,6 +124,23 @@ class RunStopped(Event, tag="run_stopped", frozen=True):
     seen: float = 0.0
 
 
+class Warned(Event, tag="warned", frozen=True):
+    """Something unsafe goes on all the same, and people have to know; told once a run.
+
+    `step` is empty for what concerns the run as a whole.
+    """
+
+    message: str
+    step: str = ""
+
+
+class ReasonGiven(Event, tag="reason_given", frozen=True):
+    """Why the run was started, told afterwards: at three in the morning nobody asks first."""
+
+    reason: str
+    by: Person
+
+
 class RunFinished(Event, tag="run_finished", frozen=True):
     """Last event of a run that came to its end."""
 
@@ -257,6 +274,8 @@ AnyEvent: TypeAlias = (
     | RunResumed
     | StopRequested
     | RunStopped
+    | Warned
+    | ReasonGiven
     | RunFinished
     | StepOpened
     | StepSkipped

@@ -72,12 +72,14 @@ class Services:
         fence: Fence | None = None,
         section: Callable[[str], Mapping[str, Any]] = lambda name: {},
         secret: Callable[[str], str] | None = None,
-        mask: Callable[[str], None] = lambda value: None,
+        mask: Callable[[str], object] = lambda value: None,
         masked: Callable[[str], str] = lambda text: text,
         report: Callable[[str, int, str], None] = lambda step, task, text: None,
+        warn: Callable[[str, str], None] = lambda step, text: None,
     ) -> None:
         """`section(name)` gives a rendered part of the inventory; `masked(text)` hides secrets;
-        `report(step, task, text)` takes progress lines; `root` is the runbook's folder."""
+        `report(step, task, text)` takes progress lines, `warn(step, text)` warnings; `root` is
+        the runbook's folder."""
         self.run_id = run_id
         self.clock = clock
         self.root = root
@@ -88,6 +90,7 @@ class Services:
         self.mask = mask
         self.masked = masked
         self.report = report
+        self.warn = warn
         self._cache: dict[str, Any] = {}
         self._closers: list[Callable[[], None]] = []
         self._making: dict[str, threading.Lock] = {}
@@ -316,6 +319,10 @@ class TaskContext:
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         return folder
 
+    def holds_secret(self, text: str) -> bool:
+        """Whether a secret stands in `text`."""
+        return self._services.masked(text) != text
+
     # -- telling ------------------------------------------------------------------------------
     def log(self, text: str) -> None:
         """Add lines to the attempt's log."""
@@ -326,6 +333,11 @@ class TaskContext:
         # A full disk is the journal's to tell: an effect has not failed because of its log.
         with contextlib.suppress(OSError), _open_private(self._log_path) as stream:
             stream.write(self._services.masked(text.rstrip("\n")) + "\n")
+
+    def warn(self, text: str) -> None:
+        """Tell people of something unsafe; also with ``no_log``, since it is no result."""
+        self.log(f"warning: {text}")
+        self._services.warn(self.step, self._services.masked(text))
 
     def progress(self, text: str) -> None:
         """Tell how far it is."""

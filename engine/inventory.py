@@ -7,6 +7,7 @@ templates are kept as written and rendered where they are used.
 
 from __future__ import annotations
 
+import contextlib
 import fnmatch
 import functools
 import os
@@ -215,19 +216,36 @@ class Secrets:
         self,
         inventory: Inventory,
         *,
-        mask: Callable[[str], None] = lambda value: None,
+        mask: Callable[[str], object] = lambda value: None,
+        warn: Callable[[str], None] = lambda text: None,
         environ: Mapping[str, str] | None = None,
     ) -> None:
-        """`mask` is given each value before anybody else sees it."""
+        """`mask` is given each value before anybody else sees it, and answers False if it cannot
+        hide it; `warn` is told about that."""
         self._sources = inventory.secrets
         self._folder = Path(inventory.folder)
         self._mask = mask
+        self._warn = warn
         self._environ = os.environ if environ is None else environ
         self._values: dict[str, str] = {}
         self._lock = threading.Lock()
 
     def __repr__(self) -> str:
         return f"Secrets({', '.join(self._sources)})"
+
+    def prepare(self, used: Iterable[str] = ()) -> None:
+        """Hide what can be had at once, from the environment and from files, also if nothing
+        ever asks for it: a step may print the environment, or such a file.
+
+        `used` are secrets that have been asked for by an earlier process of the run.
+        """
+        for source in self._sources.values():
+            if source.name in used or source.kind == "env" or self._is_plain_file(source):
+                with contextlib.suppress(Failed):  # told when somebody asks for it
+                    self.get(source.name)
+
+    def _is_plain_file(self, source: SecretSource) -> bool:
+        return source.kind == "file" and self._path(source).is_file()
 
     def get(self, name: str) -> str:
         """A secret's value. Raises Refused for an unknown name, Failed if it cannot be had."""
@@ -241,9 +259,15 @@ class Secrets:
         with self._lock:
             if name not in self._values:
                 value = self._fetch(source)
-                self._mask(value)
+                self._hide(name, value)
                 self._values[name] = value
             return self._values[name]
+
+    def _hide(self, name: str, value: str) -> None:
+        if self._mask(value) is False:
+            self._warn(
+                f"the secret '{name}' is too short to be hidden: it may appear in logs and results"
+            )
 
     def _fetch(self, source: SecretSource) -> str:
         if source.kind == "env":
@@ -262,8 +286,11 @@ class Secrets:
             )
         return value
 
+    def _path(self, source: SecretSource) -> Path:
+        return self._folder / Path(source.where[0]).expanduser()
+
     def _from_file(self, source: SecretSource) -> str:
-        path = self._folder / Path(source.where[0]).expanduser()
+        path = self._path(source)
         try:
             value = path.read_text(encoding="utf-8").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
@@ -300,6 +327,8 @@ class Secrets:
                 f"the secret '{source.name}' comes from `{shown}`, which failed: {reason}"
             ) from None
         if done.returncode or not value:
+            if value:
+                self._mask(value)  # it may be right all the same, and stand in what is told
             told = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
             reason = f"exit status {done.returncode}" if done.returncode else "no output"
             raise Failed(

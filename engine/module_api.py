@@ -208,9 +208,18 @@ class Context(Protocol):
         """The attempt's own folder in the run's ``logs/`` (0700), for captured output."""
         ...
 
+    def holds_secret(self, text: str) -> bool:
+        """Whether a secret that is known so far stands in `text`, in whatever form."""
+        ...
+
     # -- telling ----------------------------------------------------------------------------
     def log(self, text: str) -> None:
         """Add a line to the attempt's log (masked)."""
+        ...
+
+    def warn(self, text: str) -> None:
+        """Tell people of something unsafe that goes on all the same, such as a certificate that
+        is not verified. Shown in the terminal and in every report, once a run for each text."""
         ...
 
     def progress(self, text: str) -> None:

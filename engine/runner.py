@@ -38,6 +38,7 @@ from engine.events import (
     GateOpened,
     GuardObserved,
     Person,
+    ReasonGiven,
     Record,
     StepFinished,
     StopRequested,
@@ -45,6 +46,7 @@ from engine.events import (
     TaskProbed,
     TaskStarted,
     TaskStatus,
+    Warned,
 )
 from engine.executor import Executor, Job, Outcome, carry_out
 from engine.fold import CANCEL_GRACE, apply
@@ -120,6 +122,13 @@ class Progress(msgspec.Struct, frozen=True):
 
     step: str
     task: int
+    text: str
+
+
+class Caution(msgspec.Struct, frozen=True):
+    """Message: something unsafe goes on all the same."""
+
+    step: str
     text: str
 
 
@@ -400,6 +409,8 @@ class Runner:
                 self._outcome(message)
             case Progress():
                 self._progress(message)
+            case Caution(step=step, text=text):
+                self._warn(step, text)
             case Signal(name=name):
                 self._stop(StopRequested("interrupted", reason=name))
             case Command():
@@ -413,6 +424,10 @@ class Runner:
 
     def _progress(self, told: Progress) -> None:
         self._tell(lambda observer: observer.progress(told.step, told.task, told.text))
+
+    def _warn(self, step: str, text: str) -> None:
+        if text not in self.state.warnings:
+            self.append(Warned(text, step))
 
     def _outcome(self, outcome: Outcome) -> None:
         self._check_locks()  # a refusal by the fence must not look like a failure to rescue
@@ -433,6 +448,8 @@ class Runner:
                 "approved" if command.verb == "approve" else "rejected"
             )
             self._answer(GateAnswered(command.step, answer, command.by, command.reason))
+        elif command.verb == "reason":
+            self.append(ReasonGiven(command.reason, command.by))
 
     def _stop(self, event: StopRequested) -> None:
         if self.state.life == "running":

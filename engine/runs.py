@@ -66,7 +66,7 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
 
     Verbs: ``stop`` (interrupt), ``rescue`` (fail as cancelled, so that rescue or undo run),
     ``abandon`` (the same for a run that had been interrupted), ``approve`` and ``reject``
-    (with `step`).
+    (with `step`), ``reason`` (why the run was started, told afterwards).
     """
 
     verb: str

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import os
+import re
 import shutil
 import signal
 import threading
@@ -45,7 +46,7 @@ from engine.model import Runbook
 from engine.plan import Plan, build_plan
 from engine.redaction import Redactor
 from engine.registry import Registry
-from engine.runner import Observer, Progress, Runner, Signal, Wake
+from engine.runner import Caution, Observer, Progress, Runner, Signal, Wake
 from engine.runs import (
     Command,
     RunFolder,
@@ -114,7 +115,8 @@ class Session:
         self.locks: OwnedLocks | None = None
         if plan.runbook.locks and not options.check:
             self.locks = OwnedLocks(state_folder, plan.runbook.locks, folder.run_id)
-        secrets = Secrets(inventory, mask=self.redactor.add)
+        secrets = Secrets(inventory, mask=self.redactor.add, warn=self._warn)
+        secrets.prepare([] if state.life == "new" else _secrets_named_in(folder))
         self.templates = Templates(
             secret=secrets.get,
             lab=LabAddresses(state_folder, self.redactor.add),
@@ -133,6 +135,7 @@ class Session:
             mask=self.redactor.add,
             masked=self.redactor.mask,
             report=lambda step, task, text: self.mailbox.put(Progress(step, task, text)),
+            warn=lambda step, text: self.mailbox.put(Caution(step, text)),
         )
         self.evaluator = StepEvaluator(
             plan,
@@ -162,6 +165,9 @@ class Session:
         self._book = book
         self._signal = ""
 
+    def _warn(self, text: str) -> None:
+        self.mailbox.put(Caution("", text))
+
     def _section(self, name: str) -> Mapping[str, Any]:
         """A section of the inventory, its entries rendered when a module first asks for them."""
         found = self._sections.get(name)
@@ -182,6 +188,7 @@ class Session:
 
         Raises JournalError when the journal could not be written.
         """
+        _leave_no_core()
         with self._signals(), self._watch():
             try:
                 self.runner.run()
@@ -270,6 +277,20 @@ class Session:
             thread.join()
 
 
+def _leave_no_core() -> None:
+    """The memory of a process that crashes holds secrets; it shall not become a file."""
+    import resource
+
+    _, hard = resource.getrlimit(resource.RLIMIT_CORE)
+    resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
+
+
+def _secrets_named_in(folder: RunFolder) -> list[str]:
+    """Names of the secrets that the runbook of a run asks for; its steps may have done so."""
+    text = (folder.path / "runbook.json").read_text(encoding="utf-8")
+    return re.findall(r"""\bsecret\(\s*\\?['"](\w+)""", text)
+
+
 def _approver(options: Options) -> Person | None:
     if not (options.yes or options.force):
         return None
@@ -349,7 +370,7 @@ def begin(
             inputs=inputs,
             extra=options.extra,
             options=msgspec.to_builtins(options),
-            reason=options.reason,
+            reason=session.redactor.mask(options.reason),
         )
     )
     _note_locks(session)

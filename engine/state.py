@@ -47,6 +47,7 @@ from engine.events import (
     GuardTiming,
     Outcome,
     Person,
+    ReasonGiven,
     RunStarted,
     StopRequested,
     TaskSpec,
@@ -382,6 +383,10 @@ class RunState:
         self.finished = 0.0
         self.attended = False
         self.tokens: dict[str, int] = {}
+        self.warnings: dict[str, str] = {}
+        """What people were warned of → the first step that did it."""
+        self.reason: ReasonGiven | None = None
+        """Why the run was started, if that was told afterwards."""
         self.stop: StopRequested | None = None
         self.outcome: Outcome | None = None
         self.steps: dict[int, StepState] = {}

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.module_api import Failed, Probe, Result
+from engine.module_api import Context, Failed, Probe, Refused, Result
 
 Command = str | list[str]
 
@@ -61,6 +61,16 @@ def skipped(creates: str, unless: str) -> Result:
     )
 
 
+def refuse_shown(ctx: Context, command: Command) -> None:
+    """Refuse a list of words with a secret among them: nothing can hide what a program is given
+    as its arguments."""
+    if not isinstance(command, str) and any(map(ctx.holds_secret, command)):
+        raise Refused(
+            f"a secret would be an argument of `{command[0]}`, which every list of processes shows",
+            hint="give it by `env` or `stdin`",
+        )
+
+
 def preview(command: Command, expect: int | list[int], where: str = "") -> Result:
     """What --check shows of a command that would run."""
     code = expect if isinstance(expect, int) else next(iter(expect), 0)
@@ -97,4 +107,4 @@ def text_of(command: Command) -> str:
 def short(text: str) -> str:
     """Its first line, for people."""
     first, newline, _ = text.strip().partition("\n")
-    return first if len(first) <= 80 and not newline else f"{first[:77]}..."
+    return first if len(first) <= 80 and not newline else f"{first[:77]}…"

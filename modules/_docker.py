@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.module_api import ActionError, Context, Failed, Refused, Unreachable
+from modules import _values
 
 if TYPE_CHECKING:
     import docker
@@ -54,7 +55,7 @@ def client(ctx: Context) -> Iterator[docker.APIClient]:
             base_url=host,
             version="auto",
             timeout=seconds(ctx, TIMEOUT) or 60,
-            tls=_tls(ctx, section.get("tls")),
+            tls=_tls(ctx, host, section.get("tls")),
         )
     except (docker.errors.DockerException, OSError) as error:
         raise Unreachable(
@@ -97,8 +98,12 @@ def _knock(host: str) -> None:
             probe.connect(host.removeprefix("unix://"))
 
 
-def _tls(ctx: Context, settings: Any) -> Any:
+def _tls(ctx: Context, host: str, settings: Any) -> Any:
     if not isinstance(settings, Mapping):
+        from urllib.parse import urlsplit
+
+        if host.startswith("tcp:") and not _values.is_local(urlsplit(host).hostname or ""):
+            ctx.warn(f"the Docker engine {host} is spoken to without TLS: `docker` has no `tls`")
         return False
     import docker
 
@@ -112,7 +117,9 @@ def _tls(ctx: Context, settings: Any) -> Any:
     cert, key = path("cert"), path("key")
     verify = settings.get("verify", True) is not False
     if not verify:
-        ctx.log("warning: the Docker engine's certificate is not verified: the inventory says so")
+        ctx.warn(
+            "the Docker engine's TLS certificate is not verified: `docker` of the inventory says so"
+        )
     try:
         return docker.tls.TLSConfig(
             client_cert=(cert, key) if cert and key else None, ca_cert=path("ca"), verify=verify

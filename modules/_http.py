@@ -94,19 +94,23 @@ def fits(status: int, wanted: int | str) -> bool:
 class Tls:
     """How a server's certificate is checked: by `verify`, against `ca` if there is one."""
 
-    def __init__(self, verify: bool = True, ca: str = "") -> None:
+    def __init__(self, verify: bool = True, ca: str = "", section: str = "") -> None:
+        """`section` is the part of the inventory that says so."""
         self.verify = verify
         self.ca = ca
+        self.section = section
 
     @classmethod
-    def of(cls, section: Mapping[str, Any]) -> Tls:
-        """From the keys ``verify`` and ``ca`` of an inventory section."""
-        return cls(section.get("verify", True) is not False, str(section.get("ca") or ""))
+    def of(cls, settings: Mapping[str, Any], section: str) -> Tls:
+        """From the keys ``verify`` and ``ca`` of a part of the inventory."""
+        verify = settings.get("verify", True) is not False
+        return cls(verify, str(settings.get("ca") or ""), section)
 
     def context(self, ctx: Context) -> ssl.SSLContext:
         """The TLS settings, made once a run (reading the authorities takes a while)."""
         if not self.verify:
-            ctx.log("warning: TLS certificates are not verified: the inventory says so")
+            said = f"`{self.section}` of the inventory says so"
+            ctx.warn(f"TLS certificates are not verified: {said}")
         return ctx.cached(f"http:tls:{self.verify}:{self.ca}", lambda: self._make(ctx))
 
     def _make(self, ctx: Context) -> ssl.SSLContext:
@@ -232,6 +236,7 @@ async def send(
 
     headers = {**ctx.identity(), **options.pop("headers", {})}
     named = what or url
+    _hide_password(ctx, url)
     started = ctx.monotonic()
     try:
         async with (
@@ -248,6 +253,18 @@ async def send(
         raise _in_our_words(named, error) from None
     seconds = ctx.monotonic() - started
     return Response(named, answer.status_code, dict(answer.headers.items()), body, seconds, expiry)
+
+
+def _hide_password(ctx: Context, url: str) -> None:
+    """That of ``https://user:password@host`` is shown nowhere, wherever it comes from."""
+    if "@" not in url:
+        return
+    from urllib.parse import unquote, urlsplit
+
+    with contextlib.suppress(ValueError):
+        if password := urlsplit(url).password:
+            ctx.mask(password)
+            ctx.mask(unquote(password))
 
 
 async def _read(answer: httpx.Response) -> bytes:

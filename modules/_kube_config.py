@@ -85,6 +85,7 @@ def _from_section(ctx: Context, section: Mapping[str, Any]) -> Access:
             ctx,
             server,
             verify=_verify(section),
+            said_by="`kubectl` of the inventory",
             authority=_text_of(section.get("certificate_authority")),
             certificate=_path_of(section.get("client_certificate")),
             key=_path_of(section.get("client_key")),
@@ -110,6 +111,7 @@ def _in_cluster(ctx: Context, section: Mapping[str, Any]) -> Access:
             ctx,
             server,
             verify=_verify(section),
+            said_by="`kubectl` of the inventory",
             authority=_path_of(_SERVICE_ACCOUNT / "ca.crt"),
             certificate=None,
             key=None,
@@ -160,6 +162,11 @@ def _from_kubeconfig(ctx: Context, section: Mapping[str, Any], files: list[Path]
             ctx,
             server,
             verify=verify,
+            said_by=(
+                f"context {name} of {config.where}"
+                if _verify(section)
+                else "`kubectl` of the inventory"
+            ),
             authority=_pem(cluster, "certificate-authority", config.where),
             certificate=certificate,
             key=key,
@@ -378,6 +385,7 @@ def _tls(
     server: str,
     *,
     verify: bool,
+    said_by: str,
     authority: str | None,
     certificate: str | None,
     key: str | None,
@@ -396,7 +404,7 @@ def _tls(
             hint="check certificate-authority, client-certificate and client-key",
         ) from error
     if not verify:
-        ctx.progress(f"warning: the TLS certificate of {server} is not verified")
+        ctx.warn(f"the TLS certificate of {server} is not verified: {said_by} says so")
         context.check_hostname = False
         context.verify_mode = ssl.CERT_NONE
     return context

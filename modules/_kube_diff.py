@@ -2,11 +2,13 @@
 
 Left out is what the server keeps for itself (managed fields, status, versions, times) and what
 must not be seen: the values of Secrets are replaced by a short fingerprint, so that a change
-shows and the value does not.
+shows and the value does not. A fingerprint can be compared with those of the same process only.
 """
 
 from __future__ import annotations
 
+import functools
+import os
 from typing import Any
 
 from modules._kube import Object
@@ -92,6 +94,12 @@ def without_secrets(item: Object) -> Object:
     return hidden
 
 
+@functools.cache
+def _salt() -> bytes:
+    """New in each process, so that nobody can try out guesses on a fingerprint."""
+    return os.urandom(16)
+
+
 def _fingerprint(section: str, value: str) -> str:
     import base64
     import hashlib
@@ -100,7 +108,7 @@ def _fingerprint(section: str, value: str) -> str:
         plain = base64.b64decode(value) if section == "data" else value.encode()
     except ValueError:
         plain = value.encode()
-    return f"(hidden, {len(plain)} bytes, {hashlib.sha256(plain).hexdigest()[:8]})"
+    return f"(hidden, {len(plain)} bytes, {hashlib.sha256(_salt() + plain).hexdigest()[:8]})"
 
 
 def _lines(item: Object | None) -> list[str]:

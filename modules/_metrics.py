@@ -233,7 +233,7 @@ def _prometheus(
         f"{base}/api/v1/query",
         params={"query": filled},
         headers=_headers(what),
-        tls=_http.Tls(what.verify, what.ca),
+        tls=_tls(name, what),
     )
     _must_serve(name, base, answer)
     try:
@@ -328,6 +328,10 @@ def _finite(value: float) -> float | None:
     return float(max(-most, min(most, value)))
 
 
+def _tls(name: str, what: Definition) -> _http.Tls:
+    return _http.Tls(what.verify, what.ca, f"metrics.{name}")
+
+
 def _headers(what: Definition) -> dict[str, str]:
     return {key: str(value) for key, value in what.headers.items()}
 
@@ -337,9 +341,7 @@ def _document(
 ) -> tuple[float | None, float | None]:
     """Value and samples out of a JSON endpoint."""
     url = _fill(name, what.url, values, in_url=True)
-    answer = _http.request(
-        ctx, "GET", url, headers=_headers(what), tls=_http.Tls(what.verify, what.ca)
-    )
+    answer = _http.request(ctx, "GET", url, headers=_headers(what), tls=_tls(name, what))
     _must_serve(name, url, answer)
     if answer.status == 204:
         return None, 0.0

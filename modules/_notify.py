@@ -210,7 +210,7 @@ def post(
                 **_signature(ctx, target, content),
                 **{name: str(value) for name, value in headers.items()},
             },
-            tls=_http.Tls.of(target.settings),
+            tls=_http.Tls.of(target.settings, f"{target.transport} of notify.{target.name}"),
             timeout=patience,
             what=f"the {target.transport} of {target.name}",
         )

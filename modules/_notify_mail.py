@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
 from engine.module_api import Context, Failed, Refused, Unreachable
-from modules import _http
+from modules import _http, _values
 
 if TYPE_CHECKING:
     import smtplib
@@ -87,7 +87,10 @@ def _session(ctx: Context, settings: Mapping[str, Any]) -> Iterator[smtplib.SMTP
     port = _port(settings.get("port") or {"tls": 465, "starttls": 587, "none": 25}[mode])
     patience = float(settings.get("patience") or _http.TIMEOUT)
     timeout = ctx.remaining(at_most=patience) or patience
-    security = _http.Tls.of(settings).context(ctx) if mode != "none" else None
+    if mode == "none" and not _values.is_local(host):
+        ctx.warn(f"mail goes to {host} without TLS: `notify` of the inventory says so")
+    tls = _http.Tls.of(settings, "email of notify")
+    security = tls.context(ctx) if mode != "none" else None
     try:
         session = _connect(ctx, host, port, timeout, security if mode == "tls" else None)
         with contextlib.closing(session), ctx.on_cancel(lambda: _shut(session)):

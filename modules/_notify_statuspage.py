@@ -94,7 +94,7 @@ def _call(ctx: Context, settings: Mapping[str, Any], method: str, path: str, bod
         method,
         url,
         headers={"Authorization": f"OAuth {settings['token']}"},
-        tls=_http.Tls.of(settings),
+        tls=_http.Tls.of(settings, "statuspage of notify"),
         timeout=float(settings.get("patience") or _http.TIMEOUT),
         what="Statuspage",
         **options,

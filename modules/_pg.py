@@ -12,12 +12,15 @@ import contextlib
 import datetime
 import decimal
 import math
+import os
 import re
 import threading
 from collections.abc import Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.module_api import ActionError, Context, Failed, Refused, TimedOut, Unreachable
+from modules import _values
 
 if TYPE_CHECKING:
     import psycopg
@@ -52,18 +55,11 @@ class Database:
         self.parameters: dict[str, str] = {key: str(value) for key, value in parsed.items()}
         self.dbname = self.parameters.get("dbname") or self.parameters.get("user") or ""
 
-    @property
-    def password(self) -> str:
-        """What must never be shown."""
-        return self.parameters.get("password", "")
-
-    def conninfo(self, dbname: str = "", *, password: bool = True) -> str:
+    def conninfo(self, dbname: str = "") -> str:
         """A connection string, for another database of the same server if one is named."""
         from psycopg.conninfo import make_conninfo
 
-        chosen = {k: v for k, v in self.parameters.items() if password or k != "password"}
-        if dbname:
-            chosen["dbname"] = dbname
+        chosen = {**self.parameters, **({"dbname": dbname} if dbname else {})}
         return make_conninfo("", **chosen)
 
     def __str__(self) -> str:
@@ -86,9 +82,33 @@ def database(ctx: Context, name: str) -> Database:
             hint=f"add it: `sql: {{{name}: {{dsn: postgresql://…}}}}`",
         )
     found = Database(name, section[name])
-    if found.password:
-        ctx.mask(found.password)
+    for key in ("password", "sslpassword"):
+        if found.parameters.get(key):
+            ctx.mask(found.parameters[key])
+    _see_to_tls(ctx, found)
     return found
+
+
+def _see_to_tls(ctx: Context, database: Database) -> None:
+    """libpq verifies no certificate unless told so; here one has to be told not to.
+
+    Without TLS are connections on this machine, and such of a service file, whose host is unknown.
+    """
+    given = database.parameters
+    host = given.get("host") or given.get("hostaddr") or os.environ.get("PGHOST", "")
+    if all(_values.is_local(each) for each in host.split(",")):
+        return
+    mode = given.get("sslmode") or os.environ.get("PGSSLMODE")
+    if not mode:
+        given["sslmode"] = "verify-full"
+        roots = Path("~/.postgresql/root.crt").expanduser()
+        if "PGSSLROOTCERT" not in os.environ and not roots.exists():
+            given.setdefault("sslrootcert", "system")
+    elif not mode.startswith("verify-"):
+        ctx.warn(
+            f"the TLS certificate of the database {database} is not verified: sslmode={mode} of "
+            f"`sql.{database.name}` says so"
+        )
 
 
 @contextlib.contextmanager
@@ -172,12 +192,14 @@ def _not_connected(database: Database, error: psycopg.Error) -> ActionError:
     text = " ".join(words)
     if re.search(
         r"authentication failed|no password supplied|pg_hba|does not exist|permission denied"
-        r"|certificate|invalid|unsupported",
+        r"|certificate|invalid|unsupported|SSL",
         text,
     ):
+        tls = "SSL" in text or "certificate" in text
         return Refused(
             f"the database {database} refused the connection",
-            hint=f"check `sql.{database.name}` of the inventory",
+            hint=f"check `sql.{database.name}` of the inventory"
+            + (": `sslrootcert` names the authority, `sslmode` what is checked" if tls else ""),
             evidence=words,
         )
     return Unreachable(

@@ -89,7 +89,7 @@ def run(
     """
     from modules import _process
 
-    environment = {**os.environb, b"PGPASSWORD": database.password.encode()}
+    environment = {**os.environb, **_environment(database)}
     environment[b"PGAPPNAME"] = f"ce-run {ctx.run_id}"[:63].encode()
     limit = 64 << 20 if quiet else 65536
     finished = _process.run(
@@ -103,6 +103,35 @@ def run(
     return finished
 
 
+def _environment(database: Database) -> dict[bytes, bytes]:
+    """How to connect, for libpq: what stands in its environment shows in no list of processes."""
+    if database.parameters.get("sslpassword"):
+        raise Refused(
+            f"sql.{database.name}: pg_dump can be given no `sslpassword` that others do not see",
+            hint="use a client key without a password, readable by its owner only",
+        )
+    variables = _variables()
+    return {
+        variables[key]: value.encode()
+        for key, value in database.parameters.items()
+        if key in variables and key != "dbname"
+    }
+
+
+def _variables() -> dict[str, bytes]:
+    """libpq's name of a parameter → that of its variable, where it has one."""
+    from psycopg.pq import Conninfo
+
+    return {
+        option.keyword.decode(): option.envvar
+        for option in Conninfo.get_defaults()
+        if option.envvar is not None
+    }
+
+
 def target(database: Database, dbname: str = "") -> str:
-    """The option that names the database, without its password."""
-    return f"--dbname={database.conninfo(dbname, password=False)}"
+    """The option that names the database, and what no variable can say."""
+    from psycopg.conninfo import make_conninfo
+
+    left = {k: v for k, v in database.parameters.items() if k not in _variables()}
+    return f"--dbname={make_conninfo('', **left, dbname=dbname or database.dbname)}"

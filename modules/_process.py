@@ -97,7 +97,8 @@ def run(
     started at all, Cancelled or TimedOut after the whole group was ended because the task must
     end. Background processes that a command leaves behind are not waited for.
     """
-    process = _start_fenced(ctx, lambda: _start(command, cwd, env, stdin is not None))
+    words, env = _words(ctx, command, env)
+    process = _start_fenced(ctx, lambda: _start(words, cwd, env, stdin is not None))
     group = _Group(process, GRACE if grace is None else grace)
     tell = ctx.log if log else _silent
     with process, ctx.on_cancel(group.end):
@@ -112,6 +113,23 @@ def run(
     out, err = (stream.finish() for stream in captured)
     ctx.checkpoint()  # ended by our own signal: then it was cancelled, whatever its exit code
     return Finished(code, out, err, any(stream.truncated for stream in captured))
+
+
+_HIDDEN = b"CE_RUN_COMMAND"
+_HIDING = 'ce_run_command=$CE_RUN_COMMAND; unset CE_RUN_COMMAND; eval "$ce_run_command"'
+
+
+def _words(
+    ctx: Context, command: str | Sequence[str], env: Mapping[bytes, bytes] | None
+) -> tuple[list[str], Mapping[bytes, bytes] | None]:
+    """The program and its arguments. A text with a secret in it goes by the environment, which
+    only its user can read: the command line shows in every list of processes."""
+    if not isinstance(command, str):
+        return list(command), env
+    if not ctx.holds_secret(command):
+        return ["/bin/sh", "-c", command], env
+    own = os.environb if env is None else env
+    return ["/bin/sh", "-c", _HIDING], {**own, _HIDDEN: os.fsencode(command)}
 
 
 def _silent(text: str) -> None:
@@ -134,12 +152,11 @@ def _start_fenced(
 
 
 def _start(
-    command: str | Sequence[str],
+    words: list[str],
     cwd: Path | str | None,
     env: Mapping[bytes, bytes] | None,
     feed: bool,
 ) -> subprocess.Popen[bytes]:
-    words = ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
     try:
         return subprocess.Popen(
             words,

@@ -34,6 +34,9 @@ if TYPE_CHECKING:
 
 CONNECT_TIMEOUT = 10.0
 _WRAPPER = 'echo "ce-run-pid:$$"; exec /bin/sh -c "$1"'
+_HIDING = 'echo "ce-run-pid:$$"; IFS= read -r it; it=$(printf "%b_" "$it"); eval "${it%_}"'
+"""The same for a command with a secret in it, which comes as the first line of its input: a command
+line shows in every list of processes."""
 _END = """
 pids=$(ps -A -o pid= -o ppid= 2>/dev/null | awk -v root=%(pid)d '
   { parent[$1] = $2 }
@@ -191,7 +194,7 @@ def _host_keys(ctx: Context, client: paramiko.SSHClient, where: Address) -> None
     import paramiko
 
     if not where.checked:
-        ctx.log(f"warning: the host key of {where} is not checked: the inventory says so")
+        ctx.warn(f"the SSH host key of {where} is not checked: `ssh` of the inventory says so")
         client.set_missing_host_key_policy(paramiko.AutoAddPolicy())
         return
     client.set_missing_host_key_policy(paramiko.RejectPolicy())
@@ -281,19 +284,28 @@ def run(
     """Run a command with the remote ``/bin/sh`` to its end; ended there if the task must end."""
     with lost(where):
         connection = transport(ctx, where)
+        line, feed = _wrapped(ctx, command)
         with ctx.fence():
             channel = connection.open_session(timeout=ctx.remaining(at_most=CONNECT_TIMEOUT))
-            channel.exec_command(f"/bin/sh -c {shlex.quote(_WRAPPER)} sh {shlex.quote(command)}")
+            channel.exec_command(line)
         tell: Callable[[str], None] = ctx.log if log else lambda line: None
         remote = _Remote(connection, channel, limit, tell)
         with contextlib.closing(channel), ctx.on_cancel(remote.end):
             try:
-                remote.pump(ctx, stdin.encode())
+                remote.pump(ctx, feed + stdin.encode())
             except (Cancelled, TimedOut):
                 remote.end()
                 raise
         ctx.checkpoint()  # ended by our own signal
         return remote.finished(where)
+
+
+def _wrapped(ctx: Context, command: str) -> tuple[str, bytes]:
+    """What is run there, and what its input begins with."""
+    if not ctx.holds_secret(command):
+        return f"/bin/sh -c {shlex.quote(_WRAPPER)} sh {shlex.quote(command)}", b""
+    in_one_line = command.replace("\\", r"\0134").replace("\n", r"\0012")
+    return f"/bin/sh -c {shlex.quote(_HIDING)}", f"{in_one_line}\n".encode()
 
 
 class _Remote:

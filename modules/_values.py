@@ -38,6 +38,12 @@ def percent(value: object) -> float:
         ) from None
 
 
+def is_local(host: str) -> bool:
+    """Whether a host is this machine: a loopback address, ``localhost`` or a socket's folder."""
+    name = host.strip("[]")
+    return name in ("", "localhost", "::1") or name.startswith(("127.", "/", "@"))
+
+
 def percentile(ordered: Sequence[float], share: float) -> float:
     """The nearest-rank percentile of values in ascending order; `share` from 0 to 1."""
     rank = max(1, -(-len(ordered) * round(share * 10000) // 10000))

@@ -57,7 +57,7 @@ def request(
             method,
             url,
             headers={"Idempotency-Key": ctx.key, **_headers(ctx, headers)},
-            tls=_http.Tls.of(ctx.connection("http")),
+            tls=_http.Tls.of(ctx.connection("http"), "http"),
             timeout=timeout,
             **_body(body),
         )
@@ -121,7 +121,7 @@ def _is_done(ctx: Context, url: str, timeout: float) -> bool:
         "GET",
         url,
         headers=_headers(ctx, None),
-        tls=_http.Tls.of(ctx.connection("http")),
+        tls=_http.Tls.of(ctx.connection("http"), "http"),
         timeout=timeout,
     )
     if 200 <= answer.status < 300:

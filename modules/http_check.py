@@ -172,7 +172,8 @@ def get(
 
     async def work() -> None:
         plan = _Plan(ctx, samples, duration, wanted.error_rate is None)
-        async with _http.client(ctx, _http.Tls.of(section), connections=concurrency) as session:
+        tls = _http.Tls.of(section, "http-check")
+        async with _http.client(ctx, tls, connections=concurrency) as session:
             senders = 1 if samples == 1 and duration is None else concurrency
             await asyncio.gather(*(sender(session, plan) for _ in range(senders)))
 
@@ -289,10 +290,15 @@ def _json(
             reasons.append(f"expected {expression}, but {error}")
             continue
         if not isinstance(wanted, dict):
-            reasons += [] if found else [f"expected {expression}, which is {found!r}"[:300]]
+            reasons += [] if found else [f"expected {expression}, which is {_short(found)}"]
         elif found != value or isinstance(found, bool) != isinstance(value, bool):
-            reasons.append(f"expected {expression} to be {value!r}, got {found!r}"[:300])
+            reasons.append(f"expected {expression} to be {value!r}, got {_short(found)}")
     return reasons
+
+
+def _short(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= 200 else f"{text[:200]}…"
 
 
 # -- all answers --------------------------------------------------------------------------------

@@ -39,7 +39,8 @@ def run(
     or `unless` can tell, or `effect` says that repeating is safe; what still runs of it is ended
     before it is repeated. At a deadline or a cancellation the command and everything that it
     started get SIGTERM, two seconds later SIGKILL. Put secrets into `env` or `stdin`: a command
-    line can be read by every user.
+    line can be read by every user. A text with a secret in it is handed to the shell unseen, but
+    what the shell starts with it is not; a list with a secret in it is refused.
 
     Args:
         command: text for the shell, or a list of words to run as they are.
@@ -53,6 +54,7 @@ def run(
             ``idempotent`` (the same again) or ``once``.
         limit: characters of stdout and of stderr to keep in the result.
     """
+    _command.refuse_shown(ctx, command)
     _orphans.end(ctx)
     if (creates or unless) and _satisfied(ctx, cwd, env, creates, unless):
         return _command.skipped(creates, unless)

@@ -50,7 +50,9 @@ def run(
     Result data: as of `shell`: ``code``, ``stdout``, ``stderr``, ``truncated``, ``skipped``.
     Effect once, in the same way: `creates`, `unless` or `effect` tell what a repetition means. At
     a deadline or a cancellation the command is ended on that machine, with what it started.
-    Secrets belong into `stdin`: a command line can be read by every user there.
+    Secrets belong into `stdin`: a command line can be read by every user there. A text with a
+    secret in it is handed to the shell unseen, but what the shell starts with it is not; a list
+    with a secret in it is refused.
 
     Args:
         command: text for the shell, or a list of words.
@@ -63,6 +65,7 @@ def run(
             ``once``.
         limit: characters of stdout and of stderr to keep in the result.
     """
+    _command.refuse_shown(ctx, command)
     where = _ssh.address(ctx, host)
     if (creates or unless) and _satisfied(ctx, where, creates, unless):
         return _command.skipped(creates, unless)

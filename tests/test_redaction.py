@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import base64
+import html
 import json
+import re
 import shlex
+import unicodedata
 import urllib.parse
 from collections.abc import Callable
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.redaction import MASK, Redactor
@@ -39,6 +42,26 @@ FORMS: list[Callable[[str], str]] = [
     lambda value: json.dumps(value, ensure_ascii=False),
     lambda value: shlex.quote(value),
     repr,
+    lambda value: repr(value.encode()),
+    ascii,
+    html.escape,
+    lambda value: html.escape(html.escape(value, quote=False)) if "&" not in value else value,
+    lambda value: value.encode().hex(),
+    lambda value: value.encode().hex().upper(),
+    lambda value: re.sub("%..", lambda found: found[0].lower(), urllib.parse.quote(value, "")),
+    lambda value: urllib.parse.quote(urllib.parse.quote(value, ""), ""),
+    lambda value: urllib.parse.quote(value, safe="!'()*"),
+    lambda value: urllib.parse.quote(base64.b64encode(b"x" + value.encode()).decode(), ""),
+    lambda value: json.dumps(json.dumps({"key": value})),
+    lambda value: json.dumps(value).replace("/", "\\/"),
+    lambda value: json.dumps(value).replace("'", "\\u0027").replace("+", "\\u002B"),
+    lambda value: value.replace("'", "''"),
+    lambda value: '"' + re.sub(r"([\"\\$`])", r"\\\1", value) + '"',
+    lambda value: unicodedata.normalize("NFD", value),
+    lambda value: "\n".join(re.findall(r"\S{1,3}\s?", value)),
+    lambda value: value.replace(" ", "\n  "),
+    lambda value: "\r\n    ".join(re.findall(".{1,4}", base64.b64encode(value.encode()).decode())),
+    lambda value: json.dumps("\n".join(re.findall(".{1,4}", value.encode().hex()))),
 ]
 
 
@@ -46,9 +69,21 @@ FORMS: list[Callable[[str], str]] = [
 @pytest.mark.parametrize("form", range(len(FORMS)))
 def test_a_secret_is_hidden_in_this_form(value: str, form: int) -> None:
     text = FORMS[form](value)
-    assert MASK in redactor(value).mask(f"before {text} after")
+    masked = redactor(value).mask(f"before {text} after")
+    assert masked.startswith("before ")
+    assert masked.endswith(" after")
+    shown = masked.removeprefix("before ").removesuffix(" after")
+    assert shown.count(MASK) == 1
+    # Around it there may be quotes, a key, or what stood before and after it in base64.
+    assert not pieces(value) & pieces(shown.replace(MASK, " "))
 
 
+def pieces(text: str) -> set[str]:
+    """Every four characters in a row."""
+    return {text[place : place + 4] for place in range(len(text) - 3)}
+
+
+@settings(deadline=None)
 @given(st.text(min_size=4, max_size=20).filter(lambda text: len(text.strip()) >= 4), st.text())
 def test_what_is_masked_does_not_hold_the_secret(value: str, around: str) -> None:
     text = f"{around}{value}{around}"
@@ -83,13 +118,70 @@ def test_without_secrets_nothing_is_done() -> None:
     assert redactor().mask(text) is text
 
 
-def test_a_secret_too_short_to_hide_is_told_once() -> None:
-    told: list[str] = []
-    found = Redactor(told.append)
-    for value in ("abc", "xy", "", "  "):
-        found.add(value)
-    assert told == ["a secret is shorter than 4 characters and cannot be hidden in output"]
+def test_a_secret_too_short_to_hide_is_told() -> None:
+    found = Redactor()
+    assert [found.add(value) for value in ("abc", " xy ", "7", "", "  ", "abcd")] == [
+        False,
+        False,
+        False,
+        True,
+        True,
+        True,
+    ]
     assert found.mask("abc") == "abc"
+    assert found.mask_value({"replicas": 7}) == {"replicas": 7}
+
+
+def test_secrets_that_overlap_are_hidden_whole() -> None:
+    found = redactor("abcdefgh", "efghijkl")
+    assert found.mask("<abcdefghijkl>") == f"<{MASK}>"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "`curl -H 'Authorization: hunter-of-th... ended with exit status 22",
+        "...st-password') ^",
+        "expected header x to be hunter-of-the-lost-pas",
+        "lost-password and so on",
+        "LINE 1: ...ter-of-the-lost-passw...",
+        "it said hunter-of-th\n... 512 bytes left out ...\nlost-password again",
+        "aHVudGVyLW9mLXRoZS1sb3…",
+    ],
+)
+def test_what_is_left_of_a_secret_that_was_cut_is_hidden(text: str) -> None:
+    masked = redactor("hunter-of-the-lost-password").mask(text)
+    assert MASK in masked
+    for part in ("hunter", "lost-pass", "aHVud", "ter-of"):
+        assert part not in masked
+
+
+@settings(deadline=None)
+@given(st.integers(1, 25), st.text(alphabet="xyz .\n", max_size=30))
+def test_a_stream_cut_in_the_middle_of_a_secret(place: int, around: str) -> None:
+    secret = "hunter-of-the-lost-password"
+    found = redactor(secret)
+    text = f"{around}>{secret}<{around}"
+    cut = text.index(secret) + place
+    shown = found.mask(text[:cut]) + found.mask(text[cut:])
+    assert not pieces(secret) & pieces(shown)
+
+
+def test_a_text_that_only_resembles_a_secret_stays() -> None:
+    found = redactor("hunter-of-the-lost-password")
+    for text in ("hunters of the lost ark", "the password is lost", "a hunter...", "...", "…", ""):
+        masked = found.mask(text)
+        assert masked in (text, "a ***...")
+
+
+def test_the_password_of_a_url_is_hidden_by_itself() -> None:
+    found = redactor("postgresql://me:p%40ssw0rd@db/x")
+    assert found.mask("password=p@ssw0rd") == f"password={MASK}"
+
+
+def test_what_a_secret_is_base64_of_is_hidden_too() -> None:
+    found = redactor(base64.b64encode(b"hunter-two").decode())
+    assert found.mask("it is hunter-two") == f"it is {MASK}"
 
 
 def test_many_secrets_and_much_text() -> None:

@@ -34,6 +34,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
             ("stop", "engine.cli.operate:stop", "Interrupt a run, or have it roll back."),
             ("approve", "engine.cli.operate:approve", "Say yes to a run that waits for a person."),
             ("reject", "engine.cli.operate:reject", "Say no to a run that waits for a person."),
+            ("reason", "engine.cli.operate:reason", "Tell afterwards why a run was started."),
         ),
     ),
     (
@@ -74,11 +75,14 @@ Examples:
 
 
 class Unexpected(Exception):
-    """A defect of ours while a run was under way; its traceback lies in the run's folder."""
+    """A defect of ours while a run was under way; its traceback lies in the run's folder.
 
-    def __init__(self, error: BaseException, where: str) -> None:
-        super().__init__(str(error))
-        self.error = error
+    `told` is that traceback without secrets: the error itself must not be printed.
+    """
+
+    def __init__(self, told: str, where: str) -> None:
+        super().__init__(told.rstrip().rsplit("\n", 1)[-1])
+        self.told = told
         self.where = where
 
 
@@ -203,14 +207,15 @@ def _explain(error: Exception) -> int:
 
         tell_error(error)
         return error.exit_status
-    cause = error.error if isinstance(error, Unexpected) else error
-    where = error.where if isinstance(error, Unexpected) else ""
-    if os.environ.get(TRACEBACK_VARIABLE):
-        import traceback
+    import traceback
 
-        traceback.print_exception(cause)
-    hint = f"its traceback is in {where}" if where else "--traceback shows where"
-    said = f"{type(cause).__name__}: {cause}"
+    if isinstance(error, Unexpected):
+        said, told, hint = str(error), error.told, f"its traceback is in {error.where}"
+    else:
+        said, hint = f"{type(error).__name__}: {error}", "--traceback shows where"
+        told = "".join(traceback.format_exception(error))
+    if os.environ.get(TRACEBACK_VARIABLE):
+        print(told, end="", file=sys.stderr)
     print(f"ce-run failed unexpectedly: {said} ({hint})", file=sys.stderr)
     return UNEXPECTED
 

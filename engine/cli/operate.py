@@ -1,4 +1,4 @@
-"""What an operator does to a run from another shell: stop, approve, reject, locks, unlock."""
+"""What an operator does to a run from another shell: stop, approve, give a reason, unlock."""
 
 from __future__ import annotations
 
@@ -227,6 +227,43 @@ def _open_gate(folder: RunFolder, state: RunState, step: str | None) -> str:
             hint=did_you_mean(step, gates, what="waiting are"),
         )
     return step
+
+
+# -- reason ------------------------------------------------------------------------------------
+@click.command()
+@run_argument
+@click.argument("text", metavar="TEXT")
+@click.option("--by", metavar="NAME", help="Who tells it.  [default: you]")
+@state_option
+def reason(run: str, text: str, by: str | None, state: str | None) -> int:
+    """Tell afterwards why a run was started; the last word counts, the journal keeps them all.
+
+    An emergency rollback is not held up by the question why: `--force` works without --reason,
+    and asks for it at its end. The run may be over, or still at work.
+
+    \b
+    Examples:
+      ce-run reason last "error rate of 5.1 at 30 %, INC-2024-001"
+    """
+    from engine.events import ReasonGiven
+    from engine.report.words import who
+    from engine.runs import Command, this_person
+
+    if not text.strip():
+        raise click.UsageError("the reason is empty")
+    folder = Workspace(state).find(run)
+    told = ReasonGiven(text.strip(), this_person(by))
+    if folder.alive():
+        folder.send(Command("reason", told.by, reason=told.reason))
+        if not _wait(lambda: any(each.event == told for each in folder.records())):
+            raise CeRunError(
+                f"run {folder.run_id} did not take notice within {PATIENCE:g} s",
+                hint="tell it again once the run is over",
+            )
+    else:
+        folder.append(told)
+    click.echo(f"run {folder.run_id}: {told.reason} (told by {who(told.by)})")
+    return 0
 
 
 # -- locks --------------------------------------------------------------------------------------

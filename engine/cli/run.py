@@ -325,6 +325,7 @@ def _traceback_into(session: Session) -> Iterator[None]:
         from engine.runs import write_private
 
         path = session.folder.path / "traceback.txt"
+        told = session.redactor.mask("".join(traceback.format_exception(error)))
         with contextlib.suppress(OSError):
-            write_private(path, "".join(traceback.format_exception(error)).encode())
-        raise Unexpected(error, str(path)) from error
+            write_private(path, told.encode())
+        raise Unexpected(told, str(path)) from None

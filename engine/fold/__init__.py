@@ -31,6 +31,7 @@ from engine.events import (
     GuardObserved,
     LocksTaken,
     Overridden,
+    ReasonGiven,
     Record,
     RunFinished,
     RunResumed,
@@ -43,17 +44,20 @@ from engine.events import (
     TaskFinished,
     TaskProbed,
     TaskStarted,
+    Warned,
 )
 from engine.fold.failures import failure_latched, gate_answered, gate_opened, guard_observed
 from engine.fold.reopen import overridden, override_refusal, rebuild
 from engine.fold.rules import CANCEL_GRACE, STOP_TIME
 from engine.fold.run import (
     locks_taken,
+    reason_given,
     run_finished,
     run_resumed,
     run_started,
     run_stopped,
     stop_requested,
+    warned,
 )
 from engine.fold.steps import step_finished, step_opened, step_skipped
 from engine.fold.tasks import (
@@ -104,6 +108,8 @@ _TABLE: dict[type, Callable[[RunState, Any, float], None]] = {
     RunResumed: run_resumed,
     StopRequested: stop_requested,
     RunStopped: run_stopped,
+    Warned: warned,
+    ReasonGiven: reason_given,
     RunFinished: run_finished,
     StepOpened: step_opened,
     StepSkipped: step_skipped,

@@ -10,11 +10,13 @@ from __future__ import annotations
 
 from engine.events import (
     LocksTaken,
+    ReasonGiven,
     RunFinished,
     RunResumed,
     RunStarted,
     RunStopped,
     StopRequested,
+    Warned,
 )
 from engine.fold.reopen import rebuild, reset
 from engine.fold.rules import STOP_TIME, may_start, require
@@ -38,6 +40,16 @@ def locks_taken(state: RunState, event: LocksTaken, time: float) -> None:
     """The run owns its locks, with these tokens."""
     require(state.life == "running", event, "the run is not running")
     state.tokens = dict(event.tokens)
+
+
+def warned(state: RunState, event: Warned, time: float) -> None:
+    """People were told of something unsafe; it changes nothing in what the run does."""
+    state.warnings.setdefault(event.message, event.step)
+
+
+def reason_given(state: RunState, event: ReasonGiven, time: float) -> None:
+    """Somebody told why the run was started, whatever has become of it; the last word counts."""
+    state.reason = event
 
 
 def stop_requested(state: RunState, event: StopRequested, time: float) -> None:

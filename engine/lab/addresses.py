@@ -21,7 +21,7 @@ SECRETS = ("postgres_password", "dsn")
 class LabAddresses:
     """The function `lab` of templates. Reads `lab.json` at its first call."""
 
-    def __init__(self, state: Path, mask: Callable[[str], None] = lambda value: None) -> None:
+    def __init__(self, state: Path, mask: Callable[[str], object] = lambda value: None) -> None:
         """`state` is the folder that the lab was started in; `mask` hides a value."""
         self._layout = Layout(state)
         self._mask = mask

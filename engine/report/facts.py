@@ -103,6 +103,10 @@ class RunFacts(msgspec.Struct, omit_defaults=True, kw_only=True):
     forced: bool = False
     inputs: dict[str, Any] = {}
     locks: dict[str, int] = {}
+    warnings: dict[str, str] = {}
+    """What people were warned of → the first step that did it, empty for the run itself."""
+    reason_by: Person | None = None
+    """Who told the reason, if that was done afterwards."""
     stop_reason: str = ""
     stopped_by: Person | None = None
     failure: Failure | None = None

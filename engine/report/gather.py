@@ -70,10 +70,12 @@ def gather(
         started=state.started,
         seconds=max(0.0, end - state.started),
         finished=state.finished or None,
-        reason=start.reason,
+        reason=state.reason.reason if state.reason is not None else start.reason,
+        reason_by=state.reason.by if state.reason is not None else None,
         forced=bool(start.options.get("force")),
         inputs=start.inputs,
         locks=state.tokens,
+        warnings=state.warnings,
         failure=state.failure,
     )
     root = state.steps.get(0)

@@ -53,6 +53,9 @@ def advise(
 ) -> list[Advice]:
     """What to run next, the likeliest first."""
     found = _ADVICE[facts.status](facts, commands, options or {}, by)
+    if facts.forced and not facts.reason:
+        tell = commands.spell("reason", facts.run, "WHY")
+        found = [*found, Advice(tell, "tell why it was forced; kept in the journal")]
     show = Advice(commands.spell("show", facts.run), "what happened, step by step")
     return found if any(each.command == show.command for each in found) else [*found, show]
 

@@ -17,6 +17,7 @@ from engine.report.summary import (
     figures_of,
     gate_lines,
     outcome,
+    warning_lines,
     why_lines,
 )
 from engine.report.telling import Teller, diff_lines
@@ -52,6 +53,7 @@ def show(
     lines = [outcome(facts), *head_lines(facts)]
     lines += section("Steps", step_lines(facts))
     lines += section("Guards", guard_lines(facts.guards))
+    lines += section("Warnings", warning_lines(facts))
     lines += section("Questions", gate_lines(facts))
     lines += section("In doubt", doubt_lines(facts))
     lines += section("Why", why_lines(facts, plan))
@@ -83,7 +85,8 @@ def head_lines(facts: RunFacts) -> list[Line]:
         rows.append(("inputs", ", ".join(given)))
     if facts.reason or facts.forced:
         force = " (--force)" if facts.forced else ""
-        rows.append(("reason", f"{facts.reason or 'not given'}{force}"))
+        told = f", told by {from_where(facts.reason_by)}" if facts.reason_by is not None else ""
+        rows.append(("reason", f"{facts.reason or 'not given'}{force}{told}"))
     if facts.locks:
         rows.append(("locks", ", ".join(f"{name} (token {t})" for name, t in facts.locks.items())))
     return [line(Span(f"{name:<9}", "dim"), text) for name, text in rows]

@@ -47,6 +47,7 @@ def summary(facts: RunFacts, plan: Plan, advice: Sequence[Advice], journal: str)
     lines += _section("In doubt", doubt_lines(facts))
     lines += _section("Why", why_lines(facts, plan))
     paths = [each.path for each in facts.phases]
+    lines += _section("Warnings", warning_lines(facts))
     lines += _section("Reason", reason_lines(facts))
     lines += _section(_changed_title(facts), change_lines(facts.changes, paths))
     lines += _section("Figures", figures_of(facts))
@@ -258,11 +259,19 @@ def _answers(facts: RunFacts) -> list[Line]:
     return lines
 
 
+def warning_lines(facts: RunFacts) -> list[Line]:
+    """What was done though it is not safe."""
+    return [
+        line("  ", Span(text, "warn"), Span(f" ({step})" if step else "", "dim"))
+        for text, step in facts.warnings.items()
+    ]
+
+
 def reason_lines(facts: RunFacts) -> list[Line]:
     """A run that was forced without saying why asks for it afterwards."""
     if not facts.forced or facts.reason:
         return []
-    said = f"none was given for --force, used by {from_where(facts.by)}: tell it in the review"
+    said = f"none was given for --force, used by {from_where(facts.by)}: tell it now (see below)"
     return [line("  ", Span(said, "warn"))]
 
 

@@ -19,6 +19,7 @@ from engine.events import (
     GuardObserved,
     LocksTaken,
     Overridden,
+    ReasonGiven,
     Record,
     RunFinished,
     RunResumed,
@@ -32,6 +33,7 @@ from engine.events import (
     TaskProbed,
     TaskSpec,
     TaskStarted,
+    Warned,
 )
 from engine.plan import Node, Plan
 from engine.report.failures import failure_lines, kind_words
@@ -158,6 +160,13 @@ class Teller:
         by = f"by {who(event.by)}" if event.by is not None else ""
         why = "; ".join(part for part in (event.reason, by) if part)
         return [self.line(time, "stopping", event.kind, why)]
+
+    def _warned(self, state: RunState, event: Warned, time: float) -> list[Line]:
+        return [self.line(time, "WARNING", event.step or "(the run)", event.message)]
+
+    def _reason_given(self, state: RunState, event: ReasonGiven, time: float) -> list[Line]:
+        said = f"{event.reason} (told by {from_where(event.by)})"
+        return [self.line(time, "reason", "(the run)", said)]
 
     def _run_stopped(self, state: RunState, event: RunStopped, time: float) -> list[Line]:
         if not self.verbose:  # the summary says it
@@ -394,6 +403,8 @@ _TELL: dict[type, Callable[[Teller, RunState, Any, float], list[Line]]] = {
     RunResumed: Teller._run_resumed,
     StopRequested: Teller._stop_requested,
     RunStopped: Teller._run_stopped,
+    Warned: Teller._warned,
+    ReasonGiven: Teller._reason_given,
     RunFinished: Teller._run_finished,
     StepOpened: Teller._step_opened,
     StepSkipped: Teller._step_skipped,

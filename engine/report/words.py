@@ -167,6 +167,7 @@ STATUS_STYLES: dict[str, Style] = {
     "in doubt": "warn",
     "interrupted": "warn",
     "retry": "warn",
+    "WARNING": "warn",
     "ignored": "warn",
     "skipped": "dim",
     "waiting": "dim",

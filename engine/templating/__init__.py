@@ -5,7 +5,7 @@ without rendering it. Jinja2 itself is imported by the first template (``sandbox
 takes longer to import than everything else here together.
 """
 
-from engine.templating.scope import Scope, Steps
+from engine.templating.scope import Forgotten, Scope, Steps
 from engine.templating.templates import (
     FUNCTIONS,
     RESERVED,
@@ -19,6 +19,7 @@ __all__ = [
     "FUNCTIONS",
     "RESERVED",
     "Entries",
+    "Forgotten",
     "Scope",
     "Steps",
     "TemplateFailed",

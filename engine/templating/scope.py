@@ -176,6 +176,23 @@ class Steps:
         return f"step '{key}' has no result here" + (f" … {hint}" if hint else "")
 
 
+class Forgotten(dict[str, Any]):
+    """The result of a ``no_log`` step that an earlier process carried out: whether it changed
+    something is known, what it gave was stored nowhere."""
+
+    def __init__(self, step: str, known: Mapping[str, Any]) -> None:
+        super().__init__(known)
+        self._step = step
+
+    def missing(self, key: str) -> str:
+        """What to say when somebody reads what is gone."""
+        return (
+            f"'{key}' of step '{self._step}' is not known any more: with `no_log` its result was "
+            "not stored, and the run was resumed since … run it again with "
+            f"`ce-run resume RUN --redo {self._step}`"
+        )
+
+
 def lexical_paths(group: str, key: str) -> Iterator[str]:
     """Paths that `key` may stand for inside `group`, innermost first.
 

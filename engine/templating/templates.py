@@ -103,7 +103,7 @@ class Templates:
             word = parse_boolean(value) if value.strip() else False
             if word is None:
                 raise TemplateFailed(
-                    f"{_at(scope)}the condition `{expression}` gave the text {value[:60]!r}",
+                    f"{_at(scope)}the condition `{expression}` gave the text {_short(value)!r}",
                     hint="compare it with something: a condition has to be true or false",
                 )
             return word
@@ -261,6 +261,10 @@ def _named_entries(raw: Any) -> bool:
     return (
         isinstance(raw, dict) and bool(raw) and all(isinstance(one, dict) for one in raw.values())
     )
+
+
+def _short(text: str) -> str:
+    return text if len(text) <= 60 else f"{text[:60]}…"
 
 
 def _at(scope: Scope) -> str:
