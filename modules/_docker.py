@@ -31,6 +31,13 @@ def client(ctx: Context) -> Iterator[docker.APIClient]:
 
         reading: Any = None
 
+        def merge_environment_settings(
+            self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
+        ) -> Any:
+            # What the inventory says comes before REQUESTS_CA_BUNDLE.
+            checked = self.verify if verify is None else verify
+            return super().merge_environment_settings(url, proxies, stream, checked, cert)
+
         def send(self, request: Any, **options: Any) -> Any:
             answer = super().send(request, **options)
             self.reading = answer.raw
@@ -117,6 +124,10 @@ def _tls(ctx: Context, host: str, settings: Any) -> Any:
     cert, key = path("cert"), path("key")
     verify = settings.get("verify", True) is not False
     if not verify:
+        import urllib3
+
+        # Said once, by the run; not by urllib3 with every request.
+        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
         ctx.warn(
             "the Docker engine's TLS certificate is not verified: `docker` of the inventory says so"
         )

@@ -47,11 +47,18 @@ class MakeContext(Protocol):
 
 
 class Told:
-    """What a step told: the lines of its progress."""
+    """What a step told: the lines of its progress, its warnings, what it wants hidden."""
 
     def __init__(self) -> None:
         self.progress: list[str] = []
+        self.warnings: list[str] = []
         self.masked: list[str] = []
+
+    def hide(self, text: str) -> str:
+        """A text without what is to be hidden."""
+        for value in self.masked:
+            text = text.replace(value, "***")
+        return text
 
 
 @pytest.fixture
@@ -94,7 +101,9 @@ def make_context(tmp_path: Path, root: Path, told: Told) -> Iterator[MakeContext
             section=lambda name: sections.get(name, {}),
             secret=(lambda name: (secrets or {})[name]),
             mask=told.masked.append,
+            masked=told.hide,
             report=lambda step, task, text: told.progress.append(text),
+            warn=lambda step, text: told.warnings.append(text),
         )
         made.append(services)
         return TaskContext(

@@ -12,7 +12,7 @@ import pytest
 from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, TimedOut
 from modules import shell
-from tests.modules.conftest import MakeContext
+from tests.modules.conftest import MakeContext, Told
 
 CancelWhen = Callable[[TaskContext, Callable[[], bool]], object]
 
@@ -39,6 +39,25 @@ def test_text_runs_in_a_shell_and_its_output_is_the_result(ctx: TaskContext) -> 
         "truncated": False,
         "skipped": False,
     }
+
+
+def test_a_command_with_a_secret_shows_in_no_list_of_processes(
+    ctx: TaskContext, told: Told
+) -> None:
+    told.masked.append("open-sesame")
+    command = (
+        "tr '\\0' ' ' </proc/$$/cmdline; echo; env | grep -c CE_RUN_COMMAND; echo 'open-sesame'"
+    )
+    shown, inherited, said = shell.run(ctx, command).data["stdout"].splitlines()
+    assert "sesame" not in shown
+    assert (inherited, said) == ("0", "open-sesame")
+
+
+def test_a_list_with_a_secret_in_it_is_refused(ctx: TaskContext, told: Told) -> None:
+    told.masked.append("open-sesame")
+    with pytest.raises(Refused, match="every list of processes shows") as caught:
+        shell.run(ctx, ["echo", "it is open-sesame"])
+    assert caught.value.hint == "give it by `env` or `stdin`"
 
 
 def test_a_list_runs_without_a_shell(ctx: TaskContext) -> None:

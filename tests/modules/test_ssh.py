@@ -206,13 +206,30 @@ def test_another_host_key_is_refused(make: Make, server: Any, root: Path) -> Non
         ssh.run(make(section={"known_hosts": ["known"]}), "true")
 
 
-def test_checking_host_keys_can_be_switched_off_and_the_log_says_so(
-    make: Make, root: Path, tmp_path: Path
+def test_checking_host_keys_can_be_switched_off_and_the_run_warns(
+    make: Make, root: Path, told: Told
 ) -> None:
     (root / "nobody").write_text("")
     section = {"known_hosts": "nobody", "host_key_checking": False}
     ssh.run(make(section=section), "true")
-    assert "is not checked" in (tmp_path / "logs" / "step.0.1.log").read_text()
+    [warned] = told.warnings
+    assert "is not checked: `ssh` of the inventory says so" in warned
+
+
+def test_a_command_with_a_secret_shows_in_no_list_of_processes(make: Make, told: Told) -> None:
+    told.masked.append("open-sesame")
+    command = "tr '\\0' ' ' </proc/$$/cmdline; echo\nprintf '%s\\n' 'it is \\open-sesame'; cat"
+    done = ssh.run(make(), command, stdin="what was\ngiven").data
+    assert done["code"] == 0, done
+    shown, *said = done["stdout"].splitlines()
+    assert "sesame" not in shown
+    assert "\n".join([shown, *said]).endswith("it is \\open-sesame\nwhat was\ngiven")
+
+
+def test_a_list_with_a_secret_in_it_is_refused(make: Make, told: Told) -> None:
+    told.masked.append("open-sesame")
+    with pytest.raises(Refused, match="every list of processes shows"):
+        ssh.run(make(), ["echo", "it is open-sesame"])
 
 
 def test_a_key_that_is_not_authorized_is_refused(make: Make, root: Path) -> None:
