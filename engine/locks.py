@@ -30,7 +30,7 @@ from engine.clock import look_until, time_text
 from engine.errors import Cancelled, LockHeld
 from engine.events import Person
 from engine.journal import sync_folder
-from engine.runs import RunFolder, Runs, write_private
+from engine.runs import RunFolder, Runs, make_private, write_private
 
 TAKEOVER_PATIENCE = 1.0
 """Seconds a takeover waits for requests of the old run that are on their way."""
@@ -178,7 +178,7 @@ class Lock:
         try:
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         except FileNotFoundError:
-            self._folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            make_private(self._folder)
             descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o600)
         try:
             yield descriptor

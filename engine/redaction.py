@@ -70,19 +70,17 @@ class Redactor:
             known = [each for each in _meant(value) if len(each) >= SHORTEST]
             if not known:
                 return not value.strip()
-            self._values |= {value, *known}
-            self._forms = self._forms | {form for each in known for form in _forms(each)}
-            self._texts = self._texts | {text for each in known for text in _texts(each)}
+            lines = [line.strip() for line in value.splitlines() if len(line.strip()) >= SHORTEST]
+            spelled = {*known, *lines}
+            self._values |= {value, *spelled}
+            self._forms = self._forms | {form for each in spelled for form in _forms(each)}
+            self._texts = self._texts | {text for each in spelled for text in _texts(each)}
             self._search = None
             return True
 
     def mask(self, text: str) -> str:
         """`text` without secrets."""
         return self._searching().mask(text) if self._forms else text
-
-    def holds(self, text: str) -> bool:
-        """Whether there is a secret in `text`."""
-        return self.mask(text) != text
 
     def mask_value(self, value: Any) -> Any:
         """A JSON value without secrets in its texts and keys; the same object if none was
@@ -162,7 +160,7 @@ class _Search:
         for start, stop in breaks:
             starts.append(start - lost[-1])
             lost.append(lost[-1] + stop - start)
-        for start, stop in self._whole(whole):
+        for start, stop in (*self._whole(whole), *self._cut(whole)):
             first = bisect.bisect_right(starts, start) - 1
             last = bisect.bisect_left(starts, stop) - 1
             if first != last:  # else it was found without that
@@ -247,11 +245,9 @@ def _pattern(forms: list[Form], depth: int = 3) -> str:
 
 # -- what a secret looks like ---------------------------------------------------------------------
 def _meant(value: str) -> Iterator[str]:
-    """What has to be hidden when `value` has to be: itself, its lines, what it is made of."""
+    """What has to be hidden when `value` has to be: itself, and what it is made of."""
     whole = value.strip()
     yield whole
-    if "\n" in whole:
-        yield from (line.strip() for line in whole.splitlines())
     if "://" in whole and "@" in whole:
         with contextlib.suppress(ValueError):
             yield unquote(urlsplit(whole).password or "")
@@ -268,30 +264,32 @@ def _decoded(value: str) -> str:
 
 
 def _forms(value: str) -> Iterator[Form]:
-    """The ways in which a value may appear, each character in all its spellings."""
-    data = value.encode("utf-8", "surrogateescape")
-    for form in {value, *_normalised(value)}:
-        yield tuple(map(_spellings, form))
-    for text in (*_base64_texts(data), data.hex(), data.hex().upper()):
+    """A value with each character in all its spellings, in base64 and in hexadecimal."""
+    yield tuple(map(_spellings, value))
+    if not value.isascii():
+        for form in ("NFC", "NFD"):
+            yield tuple(map(_spellings, unicodedata.normalize(form, value)))
+    for text in _base64_texts(value):
         yield tuple(_IN_BASE64.get(character, character) for character in text)
+    first, *others = (_hex(f"{byte:02x}") for byte in _bytes(value))
+    yield (first, *(f"[ :-]?{byte}" for byte in others))
 
 
 def _texts(value: str) -> Iterator[str]:
-    """The plain forms, of which also a part is recognised."""
-    data = value.encode("utf-8", "surrogateescape")
-    if "\n" not in value:
-        yield from (value, quote(data, safe=""), quote(data), quote_plus(data))
-        yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
-    yield from _base64_texts(data)
+    """The forms of which also a part is recognised: those that are met most often."""
+    data = _bytes(value)
+    yield from _base64_texts(value)
+    yield from (value, quote(data, safe=""), quote(data), quote_plus(data))
+    yield from (json.dumps(value)[1:-1], json.dumps(value, ensure_ascii=False)[1:-1])
 
 
-def _normalised(value: str) -> Iterator[str]:
-    if not value.isascii():
-        yield from (unicodedata.normalize(form, value) for form in ("NFC", "NFD"))
+def _bytes(value: str) -> bytes:
+    return value.encode("utf-8", "surrogateescape")
 
 
-def _base64_texts(data: bytes) -> Iterator[str]:
+def _base64_texts(value: str) -> Iterator[str]:
     """Base64 of the value alone, and of it inside a longer text, at each of the three offsets."""
+    data = _bytes(value)
     for encode in (base64.b64encode, base64.urlsafe_b64encode):
         for offset in range(3):
             text = encode(b"\0" * offset + data).decode()
@@ -317,7 +315,7 @@ def _spellings(character: str) -> str:
         f"&#(?:0*{code}|[xX]0*{_hex(f'{code:x}')});",
         rf"\\+(?:u00|x|U000000){_hex(f'{code:02x}')}",
     ]
-    data = character.encode("utf-8", "surrogateescape")
+    data = _bytes(character)
     found.append("".join(f"%(?:25)*{_hex(f'{byte:02x}')}" for byte in data))
     named = html.escape(character)
     if named != character:

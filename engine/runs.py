@@ -20,7 +20,6 @@ import contextlib
 import fcntl
 import os
 import secrets
-import shutil
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import Any, TypeVar
@@ -228,6 +227,13 @@ def _read_struct(path: Path, kind: type[T]) -> T:
         raise UsageError(f"{path} cannot be read: {error}") from error
 
 
+def make_private(folder: Path) -> None:
+    """Make a folder that only its owner may enter, and those above it that are missing."""
+    for path in reversed((folder, *folder.parents)):
+        if not path.is_dir():
+            path.mkdir(mode=0o700, exist_ok=True)
+
+
 def write_private(path: Path, data: bytes, *, synced: bool = False) -> None:
     """Write a file that only its owner may read; `synced`: have the disk confirm it."""
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
@@ -256,16 +262,15 @@ class Runs:
 
     def create(self, label: str, now: float, info: RunInfo, sources: dict[str, Path]) -> RunFolder:
         """A new run's folder, owned. `sources` maps names below ``source/`` to files to keep."""
-        self.folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        make_private(self.folder)
         run_id = f"{utc(now):%Y%m%d-%H%M%S}-{label}-{secrets.token_hex(2)}"
         path = self.folder / run_id
         for part in ("", "logs", "control", "source"):
             (path / part).mkdir(mode=0o700)
         for name, source in sources.items():
             target = path / "source" / name
-            target.parent.mkdir(mode=0o700, parents=True, exist_ok=True)
-            shutil.copyfile(source, target)
-            target.chmod(0o600)
+            make_private(target.parent)
+            write_private(target, source.read_bytes())
         info = msgspec.structs.replace(info, run=run_id)
         text = msgspec.json.format(msgspec.json.encode(info), indent=2)
         write_private(path / "run.json", text, synced=True)

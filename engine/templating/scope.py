@@ -188,8 +188,8 @@ class Forgotten(dict[str, Any]):
         """What to say when somebody reads what is gone."""
         return (
             f"'{key}' of step '{self._step}' is not known any more: with `no_log` its result was "
-            "not stored, and the run was resumed since … run it again with "
-            f"`ce-run resume RUN --redo {self._step}`"
+            "not stored, and the run was resumed since … start the runbook anew, or have this "
+            "step fetch the value by itself"
         )
 
 

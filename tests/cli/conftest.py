@@ -46,7 +46,7 @@ class Desk:
         return path
 
     def ce_run(
-        self, *words: str, env: dict[str, str] | None = None
+        self, *words: str, env: dict[str, str] | None = None, umask: int = -1
     ) -> subprocess.CompletedProcess[str]:
         """Run a command to its end, without a terminal."""
         return subprocess.run(
@@ -58,6 +58,7 @@ class Desk:
             text=True,
             timeout=60,
             check=False,
+            umask=umask,
         )
 
     def start(self, *words: str) -> subprocess.Popen[str]:
