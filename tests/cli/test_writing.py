@@ -119,6 +119,33 @@ def test_times_of_a_former_run(desk: Desk) -> None:
     assert "* a" in drawn
 
 
+def test_what_goes_on_for_a_while_counts_on_the_critical_path(desk: Desk) -> None:
+    desk.write(
+        """
+        name: Soak
+        steps:
+          - id: soak
+            metrics.soak: {for: 24m, expect: {p95: "< 1 ms"}}
+          - id: watch
+            needs: []
+            http-check: {url: "http://127.0.0.1/", duration: 25m}
+          - id: report
+            needs: []
+            wait: {for: 20m}
+        """
+    )
+    drawn = desk.ce_run("graph", "book.yml").stdout.splitlines()
+    assert drawn[0] == "Soak  (* critical path: 25m)"
+    assert [each.split()[1] for each in drawn if each.startswith("* ")] == ["watch"]
+
+
+def test_a_step_of_unknown_length_makes_the_critical_path_a_guess(desk: Desk) -> None:
+    desk.write("name: Guess\nsteps:\n  - {shell: 'true', timeout: 5m}\n  - {id: b, shell: 'true'}\n")
+    assert "(* critical path: up to about 5m1s)" in desk.ce_run("graph", "book.yml").stdout
+    desk.write("name: Bound\nsteps:\n  - {shell: 'true', timeout: 5m}\n")
+    assert "(* critical path: at most 5m)" in desk.ce_run("graph", "book.yml").stdout
+
+
 # -- the picture -----------------------------------------------------------------------------------
 def boxes_of(box: Box, x: float = 0.0, y: float = 0.0) -> Iterator[tuple[Box, float, float]]:
     """Every box with its place on the page."""

@@ -43,11 +43,16 @@ def _head(plan: Plan, times: Times) -> Line:
 
 
 def total_text(times: Times) -> str:
-    """How long the critical path is: ``at most 1h5m``, ``22.1s as measured``."""
+    """How long the critical path is: ``at most 1h5m``, ``22.1s as measured``.
+
+    Where it has steps of which nothing is known it is no more than a guess: ``up to about 2h``.
+    """
     if times.measured:
         return f"{took(times.total)} as measured"
     text = format_duration(round(times.total))
-    return f"at most {text}" if times.bounded else f"about {text}"
+    if times.guessed:
+        return f"{'up to ' if times.bounded else ''}about {text}"
+    return f"at most {text}" if times.bounded else text
 
 
 _Row = tuple[bool, str, str, str, str]

@@ -13,12 +13,15 @@ from engine.state import RunState
 from engine.templating import Scope, Templates
 from engine.text import format_duration, parse_duration
 
+_GOES_ON = ("for", "duration")
+"""Arguments that say how long an action goes on: of a wait, a soak, a health check over a time."""
+
 UNKNOWN = 1.0
 """Seconds that a step counts for whose time nothing is known of."""
 
 
 class Time(NamedTuple):
-    """How long something takes: exactly (`wait`), at most (a limit), as measured, or unknown."""
+    """How long something takes: exactly (a wait), at most (a limit), as measured, or unknown."""
 
     seconds: float
     kind: Literal["exact", "limit", "measured", "unknown"]
@@ -52,13 +55,26 @@ class Times:
         return self.of(node).seconds
 
     @property
+    def guessed(self) -> bool:
+        """Whether steps of which nothing is known stand on the critical path."""
+        return any(
+            self.of(self.plan.nodes[index]).kind == "unknown"
+            for index in self.critical
+            if not self.plan.nodes[index].is_group
+        )
+
+    @property
     def bounded(self) -> bool:
-        """Whether the total is an upper bound rather than a measurement."""
-        return not self.measured and any(time.kind == "limit" for time in self._of.values())
+        """Whether limits stand on the critical path: it may well be over sooner."""
+        return any(
+            self.of(self.plan.nodes[index]).kind == "limit"
+            for index in self.critical
+            if not self.plan.nodes[index].is_group
+        )
 
 
 def planned_times(plan: Plan, inventory: Inventory) -> Times:
-    """From waits, timeouts and budgets; templates are read with the inventory's variables."""
+    """From waits, soaks, timeouts and budgets; templates are read with the inventory's variables."""
     reader = _Reader(plan, inventory)
     return Times(plan, {node.index: reader.time(node) for node in plan.steps()})
 
@@ -86,8 +102,8 @@ class _Reader:
     def time(self, node: Node) -> Time:
         scope = self._scope_of(node)
         step = node.step
-        if step is not None and step.call is not None and step.call.action == "wait":
-            seconds = self._seconds(step.call.arguments.get("for"), scope)
+        for name in _GOES_ON if step is not None and step.call is not None else ():
+            seconds = self._seconds(step.call.arguments.get(name), scope)
             if seconds is not None:
                 return Time(seconds, "exact")
         for limit in (node.timeout, node.budget):
