@@ -9,6 +9,7 @@ from modules import _kube_diff
 from modules._kube import Cluster
 from modules._kube_errors import NotFound
 from modules._kube_kinds import Kind
+from modules._telling import count
 
 
 class Plan(NamedTuple):
@@ -108,9 +109,9 @@ def scaled(
     if absent:
         text = f"{label}: absent"
     elif before == wanted:
-        text = f"{label}: already {wanted} replicas, {ready} ready"
+        text = f"{label}: already {count(wanted, 'replica')}, {ready} ready"
     else:
-        text = f"{label}: {'absent' if before is None else before} → {wanted} replicas"
+        text = f"{label}: {'absent' if before is None else before} → {count(wanted, 'replica')}"
     was = {} if before is None else {"replicas": before}
     return Result(
         changed=before != wanted and not absent,

@@ -17,6 +17,7 @@ import msgspec
 
 from engine.module_api import Context, Failed, Refused, Unreachable
 from modules import _http
+from modules._telling import count, figure
 
 Word = Literal["pass", "fail", "inconclusive"]
 
@@ -76,7 +77,8 @@ class Threshold(msgspec.Struct, frozen=True):
             if not _holds(reading.value, operator, bound):
                 unit = f" {reading.unit}" if reading.unit else ""
                 return Verdict(
-                    "fail", f"{reading.value:g}{unit} is {_OPPOSITE[operator]} {bound:g}{unit}"
+                    "fail",
+                    f"{figure(reading.value)}{unit} is {_OPPOSITE[operator]} {figure(bound)}{unit}",
                 )
         return Verdict("pass")
 
@@ -89,7 +91,7 @@ def lacking(reading: Reading, min_samples: int | None) -> str:
     if reading.samples is None and needed > 1:
         return f"{needed} samples are needed, but the inventory's metric has no `samples`"
     if reading.samples is not None and reading.samples < needed:
-        return f"{reading.samples} samples, {needed} are needed"
+        return f"{count(reading.samples, 'sample')}, {needed} are needed"
     return ""
 
 
@@ -144,7 +146,9 @@ def relation(
     if worse <= allowed:
         return Verdict("pass")
     return Verdict(
-        "fail", f"{value.value:g} against {base.value:g}: worse by {worse:g}, {allowed:g} allowed"
+        "fail",
+        f"{figure(value.value)} against {figure(base.value)}: worse by {figure(worse)}, "
+        f"{figure(allowed)} allowed",
     )
 
 

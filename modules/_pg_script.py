@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.module_api import Context, Duration, Failed, Refused, Result, Unreachable
-from modules import _pg, _pg_ledger, _sql_text
+from modules import _pg, _pg_ledger, _sql_text, _telling
 
 if TYPE_CHECKING:
     import psycopg
@@ -70,7 +70,7 @@ def transaction(
     return Result(
         changed=True,
         data=data(ctx, len(statements), rowcount, entry),
-        message=f"{len(statements)} statements committed",
+        message=f"{_telling.count(len(statements), 'statement')} committed",
     )
 
 

@@ -19,7 +19,7 @@ from typing import Any, Literal
 import msgspec
 
 from engine.module_api import ActionError, Context, Duration, Failed, Refused, Result, action
-from modules import _http, _values
+from modules import _http, _telling, _values
 
 TEXT = 16384
 """Characters of the body that are kept in the result."""
@@ -318,7 +318,7 @@ def _verdict(ctx: Context, url: str, wanted: Expect, seen: _Samples) -> Result:
     for name, bound in wanted.latency.given().items():
         measured = data["latency"].get(name)
         if measured is not None and measured > _values.milliseconds(bound):
-            reasons.append(f"expected {name} within {bound}, got {measured:g} ms")
+            reasons.append(f"expected {name} within {bound}, got {_telling.milliseconds(measured)}")
     if wanted.tls_days is not None:
         reasons += _certificate(wanted.tls_days, data["tls_days"])
     if not reasons:
@@ -372,6 +372,7 @@ def _document(last: _http.Response | None) -> Any:
 
 def _summary(seen: _Samples, data: dict[str, Any]) -> str:
     if seen.taken == 1:
-        return f"{data['status']} in {data['latency']['p50']:g} ms"
-    figures = ", ".join(f"{name} {value:g} ms" for name, value in data["latency"].items())
-    return f"{seen.taken} requests, {seen.failures} failed, {figures}"
+        return f"{data['status']} in {_telling.milliseconds(data['latency']['p50'])}"
+    latency = data["latency"].items()
+    figures = ", ".join(f"{name} {_telling.milliseconds(value)}" for name, value in latency)
+    return f"{_telling.count(seen.taken, 'request')}, {seen.failures} failed, {figures}"

@@ -38,6 +38,7 @@ from modules import (
     _kube_rollout,
     _kube_top,
     _kube_wait,
+    _telling,
 )
 from modules._kube_watch import Selection
 
@@ -516,7 +517,7 @@ def get(
     items, _ = cluster.list(ctx, found, place, labels=selector, fields=fields, limit=limit)
     return Result(
         data={"items": [_kube_diff.for_result(item) for item in items], "count": len(items)},
-        message=f"{len(items)} {found.plural}",
+        message=_telling.count(len(items), found.kind.lower(), found.plural),
     )
 
 
@@ -555,7 +556,8 @@ def logs(
     found = _kube_logs.read(ctx, cluster, pods, wanted)
     count = sum(len(lines) for lines in found.values())
     return Result(
-        data={"pods": found, "count": count}, message=f"{count} lines of {len(pods)} pods"
+        data={"pods": found, "count": count},
+        message=f"{_telling.count(count, 'line')} of {_telling.count(len(pods), 'pod')}",
     )
 
 
@@ -592,9 +594,10 @@ def top(
         for key in ("cpu_percent", "memory_percent"):
             known = [item[key] for item in items if item[key] is not None]
             data[key] = max(known) if known else None
+    number = _telling.count(len(items), what.rstrip("s"), what)
     return Result(
         data=data,
-        message=f"{len(items)} {what}: {data['cpu']:.2f} cores, {data['memory'] / 2**20:.0f} MiB",
+        message=f"{number}: {data['cpu']:.2f} cores, {data['memory'] / 2**20:.0f} MiB",
     )
 
 

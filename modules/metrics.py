@@ -45,7 +45,7 @@ from engine.module_api import (
     Unreachable,
     action,
 )
-from modules import _metrics
+from modules import _metrics, _telling
 from modules._metrics import Reading, Threshold, Verdict
 
 
@@ -147,7 +147,7 @@ def validate(
         ctx.log(_line(reading, verdict))
     if data["verdict"] != "pass":
         raise _failure(judged, data)
-    return Result(data=data, message=f"{len(judged)} metrics within their thresholds")
+    return Result(data=data, message=_kept(len(judged)))
 
 
 @action(effect="read")
@@ -194,7 +194,7 @@ def soak(
         if _worst(judged) == "fail" or (over and _worst(judged) == "inconclusive"):
             raise _failure(judged, history.data(judged))
         if over:
-            message = f"{history.checks} validations passed"
+            message = f"{_telling.count(history.checks, 'validation')} passed"
             return Result(data=history.data(judged), message=message)
         ctx.sleep(every if every < left else left)
 
@@ -211,7 +211,9 @@ def soak_check(
     history = _History()
     history.add(judged)
     now = "; ".join(_line(reading, verdict) for reading, verdict in judged)
-    return Result(data=history.data(judged), message=f"would watch for {for_:g} s; now: {now}")
+    return Result(
+        data=history.data(judged), message=f"would watch for {_telling.lasting(for_)}; now: {now}"
+    )
 
 
 @action(effect="read")
@@ -359,9 +361,19 @@ def _data(reading: Reading, verdict: Verdict) -> dict[str, Any]:
 
 
 def _line(reading: Reading, verdict: Verdict) -> str:
-    value = "no data" if reading.value is None else f"{reading.value:g} {reading.unit}".strip()
+    if reading.value is None:
+        return f"{reading.name}: {verdict.reason}"
+    value = f"{_telling.figure(reading.value)} {reading.unit}".strip()
     tail = "" if verdict.word == "pass" else f" ({verdict.word}: {verdict.reason})"
     return f"{reading.name} {value}{tail}"
+
+
+def _kept(number: int) -> str:
+    return (
+        "1 metric within its threshold"
+        if number == 1
+        else f"{number} metrics within their thresholds"
+    )
 
 
 def _failure(judged: _Judged, data: dict[str, Any]) -> Failed:

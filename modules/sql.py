@@ -40,9 +40,11 @@ from modules import (
     _pg_admin,
     _pg_backup,
     _pg_ledger,
+    _pg_manifest,
     _pg_query,
     _pg_restore,
     _pg_script,
+    _telling,
 )
 
 
@@ -72,7 +74,7 @@ def query(
     """
     data = _pg_query.fetch(ctx, sql, _pg.database(ctx, database), params, limit)
     first = "the first " if data["truncated"] else ""
-    return Result(data=data, message=f"{first}{data['rowcount']} rows")
+    return Result(data=data, message=f"{first}{_telling.count(data['rowcount'], 'row')}")
 
 
 @action(effect="read")
@@ -169,7 +171,7 @@ def script_check(
         changed=True,
         data=_pg_script.data(ctx, len(statements), 0, None),
         diff="\n".join([*lines, ""]),
-        message=f"would run {len(statements)} statements in one transaction",
+        message=f"would run {_telling.count(len(statements), 'statement')} in one transaction",
     )
 
 
@@ -223,7 +225,7 @@ def backup(
     return Result(
         changed=made,
         data=_pg_backup.data(ctx, source, manifest, as_),
-        message=f"{verb} {len(manifest.tables)} tables, {manifest.rows} rows as {name}",
+        message=f"{verb} {_size(manifest)} as {name}",
     )
 
 
@@ -245,7 +247,7 @@ def backup_check(
     return Result(
         changed=True,
         data=_pg_backup.data(ctx, source, manifest, as_),
-        diff=f"+ backup {name}: {len(manifest.tables)} tables, {manifest.rows} rows\n",
+        diff=f"+ backup {name}: {_size(manifest)}\n",
         message=f"would back {source} up as {name}",
     )
 
@@ -327,7 +329,7 @@ def restore(
     return Result(
         changed=not done,
         data=data,
-        message=f"restored {len(manifest.tables)} tables, {manifest.rows} rows from {from_}; "
+        message=f"restored {_size(manifest)} from {from_}; "
         f"{data['set_aside_rows']} newer rows are only in {old or 'no database any more'}",
     )
 
@@ -426,3 +428,8 @@ def prune_check(
     names = _pg_backup.expired(ctx, folder, older_than, prefix, keep)
     diff = "".join(f"- backup {name}\n" for name in names)
     return Result(changed=bool(names), data={"removed": names}, diff=diff)
+
+
+def _size(manifest: _pg_manifest.Manifest) -> str:
+    tables = _telling.count(len(manifest.tables), "table")
+    return f"{tables}, {_telling.count(manifest.rows, 'row')}"

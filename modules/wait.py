@@ -8,8 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from engine.module_api import Context, Duration, Refused, Result, action
-
-_TELL_EVERY = 60.0
+from modules._telling import lasting
 
 
 @action(effect="read")
@@ -29,24 +28,14 @@ def wait(ctx: Context, for_: Duration, *, reason: str = "") -> Result:
     if left > 0:
         end = ctx.now() + timedelta(seconds=left)
         why = f": {reason}" if reason else ""
+        ctx.progress(f"waiting {lasting(for_)}, until {end:%H:%M:%S} UTC{why}")
         while left > 0:
-            ctx.progress(f"waiting until {end:%H:%M:%S} UTC, {_text(left)} left{why}")
-            ctx.sleep(min(left, _TELL_EVERY))
+            ctx.sleep(left)
             left = for_ - ctx.elapsed_since_first_start()
-    return Result(data={"seconds": for_}, message=f"waited {_text(for_)}")
+    return Result(data={"seconds": for_}, message=f"waited {lasting(for_)}")
 
 
 @wait.check
 def wait_check(ctx: Context, for_: Duration, *, reason: str = "") -> Result:
     """Say how long it would wait."""
-    return Result(data={"seconds": for_}, message=f"would wait {_text(for_)}")
-
-
-def _text(seconds: float) -> str:
-    """``5400`` → ``1h30m``; below a minute with the fraction that matters."""
-    if seconds < 60:
-        return f"{seconds:.3g}s"
-    minutes, rest = divmod(round(seconds), 60)
-    hours, minutes = divmod(minutes, 60)
-    parts = [(hours, "h"), (minutes, "m"), (rest, "s")]
-    return "".join(f"{number}{unit}" for number, unit in parts if number)
+    return Result(data={"seconds": for_}, message=f"would wait {lasting(for_)}")

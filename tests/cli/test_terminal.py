@@ -60,7 +60,7 @@ def test_the_live_view_shows_phases_what_runs_and_finished_steps(
     screen = on_screen("book.yml")
     screen.wait_for("changed   prepare/backup", "Deploy · ", "lock production #1")
     screen.wait_for("✓ prepare", "ok", "▶ soak", "running", "switch", "waiting")
-    screen.wait_for("left  waiting until", "watching the canary")
+    screen.wait_for("left  waiting ", "watching the canary")
     assert "\x1b[?25l" not in screen.output  # a killed process could not bring the cursor back
     screen.type("\x03")
     assert screen.end() == 130
@@ -88,7 +88,7 @@ def test_the_view_survives_being_resized(desk: Desk, on_screen: Opener) -> None:
     for columns, rows in ((40, 10), (10, 3), (200, 60), (80, 24)):
         screen.wait_for("Deploy")
         screen.resize(columns, rows)
-    screen.wait_for("changed   prepare/backup", "─" * 79, "▶ soak", "left  waiting until")
+    screen.wait_for("changed   prepare/backup", "─" * 79, "▶ soak", "left  waiting ")
     screen.type("\x03")
     assert screen.end() == 130
 

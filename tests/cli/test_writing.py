@@ -140,7 +140,9 @@ def test_what_goes_on_for_a_while_counts_on_the_critical_path(desk: Desk) -> Non
 
 
 def test_a_step_of_unknown_length_makes_the_critical_path_a_guess(desk: Desk) -> None:
-    desk.write("name: Guess\nsteps:\n  - {shell: 'true', timeout: 5m}\n  - {id: b, shell: 'true'}\n")
+    desk.write(
+        "name: Guess\nsteps:\n  - {shell: 'true', timeout: 5m}\n  - {id: b, shell: 'true'}\n"
+    )
     assert "(* critical path: up to about 5m1s)" in desk.ce_run("graph", "book.yml").stdout
     desk.write("name: Bound\nsteps:\n  - {shell: 'true', timeout: 5m}\n")
     assert "(* critical path: at most 5m)" in desk.ce_run("graph", "book.yml").stdout

@@ -74,7 +74,7 @@ class Times:
 
 
 def planned_times(plan: Plan, inventory: Inventory) -> Times:
-    """From waits, soaks, timeouts and budgets; templates are read with the inventory's variables."""
+    """From waits, soaks, timeouts and budgets; templates are read with the inventory's values."""
     reader = _Reader(plan, inventory)
     return Times(plan, {node.index: reader.time(node) for node in plan.steps()})
 
@@ -101,9 +101,10 @@ class _Reader:
 
     def time(self, node: Node) -> Time:
         scope = self._scope_of(node)
-        step = node.step
-        for name in _GOES_ON if step is not None and step.call is not None else ():
-            seconds = self._seconds(step.call.arguments.get(name), scope)
+        call = node.step.call if node.step is not None else None
+        arguments = call.arguments if call is not None else {}
+        for name in _GOES_ON:
+            seconds = self._seconds(arguments.get(name), scope)
             if seconds is not None:
                 return Time(seconds, "exact")
         for limit in (node.timeout, node.budget):
