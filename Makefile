@@ -3,7 +3,10 @@
 VENV ?= .venv
 STATE ?= .ce-run
 BIN := $(VENV)/bin
-CE_RUN := CE_RUN_STATE=$(STATE) $(BIN)/ce-run
+CE_RUN := $(BIN)/ce-run
+# Where runs live, unless it is where ce-run looks anyway: what it tells to run next then says so, too.
+unexport CE_RUN_STATE
+IN_STATE := $(if $(filter .ce-run,$(STATE)),,--state $(STATE))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
 .DEFAULT_GOAL := help
@@ -35,16 +38,16 @@ $(VENV)/.with-tests: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.with-lab
 
 deploy: lab ## start a fresh lab and deploy 5.1 to it
-	@$(CE_RUN) runbooks/deploy-5.1.yml -i inventories/lab.yml --yes
+	@$(CE_RUN) runbooks/deploy-5.1.yml -i inventories/lab.yml --yes $(IN_STATE)
 
 rollback: $(VENV)/.with-lab ## take the lab back to 5.0, at once
-	@$(CE_RUN) runbooks/emergency-rollback.yml -i inventories/lab.yml --force --reason tried_out
+	@$(CE_RUN) runbooks/emergency-rollback.yml -i inventories/lab.yml --force --reason tried_out $(IN_STATE)
 
 lab: $(VENV)/.with-lab ## start a fresh lab: 5.0 serves, users are there
-	@$(CE_RUN) lab up
+	@$(CE_RUN) lab up $(IN_STATE)
 
 lab-down: $(VENV)/.with-lab ## stop the lab
-	@$(CE_RUN) lab down
+	@$(CE_RUN) lab down $(IN_STATE)
 
 check: $(VENV)/.with-tests ## ruff and mypy
 	@$(BIN)/ruff check .
@@ -61,6 +64,6 @@ bench: $(VENV)/.with-tests ## measure, each figure against a floor measured in t
 	@$(BIN)/python -m benchmarks
 
 clean: ## stop the lab; remove the venv, runs and caches
-	@if [ -x $(BIN)/ce-run ] && [ -d $(STATE)/lab ]; then $(CE_RUN) lab down; fi
+	@if [ -x $(BIN)/ce-run ] && [ -d $(STATE)/lab ]; then $(CE_RUN) lab down $(IN_STATE); fi
 	rm -rf $(VENV) $(STATE) build dist *.egg-info .mypy_cache .ruff_cache .pytest_cache .hypothesis
 	find engine modules tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

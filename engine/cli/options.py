@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shlex
+import sys
 from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -112,9 +113,9 @@ class Workspace:
     @property
     def commands(self) -> Commands:
         """How to spell commands that work on the same folder."""
-        from engine.report.next_steps import Commands
+        from engine.report.next_steps import Commands, program
 
-        return Commands(self.given)
+        return Commands(self.given, program(sys.argv[0]))
 
 
 def _complete_run(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -25,12 +26,29 @@ class Advice(NamedTuple):
 class Commands:
     """Spells commands that work where the reader is: with ``--state`` if it had to be given."""
 
-    def __init__(self, state_option: str | None = None) -> None:
+    def __init__(self, state_option: str | None = None, program: str = "ce-run") -> None:
+        self._program = program
         self._tail = ["--state", state_option] if state_option else []
 
     def spell(self, *words: str) -> str:
         """The command line of ``ce-run`` with these words."""
-        return shlex.join(["ce-run", *words, *self._tail])
+        return shlex.join([self._program, *words, *self._tail])
+
+
+def program(called: str) -> str:
+    """How a shell finds the program that was called so: by its name, or by where it lies.
+
+    `make deploy` calls ``.venv/bin/ce-run``, which the reader's PATH does not know.
+    """
+    path = Path(called)
+    if path.name != "ce-run" or not path.is_file():
+        return "ce-run"
+    found = shutil.which("ce-run")
+    if found is not None and path.samefile(found):
+        return "ce-run"
+    whole = path.absolute()
+    here = Path.cwd()
+    return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)
 
 
 def start_words(runbook: str, options: Mapping[str, Any]) -> list[str]:
@@ -131,13 +149,19 @@ def _anew(facts: RunFacts, commands: Commands, options: Mapping[str, Any]) -> Ad
 def _rollbacks(facts: RunFacts, commands: Commands, options: Mapping[str, Any]) -> list[Advice]:
     if facts.status in ("rescued", "undone"):
         return []
+    return _spelled(rollbacks_beside(Path(facts.runbook)), commands, options, "roll back")
+
+
+def _spelled(
+    rollbacks: Sequence[str], commands: Commands, options: Mapping[str, Any], why: str
+) -> list[Advice]:
     found = []
-    for file in rollbacks_beside(Path(facts.runbook)):
+    for file in rollbacks:
         words = [file]
         if options.get("inventory"):
             words += ["-i", options["inventory"]]
         words += ["--force", "--reason", "WHY"]
-        found.append(Advice(commands.spell(*words), "roll back"))
+        found.append(Advice(commands.spell(*words), why))
     return found
 
 
@@ -152,6 +176,15 @@ def rollbacks_beside(runbook: Path) -> Sequence[str]:
         if _PREEMPTS.search(path.read_text(encoding="utf-8", errors="replace")):
             found.append(str(path))
     return found
+
+
+def _own_rollbacks(runbook: Path) -> Sequence[str]:
+    """Of the rollbacks beside a runbook those that it names itself."""
+    try:
+        text = runbook.read_text(encoding="utf-8", errors="replace")
+    except OSError:
+        return []
+    return [file for file in rollbacks_beside(runbook) if Path(file).name in text]
 
 
 def _preempted(
@@ -172,7 +205,7 @@ def _succeeded(
     if facts.check:
         words = start_words(facts.runbook, options)
         return [Advice(commands.spell(*words), "do it for real")]
-    return []
+    return _spelled(_own_rollbacks(Path(facts.runbook)), commands, options, "if it has to go back")
 
 
 _ADVICE = {

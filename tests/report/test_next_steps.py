@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.report.gather import gather
-from engine.report.next_steps import Commands, advise, rollbacks_beside, start_words
+from engine.report.next_steps import Commands, advise, program, rollbacks_beside, start_words
 from tests.report.recorded import RUN, Recorded
 from tests.report.scenarios import SCENARIOS
 
@@ -42,6 +42,44 @@ def test_a_rollback_beside_the_runbook_is_spelled_out(
     assert rollbacks_beside(Path("runbooks/deploy.yml")) == ["runbooks/back.yml"]
     commands = commands_after(SCENARIOS["failed"](tmp_path, []), inventory="inv.yml")
     assert "ce-run runbooks/back.yml -i inv.yml --force --reason WHY" in commands
+
+
+def test_after_a_success_the_rollback_that_the_runbook_names_is_at_hand(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    run = SCENARIOS["success"](tmp_path, [])
+    book = Path(gather(run.plan, run.state, run.records, now=run.clock.now()).runbook)
+    book.parent.mkdir(parents=True, exist_ok=True)
+    for name in ("back.yml", "another.yml"):
+        (book.parent / name).write_text("name: Back\npreempts: true\nsteps: []\n", encoding="utf-8")
+    book.write_text("rescue: [{runbook: back.yml}]\n", encoding="utf-8")
+    assert commands_after(run, inventory="inv.yml") == [
+        f"ce-run {book.parent / 'back.yml'} -i inv.yml --force --reason WHY",
+        f"ce-run show {RUN}",
+    ]
+
+
+def test_commands_are_spelled_so_that_the_readers_shell_finds_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here, elsewhere = tmp_path / ".venv" / "bin", tmp_path / "bin"
+    for folder in (here, elsewhere):
+        folder.mkdir(parents=True)
+        (folder / "ce-run").write_text("#!/bin/sh\n", encoding="utf-8")
+        (folder / "ce-run").chmod(0o755)
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("PATH", str(elsewhere))
+    assert program(".venv/bin/ce-run") == ".venv/bin/ce-run"
+    assert program(str(here / "ce-run")) == ".venv/bin/ce-run"
+    monkeypatch.setenv("PATH", str(here))
+    assert program(str(here / "ce-run")) == "ce-run"
+    assert program("engine/cli/__main__.py") == "ce-run"
+    monkeypatch.chdir(elsewhere)
+    monkeypatch.setenv("PATH", "")
+    assert program(str(here / "ce-run")) == str(here / "ce-run")
+    spelled = Commands(program=".venv/bin/ce-run").spell("resume", "last")
+    assert spelled == ".venv/bin/ce-run resume last"
 
 
 def test_words_that_start_a_run_again() -> None:
