@@ -7,7 +7,7 @@ little room stands in `_fit`: the head and what runs stay, finished and waiting 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any
+from typing import Any, NamedTuple
 
 from engine.plan import Node
 from engine.report.phases import Phase, phases_of
@@ -45,6 +45,9 @@ _MARKS = {
 }
 _MANY = 500
 _BAR = 24
+_SHORTEST_PATH = 16
+_VERDICTS: dict[str, Style] = {"pass": "good", "fail": "bad"}
+_URGENCY = {"fail": 0, "pass": 2}
 
 
 class Picture:
@@ -59,34 +62,34 @@ class Picture:
         """The runbook's phases, found when they are first needed."""
         self.threshold: Callable[[Node, int], str] | None = None
         """Puts a guard's condition into words, with the values of the variables in it."""
+        self.limit: Callable[[Node], float | None] | None = None
+        """Tells the budget or timeout of a step that has not begun."""
 
 
 def frame(state: RunState, now: float, picture: Picture, columns: int, rows: int) -> list[Line]:
     """At most `rows` lines of at most `columns` columns."""
     head = [_rule(columns), *_head(state, now)]
-    running = _running(state, now, picture)
+    running = _running(state, now, picture, max(columns // 2, _SHORTEST_PATH))
     guards = _guards(state, picture)
     traffic = _traffic(picture.traffic)
     phases = _phases(state, now, picture)
-    room = rows - len(head)
-    sections = _fit([phases, running, traffic, guards], room)
-    shown = [*head, *(each for part in sections for each in part)]
+    shown = [*head, *_fit(phases, running, traffic, guards, rows - len(head))]
     return [_cut_line(each, columns) for each in shown[:rows]]
 
 
-def _fit(sections: Sequence[list[Line]], room: int) -> list[list[Line]]:
-    """Make sections fit: what runs comes first, then phases, then traffic and guards."""
-    phases, running, traffic, guards = sections
+def _fit(
+    phases: list[Line], running: list[Line], traffic: list[Line], guards: list[_Guard], room: int
+) -> list[Line]:
+    """Make sections fit: what runs comes first, then the phases around it, traffic and guards."""
     left = max(room, 0)
-    chosen: dict[str, list[Line]] = {}
-    reserve = min(len(phases), 4)
-    chosen["running"] = _limit(running, max(left - reserve, 1))
-    left -= len(chosen["running"])
-    for name, lines in (("traffic", traffic), ("guards", guards)):
-        chosen[name] = _limit(lines, max(0, left - reserve))
-        left -= len(chosen[name])
-    chosen["phases"] = _window(phases, max(left, 0))
-    return [chosen["phases"], chosen["running"], chosen["traffic"], chosen["guards"]]
+    reserve = min(len(phases), max(4, left // 3))
+    work = _limit(running, max(left - reserve, 1))
+    left -= len(work)
+    shares = _limit(traffic, max(0, left - reserve))
+    left -= len(shares)
+    watched = _watched(guards, max(0, left - reserve))
+    left -= len(watched)
+    return [*_window(phases, max(left, 0)), *work, *shares, *watched]
 
 
 def _limit(lines: list[Line], most: int) -> list[Line]:
@@ -99,14 +102,18 @@ def _limit(lines: list[Line], most: int) -> list[Line]:
 
 
 def _window(phases: list[Line], most: int) -> list[Line]:
-    """Phases around the ones at work, with a word about those left out on either side."""
+    """Phases around the innermost at work, with a word about those left out on either side."""
     if len(phases) <= most:
         return phases
     if most <= 0:
         return []
-    at_work = [n for n, each in enumerate(phases) if each[0].text.strip()[:1] in ("▶", "?", "✗")]
-    middle = at_work[0] if at_work else sum(each[0].text.strip()[:1] != "·" for each in phases)
-    start = max(0, min(middle - 1, len(phases) - most))
+    marks = [each[0].text.strip()[:1] for each in phases]
+    at_work = [n for n, mark in enumerate(marks) if mark in ("▶", "?", "✗")]
+    begun = sum(mark != "·" for mark in marks)
+    middle = at_work[-1] if at_work else min(begun, len(phases) - 1)
+    if most < 3:
+        return phases[middle : middle + 1]
+    start = max(0, min(middle - most // 2, len(phases) - most))
     shown = phases[start : start + most]
     if start:
         shown[0] = line(Span(f"  … {start + 1} before", "dim"))
@@ -173,20 +180,20 @@ def _phases(state: RunState, now: float, picture: Picture) -> list[Line]:
         blocks.insert(0, plan.nodes[top.group.undoing].undo)
     shown = [*shown, *(Phase(plan.nodes[index], 0) for index in blocks)]
     column = min(32, max((width(_label(phase)) for phase in shown), default=0))
-    return lines + [_phase(state, phase, now, column) for phase in shown]
+    return lines + [_phase(state, phase, now, column, picture) for phase in shown]
 
 
 def _label(phase: Phase) -> str:
     return "  " * phase.depth + short_name(phase.node.path)
 
 
-def _phase(state: RunState, phase: Phase, now: float, column: int) -> Line:
+def _phase(state: RunState, phase: Phase, now: float, column: int, picture: Picture) -> Line:
     node = phase.node
     found = state.steps.get(node.index)
     check = state.start is not None and state.start.mode == "check"
     word = _word(found, check)
     style = STATUS_STYLES.get(word, "")
-    limit = _limit_of(node, found)
+    limit = _limit_of(node, found, picture)
     time = _elapsed(found, now)
     times = f"{time}{f'/{planned(limit)}' if limit else ''}" if time else planned(limit)
     over = bool(limit) and found is not None and _seconds(found, now) > (limit or 0)
@@ -212,9 +219,11 @@ def _word(found: StepState | None, check: bool) -> str:
     return STATUS_WORDS[found.status]
 
 
-def _limit_of(node: Node, found: StepState | None) -> float | None:
+def _limit_of(node: Node, found: StepState | None, picture: Picture) -> float | None:
     if found is not None and (found.budget or found.timeout):
         return found.budget or found.timeout
+    if found is None and picture.limit is not None:
+        return picture.limit(node)
     given = node.budget if node.budget is not None else node.timeout
     return given if isinstance(given, int | float) else None
 
@@ -257,7 +266,8 @@ def _counts(state: RunState, node: Node, each: Node) -> bool:
 
 
 # -- what runs ----------------------------------------------------------------------------------
-def _running(state: RunState, now: float, picture: Picture) -> list[Line]:
+def _running(state: RunState, now: float, picture: Picture, most: int) -> list[Line]:
+    """Tasks at work; of a path longer than `most` columns the end is what tells them apart."""
     lines: list[Line] = []
     for index, number in state.running:
         node = state.plan.nodes[index]
@@ -266,7 +276,7 @@ def _running(state: RunState, now: float, picture: Picture) -> list[Line]:
         spent = max(0.0, now - task.started)
         parts = [
             Span("    ▶ ", "name"),
-            Span(task_name(node.path, task.spec), "name"),
+            Span(_ending(task_name(node.path, task.spec), most), "name"),
             Span(f"  {took(spent)}", "head"),
         ]
         if step.timeout is not None:
@@ -277,15 +287,26 @@ def _running(state: RunState, now: float, picture: Picture) -> list[Line]:
             parts.append(Span(", being stopped", "bad"))
         said = picture.progress.get((node.path, number), "")
         lines.append((*parts, Span(f"  {said}", "dim")))
-    lines += _retrying(state, now)
+    lines += _retrying(state, now, most)
     lines += [
-        line(Span(f"    ? {state.plan.nodes[index].path}  waits for a person", "warn"))
+        line(
+            Span(f"    ? {_ending(state.plan.nodes[index].path, most)}  waits for a person", "warn")
+        )
         for index in state.gates
     ]
     return lines
 
 
-def _retrying(state: RunState, now: float) -> list[Line]:
+def _ending(path: str, most: int) -> str:
+    """``…/watch/soak``: the end of a path, from one of its parts on where that is possible."""
+    if width(path) <= most:
+        return path
+    kept = path[len(path) - most + 1 :]
+    _, slash, after = kept.partition("/")
+    return f"…{slash}{after}" if after else f"…{kept}"
+
+
+def _retrying(state: RunState, now: float, most: int) -> list[Line]:
     lines: list[Line] = []
     for (kind, index, number), at in state.timers.all().items():
         if kind != "retry":
@@ -296,7 +317,7 @@ def _retrying(state: RunState, now: float) -> list[Line]:
         lines.append(
             (
                 Span("    ↻ ", "warn"),
-                Span(task_name(node.path, task.spec), "name"),
+                Span(_ending(task_name(node.path, task.spec), most), "name"),
                 Span(f"  again in {took(max(0.0, at - now))}, attempt {task.attempt + 1}", "warn"),
                 Span(f"  {why}", "dim"),
             )
@@ -305,34 +326,67 @@ def _retrying(state: RunState, now: float) -> list[Line]:
 
 
 # -- guards and traffic -------------------------------------------------------------------------
-def _guards(state: RunState, picture: Picture) -> list[Line]:
-    lines: list[Line] = []
+class _Guard(NamedTuple):
+    """What there is to say about a guard."""
+
+    name: str
+    verdict: str
+    value: str
+    trips: str
+    """When it trips, and for how long it has been failing."""
+    group: str
+
+
+def _guards(state: RunState, picture: Picture) -> list[_Guard]:
+    found: list[_Guard] = []
     for node in state.open_groups():
-        found = state.step(node.index).group
-        if found is None or found.phase != "body":
+        group = state.step(node.index).group
+        if group is None or group.phase != "body":
             continue
-        for number, (guard, seen) in enumerate(zip(node.guards, found.guards, strict=True)):
+        for number, (guard, seen) in enumerate(zip(node.guards, group.guards, strict=True)):
             trip = picture.threshold(node, number) if picture.threshold else guard.trip
-            lines.append(_guard(node.path, guard.name, trip, seen))
-    return lines
+            found.append(_guard(node.path, guard.name, trip, seen))
+    return found
 
 
-def _guard(path: str, name: str, trip: str, seen: GuardState) -> Line:
-    verdict = seen.last or "not yet"
-    style: Style = {"pass": "good", "fail": "bad"}.get(verdict, "warn")  # type: ignore[assignment]
-    value = value_text(seen.value) if seen.value is not None else seen.message
-    hold = f" for {planned(seen.timing.hold)}" if seen.timing.hold else ""
-    failing = ""
+def _guard(path: str, name: str, trip: str, seen: GuardState) -> _Guard:
+    value = value_text(seen.value) if seen.value is not None else ""
+    trips = f"trips at {trip}{f' for {planned(seen.timing.hold)}' if seen.timing.hold else ''}"
     if seen.failing_since is not None:
-        failing = f", failing for {took(seen.observed - seen.failing_since)}"
-    where = f" of {path}" if path else ""
-    return (
-        Span("  guard ", "dim"),
-        Span(f"{name}{where}  "),
-        Span(f"{verdict}", style),
-        Span(f"  {value}" if value else "", "head"),
-        Span(f"  (trips at {trip}{hold}{failing})", "dim"),
-    )
+        trips = f"failing for {took(seen.observed - seen.failing_since)}, {trips}"
+    elif seen.value is None and seen.message:
+        trips = f"{seen.message} · {trips}"
+    return _Guard(name, seen.last or "not yet", value, trips, path)
+
+
+def _watched(guards: Sequence[_Guard], most: int) -> list[Line]:
+    """The guards in columns; where room is short, those that do not pass come first."""
+    if most <= 0 or not guards:
+        return []
+    shown, hidden = list(guards), []
+    if len(guards) > most:
+        urgent = sorted(guards, key=lambda each: _URGENCY.get(each.verdict, 1))
+        shown, hidden = urgent[: most - 1], urgent[most - 1 :]
+    names = max((width(each.name) for each in shown), default=0)
+    verdicts = max((width(each.verdict) for each in shown), default=0)
+    values = max((width(each.value) for each in shown), default=0)
+    lines: list[Line] = []
+    for each in shown:
+        where = f" · {each.group}" if each.group else ""
+        lines.append(
+            (
+                Span("  guard ", "dim"),
+                Span(f"{pad(each.name, names)}  "),
+                Span(pad(each.verdict, verdicts), _VERDICTS.get(each.verdict, "warn")),
+                Span(f"  {each.value:>{values}}", "head"),
+                Span(f"  {each.trips}{where}", "dim"),
+            )
+        )
+    if hidden:
+        passing = all(each.verdict == "pass" for each in hidden)
+        said = "more, which pass" if passing else "more"
+        lines.append(line(Span(f"  … and {len(hidden)} {said}", "dim")))
+    return lines
 
 
 def _traffic(shares: Mapping[str, float]) -> list[Line]:

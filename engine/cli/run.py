@@ -255,9 +255,10 @@ class Watcher:
         """Give the view and the asker what only a session has."""
         picture = getattr(self.view, "picture", None)
         if picture is not None:
-            from engine.cli.thresholds import thresholds_of
+            from engine.cli.thresholds import limits_of, thresholds_of
 
             picture.threshold = thresholds_of(session)
+            picture.limit = limits_of(session)
         if self.asker is not None:
             self.asker.connect(session.mailbox.put)
 

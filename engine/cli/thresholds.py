@@ -1,4 +1,4 @@
-"""A guard's condition with numbers in the place of variables, for the live view."""
+"""Guards' conditions and steps' limits, with numbers for variables, for the live view."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from collections.abc import Callable
 from engine.errors import CeRunError
 from engine.plan import Node
 from engine.session import Session
+from engine.text import parse_duration
 
 _NAME = re.compile(r"(?<![\w.'\"\]])[A-Za-z_]\w*(?:\.\w+)*(?![\w'\"(\[])")
 _WORDS = frozenset(("and", "or", "not", "in", "is", "if", "else", "true", "false", "none"))
@@ -27,6 +28,29 @@ def thresholds_of(session: Session) -> Callable[[Node, int], str]:
         return known[key]
 
     return tell
+
+
+def limits_of(session: Session) -> Callable[[Node], float | None]:
+    """A function that tells the budget or timeout of a step that has not begun, as far as known."""
+    known: dict[int, float | None] = {}
+
+    def tell(node: Node) -> float | None:
+        if node.index not in known:
+            known[node.index] = _limit(session, node)
+        return known[node.index]
+
+    return tell
+
+
+def _limit(session: Session, node: Node) -> float | None:
+    given = node.budget if node.budget is not None else node.timeout
+    if given is None or isinstance(given, int | float):
+        return given
+    try:
+        scope = session.evaluator.scope(session.state, node)
+        return parse_duration(session.templates.render(given, scope))
+    except CeRunError:
+        return None
 
 
 def _told(session: Session, node: Node, trip: str) -> str:

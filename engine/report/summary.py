@@ -294,13 +294,19 @@ def change_lines(
         name = each.task.removeprefix(phase).strip("/ ") or phase
         grouped.setdefault(phase, []).append(name)
     shown = list(grouped.items())[: 2 * most]
-    counted = [
-        (f"  {phase}", f"{len(names)}", cut(listed(names), _MESSAGE)) for phase, names in shown
-    ]
+    counted = [(f"  {phase}", f"{len(names)}", _named(names)) for phase, names in shown]
     lines = [line(text) for text in table(counted, head=False)]
     if len(grouped) > len(shown):
         lines.append(line(f"  and {count(len(grouped) - len(shown), 'more step')}"))
     return lines
+
+
+def _named(names: Sequence[str]) -> str:
+    """As many of the names as there is room for, and how many more there are."""
+    most = 8
+    while most > 2 and width(listed(names, most)) > _MESSAGE:
+        most -= 1
+    return cut(listed(names, most), _MESSAGE)
 
 
 def _phase_of(path: str, phases: Sequence[str]) -> str:
@@ -350,7 +356,7 @@ def _number(value: Any) -> str:
 # -- next ---------------------------------------------------------------------------------------
 def advice_lines(advice: Sequence[Advice]) -> list[Line]:
     """Commands, each with what it is for on the same line where there is room."""
-    longest = min(max((width(each.command) for each in advice), default=0), 76)
+    longest = max((width(each.command) for each in advice if width(each.command) <= 76), default=0)
     lines: list[Line] = []
     for each in advice:
         room = width(each.command) <= longest

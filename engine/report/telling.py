@@ -335,10 +335,21 @@ class Teller:
         if not news and not self.observations:
             return []
         guard = self.plan.node(event.step).guards[event.guard]
-        value = f" at {value_text(event.value)}" if event.value is not None else ""
+        value = f" at {value_text(event.value)}" if _is_news(event) else ""
         said = f"guard '{guard.name}' {event.verdict}{value}{_tail(event.message)}"
         word = {"pass": "ok", "fail": "failing", "inconclusive": "unsure"}[event.verdict]
         return [self.line(time, word, event.step or "(the run)", said)]
+
+
+def _is_news(event: GuardObserved) -> bool:
+    """Whether the message does not hold the value already, as that of a metric does."""
+    if event.value is None:
+        return False
+    return f" {_digits(event.value)} " not in f" {event.message} "
+
+
+def _digits(value: Any) -> str:
+    return f"{value:g}" if isinstance(value, int | float) else str(value)
 
 
 _BLOCK_WORDS = {

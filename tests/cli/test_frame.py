@@ -129,6 +129,63 @@ def test_what_runs_is_shown_before_phases_when_room_is_short(tmp_path: Path) -> 
     assert any("▶ canary" in each for each in lines)
 
 
+MANY_GUARDS = """
+    name: Watched
+    steps:
+      - {id: before, toy.act: {}}
+      - id: outer
+        steps:
+          - id: first
+            budget: 10m
+            toy.act: {}
+          - id: inner
+            budget: 20m
+            guards: [GUARDS]
+            steps:
+              - id: a-group-with-a-long-name
+                steps:
+                  - {id: soak, wait: 5m}
+          - id: last
+            budget: 30m
+            toy.act: {}
+      - {id: after, toy.act: {}}
+"""
+
+
+def guarded(folder: Path, columns: int, rows: int) -> list[str]:
+    """A picture of a run with eight guards, of which the last but one fails."""
+    each = (
+        "{{name: guard {0}, every: 5s, toy.look: {{values: [{1}]}}, "
+        "trip: result.value > 5, for: 5m}}"
+    )
+    folder.mkdir(exist_ok=True)
+    guards = ", ".join(each.format(number, 9 if number == 6 else 1) for number in range(8))
+    moments = Moments(columns, rows)
+    book = MANY_GUARDS.replace("GUARDS", guards)
+    run = Recorded(folder, book, attended=True, observers=[moments])
+    run.look(20.0, moments.take)
+    run.at(21.0, Signal("SIGINT")).run()
+    return moments.taken[0][1]
+
+
+def test_a_guard_that_fails_is_shown_before_those_that_pass(tmp_path: Path) -> None:
+    lines = guarded(tmp_path, 80, 14)
+    guards = [each for each in lines if each.startswith("  guard ")]
+    assert "guard 6  fail  9  failing for" in guards[0]
+    assert any("more, which pass" in each for each in lines)
+
+
+def test_where_room_is_short_the_innermost_phase_stays(tmp_path: Path) -> None:
+    for rows in (8, 10, 14):
+        lines = guarded(tmp_path / str(rows), 80, rows)
+        assert any("▶   inner" in each for each in lines), lines
+
+
+def test_of_a_long_path_the_end_is_kept_on_a_narrow_screen(tmp_path: Path) -> None:
+    lines = guarded(tmp_path, 40, 10)
+    assert any(each.startswith("    ▶ …/soak  ") for each in lines), lines
+
+
 def main() -> None:
     """Write the golden file anew."""
     GOLDEN.write_text(told(), encoding="utf-8")
