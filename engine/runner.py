@@ -494,7 +494,13 @@ class Runner:
             except Exception as error:
                 self.observers.remove(observer)
                 with contextlib.suppress(Exception):
-                    print(
-                        f"ce-run: {type(observer).__name__} failed and was switched off: {error!r}",
-                        file=sys.stderr,
-                    )
+                    print(f"ce-run: {self._silenced(observer, error)}", file=sys.stderr)
+
+    def _silenced(self, observer: Observer, error: Exception) -> str:
+        if isinstance(error, OSError):  # the reader of a pipe has left, or its disk is full
+            run = self.state.start.run if self.state.start is not None else "last"
+            return (
+                f"what happens cannot be shown any more ({error.strerror or error}); "
+                f"the run goes on, `ce-run show {run}` tells about it"
+            )
+        return f"{type(observer).__name__} failed and was switched off: {error!r}"

@@ -6,6 +6,7 @@ The table of commands below is all that is known of them until one is used.
 
 from __future__ import annotations
 
+import codecs
 import os
 import sys
 from collections.abc import Sequence
@@ -220,10 +221,23 @@ def _explain(error: Exception) -> int:
     return UNEXPECTED
 
 
+_LOOKALIKES = str.maketrans("→–·…✓✗▶─█░▒▓↻≤", ">-.~+x>-#.:=o<")
+"""For terminals that know ASCII only; a column for a column, so that tables stay tables."""
+
+
+def _lookalike(error: UnicodeError) -> tuple[str, int]:
+    """What is written in the place of characters that a stream cannot take."""
+    if not isinstance(error, UnicodeEncodeError):
+        raise error
+    found = error.object[error.start : error.end].translate(_LOOKALIKES)
+    return "".join(each if each.isascii() else "?" for each in found), error.end
+
+
 def main() -> NoReturn:
     """The console script."""
+    codecs.register_error("lookalike", _lookalike)
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
-            reconfigure(errors="replace")
+            reconfigure(errors="lookalike")
     sys.exit(invoke())

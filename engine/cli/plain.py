@@ -177,8 +177,16 @@ class JsonView:
         """Write the record's line."""
         from engine.journal import encode
 
-        self._stream.write(encode(record).decode())
+        self._write(encode(record))
         self._stream.flush()
+
+    def _write(self, data: bytes) -> None:
+        """The bytes of the journal, whatever the encoding of the stream."""
+        below = getattr(self._stream, "buffer", None)
+        if below is None:
+            self._stream.write(data.decode())
+        else:
+            below.write(data)
 
     def progress(self, step: str, task: int, text: str) -> None:
         """Progress is in no record, so it is not told here."""

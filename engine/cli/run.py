@@ -275,9 +275,25 @@ class Watcher:
     def _summarise(self, session: Session) -> None:
         from engine.cli.plain import PlainView
 
+        lines = end_of_run(session, self.workspace)
         if isinstance(self.view, PlainView):
             with contextlib.suppress(BrokenPipeError):
-                self.writer.lines(end_of_run(session, self.workspace))
+                self.writer.lines(lines)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            _write_step_summary(lines)
+
+
+def _write_step_summary(lines: Any) -> None:
+    """Add the end of the run to the page that GitHub Actions shows of a job."""
+    from engine.report.words import text_of
+
+    path = os.environ.get("GITHUB_STEP_SUMMARY")
+    if not path:
+        return
+    outcome, *rest = [text_of(each) for each in lines if text_of(each)]
+    body = "\n".join(each.replace("```", "` ` `") for each in rest)
+    with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as page:  # noqa: PTH123
+        page.write(f"### {outcome}\n\n```text\n{body}\n```\n")
 
 
 def _view(output: str, writer: Any, verbose: bool, diff: bool) -> View:

@@ -147,9 +147,10 @@ def test_a_run_goes_on_when_its_reader_left(desk: Desk) -> None:
     assert process.stdout is not None
     assert process.stderr is not None
     process.stdout.close()
-    process.stderr.read()
+    said = process.stderr.read()
     process.stderr.close()
     assert process.wait() == 0
+    assert "the run goes on, `ce-run show " in said
     assert (desk.folder / "done").exists()
 
 
@@ -185,3 +186,42 @@ def test_error_lines_are_written_to_the_given_stream() -> None:
     stream = io.StringIO()
     tell_error(LockHeld("it is held", hint="wait"), stream)
     assert stream.getvalue() == "ce-run: it is held\n  hint: wait\n"
+
+
+ARROWS = "name: Δ → ok\nsteps:\n  - {id: a, shell: 'true', timeout: 5m}\n"
+
+
+def test_a_terminal_that_knows_ascii_only_gets_lookalikes_in_their_columns(desk: Desk) -> None:
+    desk.write(ARROWS)
+    fine = desk.ce_run("graph", "book.yml").stdout
+    poor = desk.ce_run("graph", "book.yml", env={"PYTHONIOENCODING": "ascii"}).stdout
+    assert fine.startswith("Δ → ok  (")
+    assert poor.startswith("? > ok  (")
+    assert "≤ 5m" in fine
+    assert "< 5m" in poor
+    assert [len(each) for each in poor.splitlines()] == [len(each) for each in fine.splitlines()]
+
+
+def test_json_is_the_journal_whatever_the_terminals_encoding(desk: Desk) -> None:
+    desk.write(ARROWS)
+    done = desk.ce_run("book.yml", "--output", "json", env={"PYTHONIOENCODING": "ascii"})
+    assert done.returncode == 0
+    (journal,) = desk.state.glob("runs/*/journal.jsonl")
+    assert done.stdout == journal.read_text(encoding="utf-8")
+
+
+def test_the_end_of_a_run_stands_on_the_page_of_a_job_of_github_actions(desk: Desk) -> None:
+    desk.write("name: In CI\nsteps:\n  - {id: a, shell: 'true'}\n  - {id: b, shell: 'false'}\n")
+    page = desk.folder / "summary.md"
+    env = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(page)}
+    for output in ("auto", "json"):
+        page.write_text("before\n")
+        assert desk.ce_run("book.yml", "--output", output, env=env).returncode == 1
+        lines = page.read_text(encoding="utf-8").splitlines()
+        assert lines[:2] == ["before", "### In CI: FAILED " + lines[1].partition("FAILED ")[2]]
+        assert "b: " in lines[1]
+        assert "```text" in lines
+        assert lines[-1] == "```"
+        assert any("ce-run show " in each for each in lines)
+    assert desk.ce_run("book.yml", env=env | {"GITHUB_ACTIONS": "false"}).returncode == 1
+    assert page.read_text(encoding="utf-8").count("###") == 1
