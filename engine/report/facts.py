@@ -114,6 +114,8 @@ class RunFacts(msgspec.Struct, omit_defaults=True, kw_only=True):
     steps: list[StepFacts] = []
     gates: list[GateFacts] = []
     guards: list[GuardFacts] = []
+    unwatched: list[str] = []
+    """Groups under way whose guards observe nothing, because no process carries the run."""
     doubts: list[str] = []
     changes: list[ChangeFacts] = []
     failures: list[Failure] = []

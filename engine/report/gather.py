@@ -84,6 +84,11 @@ def gather(
         facts.stop_reason = state.stop.reason
         facts.stopped_by = state.stop.by
     facts.steps = [_step(state, node, end) for node in _shown(plan, state)]
+    if not alive and not facts.over:
+        facts.unwatched = [node.path for node in state.open_groups() if node.guards]
+    if not alive:
+        for each in facts.steps:
+            each.word = "stopped" if each.word == STATUS_WORDS["opened"] else each.word
     facts.phases = _phases(plan, facts.steps)
     facts.gates = [_gate(state, index) for index in state.gates]
     facts.guards = list(_guards(state, end))

@@ -17,6 +17,7 @@ from engine.report.summary import (
     figures_of,
     gate_lines,
     outcome,
+    unwatched_lines,
     warning_lines,
     why_lines,
 )
@@ -42,7 +43,7 @@ from engine.report.words import (
 )
 from engine.state import RunState
 
-_WORD = 10
+_WORD = 11
 _PATH = 44
 
 
@@ -50,7 +51,7 @@ def show(
     facts: RunFacts, plan: Plan, advice: Sequence[Advice], journal: str, *, diffs: bool = False
 ) -> list[Line]:
     """The whole page."""
-    lines = [outcome(facts), *head_lines(facts)]
+    lines = [outcome(facts), *unwatched_lines(facts), *head_lines(facts)]
     lines += section("Steps", step_lines(facts))
     lines += section("Guards", guard_lines(facts.guards))
     lines += section("Warnings", warning_lines(facts))

@@ -41,7 +41,7 @@ _MOST_DEEDS = 6
 
 def summary(facts: RunFacts, plan: Plan, advice: Sequence[Advice], journal: str) -> list[Line]:
     """Everything that is said when a run ends or is left."""
-    lines: list[Line] = [(), outcome(facts)]
+    lines: list[Line] = [(), outcome(facts), *unwatched_lines(facts)]
     lines += _section("", phase_table(facts))
     lines += _section("Questions", gate_lines(facts))
     lines += _section("In doubt", doubt_lines(facts))
@@ -69,6 +69,16 @@ def outcome(facts: RunFacts) -> Line:
     check = (Span("CHECK RUN, nothing was changed · ", "warn"),) if facts.check else ()
     word, style, rest = _OUTCOMES[facts.status](facts)
     return (*check, Span(name, "head"), Span(word, style), Span(rest))
+
+
+def unwatched_lines(facts: RunFacts) -> list[Line]:
+    """That what the run has begun is watched by nobody while no process carries it."""
+    if not facts.unwatched:
+        return []
+    guards = sum(each.step in facts.unwatched for each in facts.guards)
+    where = listed(each or "the run" for each in facts.unwatched)
+    said = f"until then nobody watches what it left: {count(guards, 'guard')} of {where}"
+    return [line(Span(said, "warn"))]
 
 
 def _succeeded(facts: RunFacts) -> tuple[str, Style, str]:

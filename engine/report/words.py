@@ -176,6 +176,7 @@ STATUS_STYLES: dict[str, Style] = {
     "rescued": "warn",
     "cancelled": "warn",
     "undone": "warn",
+    "stopped": "warn",
 }
 
 

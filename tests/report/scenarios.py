@@ -219,8 +219,12 @@ def interrupted(folder: Path, observers: list[Observer]) -> Recorded:
             steps:
               - id: one
                 toy.act: {seconds: 2s}
-              - id: soak
-                wait: {for: 10m}
+              - id: canary
+                guards:
+                  - {name: errors, every: 10s, toy.look: {values: [0.1]}, trip: result.value > 5}
+                steps:
+                  - id: soak
+                    wait: {for: 10m}
             """,
             observers=observers,
         )
