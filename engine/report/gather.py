@@ -33,6 +33,11 @@ FIGURE_KEYS = frozenset(("requests", "failures", "sessions_lost"))
 """A result that has all of these tells how users fared; it belongs into every summary."""
 
 
+_STANDING_STILL = {"running": "stopped"}
+_NEVER = {"waiting": "not run"}
+"""What no process carries does not run; what is over for good does not wait for anything."""
+
+
 def run_status(state: RunState, *, alive: bool) -> str:
     """The status word of `RunFacts`. `alive` says whether a process carries the run."""
     if state.life == "finished":
@@ -87,8 +92,9 @@ def gather(
     if not alive and not facts.over:
         facts.unwatched = [node.path for node in state.open_groups() if node.guards]
     if not alive:
+        words = _STANDING_STILL | (_NEVER if facts.over else {})
         for each in facts.steps:
-            each.word = "stopped" if each.word == STATUS_WORDS["opened"] else each.word
+            each.word = words.get(each.word, each.word)
     facts.phases = _phases(plan, facts.steps)
     facts.gates = [_gate(state, index) for index in state.gates]
     facts.guards = list(_guards(state, end))

@@ -81,7 +81,7 @@ def head_lines(facts: RunFacts) -> list[Line]:
         ("runbook", facts.runbook),
         ("started", f"{day_time(facts.started)}{ended}, by {from_where(facts.by)}"),
     ]
-    given = [f"{name}={value}" for name, value in facts.inputs.items() if value is not None]
+    given = [f"{name}={value}" for name, value in facts.inputs.items() if value not in (None, "")]
     if given:
         rows.append(("inputs", ", ".join(given)))
     if facts.reason or facts.forced:

@@ -125,7 +125,9 @@ class Teller:
             self._title(event),
             line(Span(f"{event.runbook} · by {from_where(event.by)} · {time_text(time)}", "dim")),
         ]
-        given = [f"{name}={value}" for name, value in event.inputs.items() if value is not None]
+        given = [
+            f"{name}={value}" for name, value in event.inputs.items() if value not in (None, "")
+        ]
         extra = {name: value for name, value in event.extra.items() if name not in event.inputs}
         given += [f"{name}={value}" for name, value in extra.items()]
         if given:

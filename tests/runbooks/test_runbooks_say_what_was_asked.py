@@ -341,7 +341,7 @@ def test_a_rollback_preempts_and_force_asks_nobody() -> None:
     runbook, _ = loaded("emergency-rollback")
     assert runbook.preempts
     assert runbook.locks == ("production",)
-    assert runbook.inputs["reason"].default == "not given"
+    assert runbook.inputs["reason"].default == ""
     assert runbook.vars["at_once"] == "{{ run.force or inputs.automatic }}"
     gates = dict(filter(asks, walk(runbook.block)))
     assert list(gates) == ["ask", "stages/go-on"]
