@@ -259,6 +259,8 @@ class Watcher:
 
             picture.threshold = thresholds_of(session)
             picture.limit = limits_of(session)
+        if os.environ.get("GITHUB_ACTIONS") == "true":
+            _append(os.environ.get("GITHUB_OUTPUT"), f"run={session.folder.run_id}\n")
         if self.asker is not None:
             self.asker.connect(session.mailbox.put)
 
@@ -287,13 +289,16 @@ def _write_step_summary(lines: Any) -> None:
     """Add the end of the run to the page that GitHub Actions shows of a job."""
     from engine.report.words import text_of
 
-    path = os.environ.get("GITHUB_STEP_SUMMARY")
-    if not path:
-        return
     outcome, *rest = [text_of(each) for each in lines if text_of(each)]
     body = "\n".join(each.replace("```", "` ` `") for each in rest)
-    with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as page:  # noqa: PTH123
-        page.write(f"### {outcome}\n\n```text\n{body}\n```\n")
+    page = os.environ.get("GITHUB_STEP_SUMMARY")
+    _append(page, f"### {outcome}\n\n```text\n{body}\n```\n")
+
+
+def _append(path: str | None, text: str) -> None:
+    if path:
+        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(text)
 
 
 def _view(output: str, writer: Any, verbose: bool, diff: bool) -> View:

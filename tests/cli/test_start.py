@@ -213,7 +213,12 @@ def test_json_is_the_journal_whatever_the_terminals_encoding(desk: Desk) -> None
 def test_the_end_of_a_run_stands_on_the_page_of_a_job_of_github_actions(desk: Desk) -> None:
     desk.write("name: In CI\nsteps:\n  - {id: a, shell: 'true'}\n  - {id: b, shell: 'false'}\n")
     page = desk.folder / "summary.md"
-    env = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(page)}
+    noted = desk.folder / "output.txt"
+    env = {
+        "GITHUB_ACTIONS": "true",
+        "GITHUB_STEP_SUMMARY": str(page),
+        "GITHUB_OUTPUT": str(noted),
+    }
     for output in ("auto", "json"):
         page.write_text("before\n")
         assert desk.ce_run("book.yml", "--output", output, env=env).returncode == 1
@@ -225,3 +230,8 @@ def test_the_end_of_a_run_stands_on_the_page_of_a_job_of_github_actions(desk: De
         assert any("ce-run show " in each for each in lines)
     assert desk.ce_run("book.yml", env=env | {"GITHUB_ACTIONS": "false"}).returncode == 1
     assert page.read_text(encoding="utf-8").count("###") == 1
+    told = noted.read_text().splitlines()
+    assert len(told) == 2
+    assert {each.removeprefix("run=") for each in told} < {
+        each.name for each in desk.state.glob("runs/*")
+    }
