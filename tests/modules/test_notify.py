@@ -577,7 +577,8 @@ EVERYTHING: dict[str, Any] = {
             incident_id incident_time expected_recovery recovery_time war_room severity duration
             review_time press_contact deployment_end_time deployment_status rollback_version
             rollback_reason initiated_by rollback_start_time data_status session_status
-            backup_name restored_rows set_aside_rows old_database
+            backup_name restored_rows set_aside_rows old_database run_id traffic_steps
+            summary direct_cause technical_impact business_impact
             """,
         )
     },
@@ -587,6 +588,12 @@ EVERYTHING: dict[str, Any] = {
     "highlights": ["no request failed"],
     "lessons": ["watch longer"],
     "follow_ups": ["a load test"],
+    "timeline": [{"at": "14:32", "who": "Alertmanager", "what": "error rate"}],
+    "root_causes": ["a memory leak"],
+    "contributing_factors": ["the canary was watched too shortly"],
+    "went_well": ["the rollback"],
+    "went_badly": ["a restart was tried first"],
+    "actions": [{"what": "a test", "owner": "SRE", "due": "Friday", "acceptance": "it is red"}],
 }
 NAMES = sorted(path.stem for path in (NOTICES / "en").glob("*.txt"))
 
