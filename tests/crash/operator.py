@@ -186,6 +186,19 @@ def at_records(when: When, seqs: Sequence[int]) -> Where:
     return where
 
 
+def every(stride: int, first: int) -> Where:
+    """Die at each such record from the first on: before it, in its write, and after its sync."""
+    whens: Sequence[When] = ("before", "written", "synced", "torn")
+
+    def where(deaths: list[Death]) -> AnySpot | None:
+        last = max((death.seq for death in deaths), default=first - stride)
+        numbers = tuple(range(first, 1000, stride))
+        left = tuple(number for number in numbers if number > last)
+        return Spot(whens[len(deaths) % len(whens)], seqs=left)
+
+    return where
+
+
 def in_turn(*spots: AnySpot) -> Where:
     """Die at these spots, in turn."""
     return lambda deaths: spots[len(deaths)] if len(deaths) < len(spots) else None

@@ -13,7 +13,7 @@ import pytest
 from engine.events import TaskFinished
 from engine.lab import control
 from tests.crash.killed import Spot, When
-from tests.crash.operator import Ended, Where, at_records, in_turn, nowhere
+from tests.crash.operator import Ended, Where, at_records, every, in_turn, nowhere
 from tests.crash.stage import Stage
 from tests.crash.world import differences, notices_sent_again
 
@@ -101,6 +101,17 @@ def test_a_deployment_and_its_rollback_survive_a_crash_around_each_kind_of_effec
         ended = carry(stage, name, in_turn(*spots))
         assert len(ended.deaths) == len(spots), ended.output
         same_end(stage, ended, undisturbed[name])
+        told(name, ended, stage)
+
+
+def test_a_deployment_and_its_rollback_survive_crashes_all_along(
+    stage: Stage, undisturbed: dict[str, dict[str, Any]]
+) -> None:
+    """A sample of the full matrix: wherever these records fall, the world has to be the same."""
+    for name, where in (("deployment", every(29, 7)), ("rollback", every(27, 3))):
+        ended = carry(stage, name, where)
+        same_end(stage, ended, undisturbed[name])
+        assert len(ended.deaths) >= 3, ended.output
         told(name, ended, stage)
 
 
