@@ -7,6 +7,7 @@ One process costs little more than a bare `subprocess.run`: that is measured (`m
 
 from __future__ import annotations
 
+import atexit
 import contextlib
 import os
 import select
@@ -101,7 +102,7 @@ def run(
     process = _start_fenced(ctx, lambda: _start(words, cwd, env, stdin is not None))
     group = _Group(process, GRACE if grace is None else grace)
     tell = ctx.log if log else _silent
-    with process, ctx.on_cancel(group.end):
+    with group.watched(), process, ctx.on_cancel(group.end):
         captured = Captured(limit, tell), Captured(limit, tell)
         try:
             _pump(ctx, process, captured, (stdin or "").encode())
@@ -186,6 +187,19 @@ class _Group:
         self._begun = threading.Lock()
         self._over = threading.Event()
 
+    @contextlib.contextmanager
+    def watched(self) -> Iterator[None]:
+        """Should our process leave before the block does, none of them outlives it."""
+        _watched.add(self)
+        try:
+            yield
+        finally:
+            _watched.discard(self)
+
+    def kill(self) -> None:
+        """End all of them, without asking or waiting."""
+        self._signal(_tree(self._pid), signal.SIGKILL)
+
     def end(self) -> None:
         """Ask all of them to end, make them after the grace; returns when none is left."""
         if not self._begun.acquire(blocking=False):
@@ -228,6 +242,15 @@ class _Group:
         """If an end was begun, wait until it is over."""
         if not self._begun.acquire(blocking=False):
             self._over.wait()
+
+
+_watched: set[_Group] = set()
+
+
+@atexit.register
+def _leave_none_behind() -> None:
+    for group in list(_watched):
+        group.kill()
 
 
 class _Process:

@@ -10,6 +10,7 @@ import pytest
 
 from engine.events import GateAnswered, Overridden, RunFinished, TaskFinished, TaskStarted
 from tests.cli.conftest import Desk, wait_until
+from tests.lab.production import lives
 
 LONG = """
     name: Long
@@ -201,6 +202,24 @@ def test_a_signal_leaves_a_run_that_goes_on(desk: Desk, number: int, expected: i
     del desk.environment["SLOW"]
     assert desk.ce_run("resume", run).returncode == 0
     assert outputs(desk) == ["first", "after first"]
+
+
+def test_no_command_outlives_a_run_that_a_signal_ended_however_deaf_it_is(desk: Desk) -> None:
+    """One in a step, and one in the always block, which has no time left to be asked twice."""
+    deaf = "trap '' INT TERM; echo $$ > {0}; while :; do sleep 0.1; done"
+    desk.write(f"""
+        name: Deaf
+        steps:
+          - shell: "{deaf.format("step")}"
+        always:
+          - shell: "{deaf.format("always")}"
+        """)
+    process = desk.start("book.yml")
+    wait_until(lambda: (desk.folder / "step").exists(), "the step")
+    status, output = desk.end(process, signal.SIGTERM)
+    assert status == 143, output
+    for name in ("step", "always"):
+        assert not lives(int((desk.folder / name).read_text()))
 
 
 def test_a_killed_run_is_dead_resumable_and_keeps_its_outputs(desk: Desk) -> None:
