@@ -842,8 +842,14 @@ def _names_in(value: Any) -> Iterator[str]:
 
 
 def read_run(folder: RunFolder) -> tuple[Plan, RunState, list[Record]]:
-    """A run as its journal tells it, for looking at. Raises JournalError."""
+    """A run as its journal tells it, for looking at. Raises JournalError, and UsageError when the
+    run has not begun."""
     options = msgspec.convert(folder.info().options, Options, strict=False)
     plan = old_plan(folder, options)
     records = folder.records()
+    if not records:
+        raise UsageError(
+            f"run {folder.run_id} has not begun: its journal is empty",
+            hint="it is starting right now, or was ended before it could; `ce-run runs` tells",
+        )
     return plan, fold(plan, records), records

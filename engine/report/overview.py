@@ -45,10 +45,11 @@ def overview(folder: RunFolder, read: Reader, now: float) -> Overview:
     """How a run stands; a run that cannot be read says why instead of a status."""
     alive = folder.alive()
     try:
-        first, last = _ends(folder.journal_path)
-        started = first.event
-        if not isinstance(started, RunStarted):
-            return Overview(run=folder.run_id, status="never started", alive=alive)
+        ends = _ends(folder.journal_path)
+        if ends is None or not isinstance(ends[0].event, RunStarted):
+            word = "starting" if alive else "never started"
+            return Overview(run=folder.run_id, status=word, alive=alive)
+        (first, last), started = ends, ends[0].event
         base = Overview(
             run=folder.run_id,
             status="",
@@ -88,13 +89,11 @@ def _status_of_end(last: Record) -> str:
     return ""
 
 
-def _ends(path: Path) -> tuple[Record, Record]:
-    """The first and the last record of a journal."""
+def _ends(path: Path) -> tuple[Record, Record] | None:
+    """The first and the last record of a journal; None while it is empty."""
     first: Record | None = None
     last: Record | None = None
     for record in journal.read(path):
         first = first or record
         last = record
-    if first is None or last is None:
-        raise CeRunError("its journal is empty")
-    return first, last
+    return None if first is None or last is None else (first, last)

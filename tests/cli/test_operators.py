@@ -289,3 +289,15 @@ def test_a_damaged_lock_is_told_and_stands_in_no_emergencys_way(desk: Desk) -> N
     assert desk.ce_run("unlock", "production", "--reason", "power cut").returncode == 0
     assert desk.ce_run("book.yml").returncode == 0
     assert json.loads(lock.read_text())["token"] > before
+
+
+def test_a_run_that_died_before_its_first_record_is_told_as_such_everywhere(desk: Desk) -> None:
+    desk.write("name: Plain\nsteps:\n  - shell: echo plain\n")
+    assert desk.ce_run("book.yml").returncode == 0
+    desk.run().journal_path.write_bytes(b"")
+    assert "never started" in desk.ce_run("runs").stdout
+    for words in (("show", "last"), ("stop", "last"), ("approve", "last"), ("resume", "last")):
+        told = desk.ce_run(*words)
+        assert told.returncode == 2, told.stderr
+        assert "its journal is empty" in told.stderr
+        assert "hint" in told.stderr
