@@ -20,7 +20,7 @@ from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import urlencode
 
-from engine.module_api import ActionError, Context, Failed, Unreachable
+from engine.module_api import ActionError, Context, Failed, Refused, Unreachable
 from modules import _kube_config, _kube_errors, _kube_kinds
 from modules._kube_errors import NotFound
 from modules._kube_kinds import Kind
@@ -33,6 +33,9 @@ Object = dict[str, Any]
 
 MANAGER = "ce-run"
 """Our field manager in server-side apply."""
+
+STRICT = {"fieldValidation": "Strict"}
+"""A field that the kind does not have is refused; otherwise it would be dropped without a word."""
 
 PAGE = 500
 """Objects that one answer to a list may hold; the rest is fetched in further pages."""
@@ -184,7 +187,7 @@ class Cluster:
         dry_run: bool = False,
     ) -> Answer:
         """Server-side apply as `ce-run`; 201 if it was created. Refused on a conflict."""
-        query = {"fieldManager": MANAGER, "force": "true" if force else "false"}
+        query = {"fieldManager": MANAGER, "force": "true" if force else "false", **STRICT}
         return self.write(
             ctx,
             "PATCH",
@@ -208,15 +211,20 @@ class Cluster:
         dry_run: bool = False,
     ) -> Object:
         """Patch an object (or its subresource `sub`) and return it as it is then."""
-        answer = self.write(
-            ctx,
-            "PATCH",
-            kind.path(namespace, name, sub),
-            query={"fieldManager": MANAGER},
-            body=patch,
-            content=PATCHES[form],
-            dry_run=dry_run,
-        )
+        try:
+            answer = self.write(
+                ctx,
+                "PATCH",
+                kind.path(namespace, name, sub),
+                query={"fieldManager": MANAGER, **STRICT},
+                body=patch,
+                content=PATCHES[form],
+                dry_run=dry_run,
+            )
+        except Refused as error:
+            if form == "json" and error.message == _kube_errors.UNPROCESSABLE:
+                raise _kube_errors.unfit(kind.label(name), error) from error
+            raise
         found: Object = answer.body
         return found
 
@@ -273,6 +281,8 @@ class Cluster:
                 told = response.headers
             ctx.checkpoint()
             if status < 400:
+                for warning in told.getlist("Warning"):
+                    ctx.log(f"the cluster warns: {warning}")
                 return status, data, told.get("Content-Type", "")
             if status == 401 and self.access.forget and attempt == 1:
                 self.access.forget()

@@ -14,6 +14,12 @@ from engine.module_api import ActionError, Failed, Refused, Unreachable
 from modules._kube_config import Access
 
 _UNAVAILABLE = (429, 502, 503, 504)
+_UNTYPED = "failed to create typed patch object"
+"""How a server begins to say that a manifest does not fit its kind; its status for that is 500."""
+
+UNPROCESSABLE = "the server rejected our request due to an error in our request"
+"""All that a server says of a JSON patch that it could not carry out."""
+
 _REFUSALS = (400, 401, 403, 405, 406, 413, 415, 422)
 
 
@@ -27,6 +33,16 @@ class Modified(Failed):
 
 class Expired(Failed):
     """What was asked for is too old for the server to know: list anew and go on from there."""
+
+
+def unfit(label: str, error: Refused) -> Refused:
+    """A JSON patch that does not fit the object; the server does not say which operation."""
+    return Refused(
+        f"the JSON patch does not fit {label} as it is now: a `test` in it does not hold, or a "
+        "path in it leads nowhere",
+        hint="compare its operations with the object; somebody else may have changed it meanwhile",
+        evidence=error.evidence,
+    )
 
 
 def lost(error: Exception, access: Access) -> ActionError:
@@ -74,7 +90,7 @@ def refusal(status: int, data: bytes, request: str, access: Access) -> ActionErr
         return Expired(message, evidence=evidence)
     if status in _UNAVAILABLE:
         return Unreachable(f"the cluster cannot answer now: {message}", evidence=evidence)
-    if status in _REFUSALS:
+    if status in _REFUSALS or message.startswith(_UNTYPED):
         return Refused(message, hint=_advice(status, access), evidence=evidence)
     return Failed(f"the cluster failed: {message}", evidence=evidence)
 
@@ -110,7 +126,7 @@ def _advice(status: int, access: Access) -> str:
         return f"the credentials are not accepted; they come from {access.source}"
     if status == 403:
         return f"the user of {access.source} lacks the right; a Role and RoleBinding give it"
-    if status == 422:
+    if status in (422, 500):
         return "the server's words name the fields to correct"
     return ""
 

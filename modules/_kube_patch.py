@@ -85,6 +85,41 @@ def carry_out(ctx: Context, cluster: Cluster, wanted: Plan, dry_run: bool) -> Re
     )
 
 
+def of_what_is_to_come(wanted: Plan) -> Result:
+    """Under --check, of an object that is not there: what a step tells that cannot be rehearsed."""
+    shown: dict[str, Any] = {
+        "apiVersion": wanted.kind.api_version,
+        "kind": wanted.kind.kind,
+        "metadata": {"name": wanted.name},
+    }
+    for patch in wanted.patches:
+        if isinstance(patch, dict):
+            shown = _merged(shown, patch)
+    return Result(
+        changed=True,
+        data={
+            "kind": wanted.kind.kind,
+            "name": wanted.name,
+            "namespace": wanted.namespace if wanted.kind.namespaced else None,
+            "object": _kube_diff.for_result(shown),
+        },
+        message=f"{wanted.label} is not there: it would be patched once an earlier step made it",
+    )
+
+
+def _merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
+    merged = dict(target)
+    for key, value in patch.items():
+        below = merged.get(key)
+        if isinstance(value, dict):
+            merged[key] = _merged(below if isinstance(below, dict) else {}, value)
+        elif value is not None:
+            merged[key] = value
+        else:
+            merged.pop(key, None)
+    return merged
+
+
 def replicas(
     ctx: Context, cluster: Cluster, kind: Kind, namespace: str, name: str, missing_ok: bool
 ) -> int | None:

@@ -65,6 +65,36 @@ def restarted(
     )
 
 
+def restart_to_come(ctx: Context, kind: Kind, name: str) -> Result:
+    """Under --check, of an object that an earlier step would have made."""
+    return Result(
+        changed=True,
+        data={
+            "kind": kind.kind,
+            "name": name,
+            **_kube_rollout.NOT_THERE.data,
+            "restarted_at": stamps(ctx)[_RESTARTED_AT],
+        },
+        message=f"{kind.label(name)} is not there: it would be restarted once an earlier step "
+        "made it",
+    )
+
+
+def undo_to_come(name: str, to_revision: int | None, why: str) -> Result:
+    """Under --check, of a revision that an earlier step would have made."""
+    return Result(
+        changed=True,
+        data={
+            "kind": "Deployment",
+            "name": name,
+            **_kube_rollout.NOT_THERE.data,
+            "revision": to_revision or 0,
+            "from_revision": 0,
+        },
+        message=f"would go back once earlier steps made the revisions for it; now {why}",
+    )
+
+
 class Undo(NamedTuple):
     """Going back to a revision of a Deployment."""
 

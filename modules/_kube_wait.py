@@ -88,11 +88,20 @@ def until(
                 view.wait()
             except TimedOut as error:
                 raise TimedOut(
-                    f"{', '.join(_names(left)) or _named(selection)}: not {wanted.text} in time",
+                    f"{', '.join(_names(left)) or _named(selection)}: {_missed(wanted, left)}",
                     hint=error.hint,
                     evidence=_kube_pods.states(left) if kind.kind == "Pod" else [],
                     data={"left": _names(left)},
                 ) from error
+
+
+def _missed(wanted: Wanted, left: list[Object]) -> str:
+    """What did not come true in time, and what may have held it back."""
+    if wanted.holds is not None:
+        return f"not {wanted.text} in time"
+    holders = {name for item in left for name in item["metadata"].get("finalizers") or ()}
+    held = f", held back by {', '.join(sorted(holders))}" if holders else ""
+    return f"not {wanted.text}d in time{held}"
 
 
 def _left(items: list[Object], wanted: Wanted, uids: dict[str, str] | None) -> list[Object]:

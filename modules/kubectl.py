@@ -223,11 +223,17 @@ def patch_check(
     api_version: str | None = None,
     subresource: str = "",
 ) -> Result:
-    """Have the server rehearse it (``dryRun=All``); several patches are rehearsed one by one."""
+    """Have the server rehearse it (``dryRun=All``); several patches are rehearsed one by one.
+
+    What is not there may be made by an earlier step.
+    """
     cluster = _kube.cluster(ctx)
     found, place = cluster.kind(ctx, kind, api_version), namespace or cluster.namespace
     wanted = _kube_patch.plan(found, place, name, patch, type_, subresource)
-    return _kube_patch.carry_out(ctx, cluster, wanted, dry_run=True)
+    try:
+        return _kube_patch.carry_out(ctx, cluster, wanted, dry_run=True)
+    except _kube_errors.NotFound:
+        return _kube_patch.of_what_is_to_come(wanted)
 
 
 @action(effect="idempotent")
@@ -366,10 +372,13 @@ def rollout_restart_check(
     namespace: str | None = None,
     **others: Any,
 ) -> Result:
-    """Have the server rehearse the restart."""
+    """Have the server rehearse the restart; what is not there may be made by an earlier step."""
     cluster = _kube.cluster(ctx)
     found, place = cluster.kind(ctx, kind), namespace or cluster.namespace
-    before, after = _kube_revisions.restart(ctx, cluster, found, place, name, dry_run=True)
+    try:
+        before, after = _kube_revisions.restart(ctx, cluster, found, place, name, dry_run=True)
+    except _kube_errors.NotFound:
+        return _kube_revisions.restart_to_come(ctx, found, name)
     now = _kube_rollout.progress(before)
     return _kube_revisions.restarted(ctx, found, before, after, now, "would be restarted")
 
@@ -418,10 +427,16 @@ def rollout_undo_check(
     namespace: str | None = None,
     **others: Any,
 ) -> Result:
-    """Have the server rehearse it and show the template that would come back."""
+    """Have the server rehearse it and show the template that would come back.
+
+    The revision to leave, or the one to go back to, may be made by an earlier step.
+    """
     cluster = _kube.cluster(ctx)
     place = namespace or cluster.namespace
-    undo = _kube_revisions.undo(ctx, cluster, place, name, to_revision)
+    try:
+        undo = _kube_revisions.undo(ctx, cluster, place, name, to_revision)
+    except Failed as error:  # no such Deployment, or no such revision
+        return _kube_revisions.undo_to_come(name, to_revision, error.message)
     after = undo.carry_out(ctx, cluster, dry_run=True)
     return undo.result(after, _kube_rollout.progress(undo.before), "would go back to")
 

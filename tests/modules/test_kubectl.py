@@ -15,7 +15,7 @@ from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, Result, TimedOut, Unreachable
 from modules import _kube_watch, kubectl
 from tests.lab.kube.objects import DEPLOYMENTS, NAMESPACE, PODS, config_map, pod, service
-from tests.modules.conftest import MakeContext, Told
+from tests.modules.conftest import MakeContext, Serve, Told
 from tests.modules.kube_cluster import TestCluster, app
 
 CancelWhen = Callable[[TaskContext, Callable[[], bool]], object]
@@ -114,6 +114,34 @@ def test_check_of_objects_in_a_namespace_that_is_yet_to_come(
     assert checked
     result = checked(ctx, objects=[new, inside])
     assert [one["result"] for one in result.data["objects"]] == ["created", "created"]
+
+
+def test_check_of_what_an_earlier_step_would_make(
+    make_context: MakeContext, cluster: TestCluster
+) -> None:
+    ctx = make_context({"kubectl": cluster.section}, check=True)
+    patch, restart, undo = (
+        one.checker for one in (kubectl.patch, kubectl.rollout_restart, kubectl.rollout_undo)
+    )
+    assert patch
+    assert restart
+    assert undo
+    labels = {"metadata": {"labels": {"a": "1", "b": None}}}
+    patched = patch(ctx, "deploy", GREEN, labels)
+    assert patched.changed
+    assert patched.data["object"] == {
+        "apiVersion": "apps/v1",
+        "kind": "Deployment",
+        "metadata": {"name": GREEN, "labels": {"a": "1"}},
+    }
+    for result in (restart(ctx, GREEN), undo(ctx, GREEN)):
+        assert result.changed
+        assert "not there" in result.message or "not found" in result.message
+        assert {"kind", "name", "ready", "desired", "done"} < result.data.keys()
+    cluster.put(app(GREEN, "5.1", 1))
+    only_one = undo(ctx, GREEN, to_revision=2)
+    assert (only_one.data["revision"], only_one.changed) == (2, True)
+    assert "no revision 2" in only_one.message
 
 
 def test_progress_is_told_while_pods_get_ready(
@@ -294,6 +322,50 @@ def test_undo_needs_an_earlier_revision(ctx: TaskContext, cluster: TestCluster) 
 
 
 # -- delete -------------------------------------------------------------------------------------
+def test_a_patch_that_does_not_fit_is_refused_in_words(
+    ctx: TaskContext, cluster: TestCluster
+) -> None:
+    """A server would drop a field that it does not know, and say nothing of which test failed."""
+    cluster.put(config_map("settings", a="1"))
+    with pytest.raises(Refused, match='unknown field "datum"'):
+        kubectl.patch(ctx, "cm", "settings", {"datum": {"a": "2"}})
+    with pytest.raises(Refused, match="does not fit configmap/settings as it is now"):
+        kubectl.patch(
+            ctx,
+            "cm",
+            "settings",
+            [
+                {"op": "test", "path": "/data/a", "value": "2"},
+                {"op": "replace", "path": "/data/a", "value": "3"},
+            ],
+            type_="json",
+        )
+    with pytest.raises(Refused, match=r"\.spec\.replica: field not declared"):
+        kubectl.apply(ctx, objects=[app(GREEN, "5.1", 1, replica=3)])
+    assert kubectl.get(ctx, "cm", "settings").data["object"]["data"] == {"a": "1"}
+
+
+def test_what_holds_a_deletion_back_is_named(
+    make_context: MakeContext, cluster: TestCluster
+) -> None:
+    held = config_map("settings")
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    cluster.put(held)
+    ctx = make_context({"kubectl": cluster.section}, seconds=0.3)
+    with pytest.raises(TimedOut, match=r"not deleted in time, held back by example\.com/hold"):
+        kubectl.delete(ctx, "cm", "settings")
+
+
+def test_what_the_server_warns_of_is_in_the_log(
+    make_context: MakeContext, serve: Serve, tmp_path: Path
+) -> None:
+    warned = {"Warning": '299 - "v1 Endpoints is deprecated in v1.33+"'}
+    server = serve(lambda request: (200, {"metadata": {}, "items": []}, warned))
+    ctx = make_context({"kubectl": {"server": server.url}})
+    kubectl.get(ctx, "endpoints")
+    assert "v1 Endpoints is deprecated" in (tmp_path / "logs" / "step.0.1.log").read_text()
+
+
 def test_delete_waits_until_it_is_gone(ctx: TaskContext, cluster: TestCluster, told: Told) -> None:
     cluster.put(pod("postgres-0"))
     cluster.runtime.refuses_to_stop = True
