@@ -22,7 +22,7 @@ from urllib.parse import urlencode
 
 from engine.module_api import ActionError, Context, Failed, Refused, Unreachable
 from modules import _kube_config, _kube_errors, _kube_kinds
-from modules._kube_errors import NotFound
+from modules._kube_errors import Expired, NotFound
 from modules._kube_kinds import Kind
 
 if TYPE_CHECKING:
@@ -166,7 +166,14 @@ class Cluster:
         query["limit"] = str(min(limit or PAGE, PAGE))
         items: list[Object] = []
         while True:
-            page = self.send(ctx, "GET", path, query=query).body
+            try:
+                page = self.send(ctx, "GET", path, query=query).body
+            except Expired:  # the rest of a list that changed too much meanwhile: all in one, anew
+                if not query.pop("continue", None):
+                    raise
+                query.pop("limit")
+                items.clear()
+                continue
             items += [
                 {"apiVersion": kind.api_version, "kind": kind.kind, **item}
                 for item in page.get("items") or []

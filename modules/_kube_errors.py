@@ -20,11 +20,15 @@ _UNTYPED = "failed to create typed patch object"
 UNPROCESSABLE = "the server rejected our request due to an error in our request"
 """All that a server says of a JSON patch that it could not carry out."""
 
-_REFUSALS = (400, 401, 403, 405, 406, 413, 415, 422)
+_REFUSALS = (401, 403, 405, 406, 413, 415, 422)
 
 
 class NotFound(Failed):
     """The server has no such object (or serves no such path)."""
+
+
+class BadRequest(Refused):
+    """The request makes no sense as things are: such as the log of a container that never ran."""
 
 
 class Modified(Failed):
@@ -90,6 +94,8 @@ def refusal(status: int, data: bytes, request: str, access: Access) -> ActionErr
         return Expired(message, evidence=evidence)
     if status in _UNAVAILABLE:
         return Unreachable(f"the cluster cannot answer now: {message}", evidence=evidence)
+    if status == 400:
+        return BadRequest(message, evidence=evidence)
     if status in _REFUSALS or message.startswith(_UNTYPED):
         return Refused(message, hint=_advice(status, access), evidence=evidence)
     return Failed(f"the cluster failed: {message}", evidence=evidence)

@@ -8,6 +8,7 @@ from typing import NamedTuple
 from engine.module_api import Context, Failed, Refused
 from modules import _kube_kinds, _kube_pods, _kube_rollout
 from modules._kube import Cluster, Object
+from modules._kube_errors import BadRequest, NotFound
 
 _MOST_BYTES = 1_048_576
 """Bytes of log that are read of one container."""
@@ -81,19 +82,38 @@ def ready_pod(
     return str(min(pod["metadata"]["name"] for pod in ready))
 
 
+class Read(NamedTuple):
+    """What was read, by pod (``pod/container`` if it has several)."""
+
+    lines: dict[str, list[str]]
+    unread: dict[str, str]
+    """Why there is no log of a container, in the server's words: it never ran, it went away."""
+
+
 def read(
-    ctx: Context, cluster: Cluster, found: list[Object], wanted: Wanted
-) -> dict[str, list[str]]:
-    """The wanted lines by pod (``pod/container`` if it has several). They go to the log, too."""
-    lines: dict[str, list[str]] = {}
+    ctx: Context, cluster: Cluster, found: list[Object], wanted: Wanted, none_ok: bool = False
+) -> Read:
+    """The wanted lines. They go to the step's log, too.
+
+    What cannot be read does not keep from reading the rest; when there is no rest, it fails.
+    """
     pattern = _pattern(wanted.match)
+    result = Read({}, {})
     for pod in found:
         for title, container in _containers(pod, wanted.container):
-            text = _read(ctx, cluster, pod, container, wanted)
+            try:
+                text = _read(ctx, cluster, pod, container, wanted)
+            except (BadRequest, NotFound) as error:
+                result.unread[title] = error.message
+                ctx.log(f"--- {title}: {error.message}")
+                continue
             kept = [line for line in text.splitlines() if not pattern or pattern.search(line)]
-            lines[title] = kept
+            result.lines[title] = kept
             ctx.log("\n".join([f"--- {title}", *kept]))
-    return lines
+    if result.unread and not result.lines and not none_ok:
+        first, *more = [f"{title}: {why}" for title, why in result.unread.items()]
+        raise Failed(f"there is no log to read: {first}", evidence=more[:10])
+    return result
 
 
 def _read(ctx: Context, cluster: Cluster, pod: Object, container: str, wanted: Wanted) -> str:

@@ -552,7 +552,8 @@ def logs(
     """Read the last log lines of pods.
 
     Result data: ``pods``, pod (``pod/container`` if it has several) → list of lines; ``count``,
-    lines in all. The lines are in the step's log, too.
+    lines in all; ``unread``, pod → why there is no log of it (it never ran, it went away). Fails
+    when no log can be read at all. The lines are in the step's log, too.
 
     Args:
         name: name of a pod, or of its owner: ``deployment/claude-enhancer-blue``.
@@ -568,11 +569,13 @@ def logs(
     place = namespace or cluster.namespace
     pods = _kube_logs.pods(ctx, cluster, place, name, selector, none_ok=ctx.check)
     wanted = _kube_logs.Wanted(container, tail, since, previous, match)
-    found = _kube_logs.read(ctx, cluster, pods, wanted)
-    count = sum(len(lines) for lines in found.values())
+    found = _kube_logs.read(ctx, cluster, pods, wanted, none_ok=ctx.check)
+    count = sum(len(lines) for lines in found.lines.values())
+    without = "; ".join(f"none of {title}: {why}" for title, why in found.unread.items())
     return Result(
-        data={"pods": found, "count": count},
-        message=f"{_telling.count(count, 'line')} of {_telling.count(len(pods), 'pod')}",
+        data={"pods": found.lines, "count": count, "unread": found.unread},
+        message=f"{_telling.count(count, 'line')} of {_telling.count(len(pods), 'pod')}"
+        + (f"; {without}" if without else ""),
     )
 
 

@@ -468,6 +468,21 @@ def test_logs_of_a_deployment_filtered(ctx: TaskContext, cluster: TestCluster) -
         kubectl.logs(ctx, one, match="(")
 
 
+def test_a_pod_that_never_ran_does_not_keep_from_the_logs_of_the_others(
+    ctx: TaskContext, cluster: TestCluster
+) -> None:
+    cluster.put(app(GREEN, "5.1", 1, image="app:bad"))
+    with pytest.raises(Failed, match=r"there is no log to read: .*failing to pull image"):
+        kubectl.logs(ctx, selector="app=claude-enhancer")
+    cluster.put(app("claude-enhancer-blue", "5.0", 1))
+    result = kubectl.logs(ctx, selector="app=claude-enhancer")
+    assert list(result.data["pods"].values()) == [["one", "two", "three"]]
+    ((name, why),) = result.data["unread"].items()
+    assert name.startswith(GREEN)
+    assert "trying and failing to pull image" in why
+    assert f"3 lines of 2 pods; none of {name}" in result.message
+
+
 def test_exec_runs_in_a_ready_pod(ctx: TaskContext, cluster: TestCluster) -> None:
     cluster.put(app(GREEN, "5.1", 1))
     name = pods_of(cluster)[0]["metadata"]["name"]

@@ -144,6 +144,17 @@ def test_get_follows_the_pages_of_a_long_list(play: Play, servers: list[Server])
     assert "continue=eyJ2" in servers[0].requests[1].path
 
 
+def test_a_long_list_whose_rest_is_gone_is_read_anew_in_one(
+    play: Play, servers: list[Server]
+) -> None:
+    events = f"/api/v1/namespaces/{NAMESPACE}/events"
+    gone = (410, {"kind": "Status", "reason": "Expired", "message": "too old"})
+    whole = {"metadata": {"resourceVersion": "455"}, "items": body("45")["items"][:3]}
+    data = kubectl.get(play("45", ("GET", events, gone), ("GET", events, whole)), "events").data
+    assert data["count"] == 3
+    assert "limit" not in servers[0].requests[2].path
+
+
 def test_a_kind_that_is_not_in_the_table_is_asked_for_once(
     play: Play, servers: list[Server]
 ) -> None:
@@ -504,7 +515,8 @@ def test_under_check_what_is_yet_to_come_is_no_failure(play: Play) -> None:
     ctx = play(("GET", DEPLOYMENTS, listed()), check=True)
     assert kubectl.wait(ctx, "deploy", GREEN, for_="create").data["names"] == []
     pods = ("GET", PODS, listed())
-    assert kubectl.logs(play(pods, check=True), selector="a=b").data == {"pods": {}, "count": 0}
+    nothing = {"pods": {}, "count": 0, "unread": {}}
+    assert kubectl.logs(play(pods, check=True), selector="a=b").data == nothing
     data = kubectl.exec_read(play(pods, check=True), "true", selector="a=b").data
     assert (data["code"], data["stdout"]) == (0, "")
 

@@ -168,6 +168,7 @@ class Handlers:
         if token:
             version, start = _read_token(token)
             metadata["resourceVersion"] = str(version)
+            self._check_token(target, version, start)
             items = [obj for obj in items if _path(target, obj) > start]
         limit = exchange.integer("limit")
         if not limit or limit >= len(items):
@@ -177,6 +178,23 @@ class Handlers:
         if not exchange.query.get("labelSelector") and not exchange.query.get("fieldSelector"):
             metadata["remainingItemCount"] = len(items) - limit
         return items[:limit], metadata
+
+    def _check_token(self, target: Target, version: int, last: str) -> None:
+        """Refuse the rest of a list that is no longer remembered (410), with a way to go on."""
+        try:
+            self._api.store.since(target.resource.storage, version)
+        except Expired:
+            refusal = status.expired(
+                "The provided continue parameter is too old to display a consistent list result. "
+                "You can start a new list without the continue parameter, or use the continue "
+                "token in this response to retrieve the remainder of the results. Continuing with "
+                "the provided token results in an inconsistent list - objects that were created, "
+                "modified, or deleted between the time the first chunk was returned and now may "
+                "show up in the list."
+            )
+            token = _write_token(self._api.store.version, last)
+            refusal.body["metadata"] = {"continue": token}
+            raise refusal from None
 
     # -- writing -------------------------------------------------------------------------
 

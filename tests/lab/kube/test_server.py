@@ -261,6 +261,25 @@ def test_long_lists_come_in_pages(http: httpx.Client) -> None:
     assert http.get(CONFIG_MAPS, params={"continue": "nonsense"}).status_code == 400
 
 
+def test_the_rest_of_a_list_that_is_forgotten_is_refused(
+    start_cluster: Start,
+) -> None:
+    cluster = start_cluster(history=3)
+    with cluster.client("test/1.0") as http:
+        for number in range(3):
+            http.post(CONFIG_MAPS, json=config_map(f"c{number}"))
+        token = http.get(CONFIG_MAPS, params={"limit": "1"}).json()["metadata"]["continue"]
+        for number in range(3, 8):
+            http.post(CONFIG_MAPS, json=config_map(f"c{number}"))
+        late = http.get(CONFIG_MAPS, params={"limit": "1", "continue": token})
+        assert (late.status_code, late.json()["reason"]) == (410, "Expired")
+        again = {"continue": late.json()["metadata"]["continue"]}
+        names = [
+            each["metadata"]["name"] for each in http.get(CONFIG_MAPS, params=again).json()["items"]
+        ]
+    assert names == [f"c{number}" for number in range(1, 8)]
+
+
 def test_only_the_present_can_be_read(http: httpx.Client) -> None:
     version = http.post(CONFIG_MAPS, json=config_map()).json()["metadata"]["resourceVersion"]
     for path in (CONFIG_MAPS, f"{CONFIG_MAPS}/settings"):
