@@ -55,14 +55,18 @@ class GarbageController:
             return False
         if is_deleting(obj):
             self._finish(resource, obj)
-        elif self._is_abandoned(obj):
-            self._delete(resource, obj, "Background")
+        else:
+            self._look_for_owners(resource, obj)
         return False
 
-    def _is_abandoned(self, obj: Obj) -> bool:
-        """It had owners, and none of them exists any more."""
-        references = obj["metadata"].get("ownerReferences") or ()
-        return bool(references) and not any(self._exists(obj, r) for r in references)
+    def _look_for_owners(self, resource: str, obj: Obj) -> None:
+        """Delete what has lost all its owners; of several, forget those that are gone."""
+        references = obj["metadata"].get("ownerReferences") or []
+        there = [reference for reference in references if self._exists(obj, reference)]
+        if references and not there:
+            self._delete(resource, obj, "Background")
+        elif there != references:
+            self._keep(obj, there)
 
     def _exists(self, dependent: Obj, reference: Obj) -> bool:
         key = self._owner(dependent, reference)
@@ -80,18 +84,29 @@ class GarbageController:
                 self._release(obj, dependent)
             self._drop_finalizer(obj, _ORPHAN)
         elif _FOREGROUND in finalizers:
-            for of_resource, dependent in dependents:
-                if not is_deleting(dependent):
-                    more = any(True for _ in self._store.owned_by(dependent["metadata"]["uid"]))
-                    self._delete(of_resource, dependent, "Foreground" if more else "Background")
-            if not any(True for _ in self._store.owned_by(obj["metadata"]["uid"])):
+            blocking = [pair for pair in dependents if _blocks(pair[1], obj)]
+            for of_resource, dependent in blocking:
+                self._take_along(of_resource, dependent, obj)
+            if not any(_blocks(each, obj) for _, each in self._store.owned_by(_uid(obj))):
                 self._drop_finalizer(obj, _FOREGROUND)
 
+    def _take_along(self, resource: str, dependent: Obj, owner: Obj) -> None:
+        """Delete a dependent before its owner, unless it has another one to live for."""
+        references = dependent["metadata"]["ownerReferences"]
+        others = [r for r in references if r["uid"] != _uid(owner) and self._exists(dependent, r)]
+        if others:
+            self._keep(dependent, others)
+        elif not is_deleting(dependent):
+            more = any(True for _ in self._store.owned_by(_uid(dependent)))
+            self._delete(resource, dependent, "Foreground" if more else "Background")
+
     def _release(self, owner: Obj, dependent: Obj) -> None:
+        references = dependent["metadata"]["ownerReferences"]
+        self._keep(dependent, [r for r in references if r["uid"] != _uid(owner)])
+
+    def _keep(self, dependent: Obj, references: list[Obj]) -> None:
         changed = copy_json(dependent)
-        references = changed["metadata"]["ownerReferences"]
-        uid = owner["metadata"]["uid"]
-        changed["metadata"]["ownerReferences"] = [r for r in references if r["uid"] != uid]
+        changed["metadata"]["ownerReferences"] = copy_json(references)
         self._api.save(changed)
 
     def _drop_finalizer(self, obj: Obj, finalizer: str) -> None:
@@ -101,6 +116,17 @@ class GarbageController:
 
     def _delete(self, resource: str, obj: Obj, propagation: str) -> None:
         self._api.delete(self._api.registry[resource], *key_of(obj), propagation=propagation)
+
+
+def _uid(obj: Obj) -> str:
+    uid: str = obj["metadata"]["uid"]
+    return uid
+
+
+def _blocks(dependent: Obj, owner: Obj) -> bool:
+    """Whether the owner waits for it when it is deleted in the foreground."""
+    references = dependent["metadata"].get("ownerReferences") or ()
+    return any(r["uid"] == _uid(owner) and r.get("blockOwnerDeletion") for r in references)
 
 
 def _key(resource: str, obj: Obj) -> Key:

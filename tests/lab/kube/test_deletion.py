@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from typing import Any
 
 import httpx
+import pytest
 
 from tests.lab.kube.memory_runtime import MemoryRuntime
 from tests.lab.kube.objects import (
@@ -73,6 +75,49 @@ def test_orphans_live_on(cluster: RunningServer, http: httpx.Client) -> None:
     cluster.do(cluster.server.apply, deployment())
     cluster.settle()
     assert _counts(cluster) == (1, 1, 2)
+
+
+def _owned(name: str, *owners: dict[str, Any], **reference: bool) -> dict[str, Any]:
+    """A ConfigMap that these ConfigMaps own."""
+    references = [
+        {
+            "apiVersion": "v1",
+            "kind": "ConfigMap",
+            "name": owner["metadata"]["name"],
+            "uid": owner["metadata"]["uid"],
+            **reference,
+        }
+        for owner in owners
+    ]
+    return {**config_map(name), "metadata": {"name": name, "ownerReferences": references}}
+
+
+def test_an_object_lives_as_long_as_one_of_its_owners(
+    cluster: RunningServer, http: httpx.Client
+) -> None:
+    one, two = (http.post(CONFIG_MAPS, json=config_map(name)).json() for name in ("one", "two"))
+    http.post(CONFIG_MAPS, json=_owned("child", one, two))
+    _delete(http, f"{CONFIG_MAPS}/one", propagationPolicy="Foreground")
+    cluster.settle()
+    left = http.get(f"{CONFIG_MAPS}/child").json()["metadata"]["ownerReferences"]
+    assert [reference["name"] for reference in left] == ["two"]
+    _delete(http, f"{CONFIG_MAPS}/two")
+    cluster.settle()
+    assert http.get(f"{CONFIG_MAPS}/child").status_code == 404
+
+
+@pytest.mark.parametrize("blocks", [True, False])
+def test_foreground_deletion_waits_for_dependents_that_say_so(
+    cluster: RunningServer, http: httpx.Client, blocks: bool
+) -> None:
+    owner = http.post(CONFIG_MAPS, json=config_map("owner")).json()
+    child = _owned("child", owner, blockOwnerDeletion=blocks)
+    child["metadata"]["finalizers"] = ["example.com/hold"]
+    http.post(CONFIG_MAPS, json=child)
+    _delete(http, f"{CONFIG_MAPS}/owner", propagationPolicy="Foreground")
+    cluster.settle()
+    assert (http.get(f"{CONFIG_MAPS}/owner").status_code == 200) is blocks
+    assert "deletionTimestamp" in http.get(f"{CONFIG_MAPS}/child").json()["metadata"]
 
 
 def test_a_pod_gets_its_grace_period(start_cluster: Start) -> None:
