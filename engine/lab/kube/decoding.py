@@ -142,6 +142,17 @@ def clean(resource: Resource, version: str, obj: Obj) -> tuple[Obj, list[str]]:
     return cleaned, reading.unknown
 
 
+def clean_body(kind: str, version: str, obj: Any) -> Obj:
+    """What was sent as an object that is not stored, such as DeleteOptions, as its type allows it.
+
+    Raises ApiError (400) for what is none, or a value in it of the wrong type.
+    """
+    if not isinstance(obj, dict):
+        raise bad_request(f"the object provided is not a {kind}")
+    cleaned: Obj = _clean(obj, schema_for(kind), "", kind, _Reading(kind, version))
+    return cleaned
+
+
 def refuse_unknown(resource: Resource, version: str, unknown: list[str]) -> ApiError:
     """The answer of strict field validation to unknown fields."""
     named = ", ".join(f'unknown field "{path}"' for path in unknown)

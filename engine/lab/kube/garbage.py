@@ -49,7 +49,7 @@ class GarbageController:
 
     def reconcile(self, key: Key) -> bool:
         resource, path = key
-        namespace, name, uid = path.split("/")
+        namespace, name, uid = path.split("/", 2)
         obj = self._store.get(resource, namespace, name)
         if obj is None or obj["metadata"]["uid"] != uid:
             return False
@@ -72,7 +72,7 @@ class GarbageController:
         key = self._owner(dependent, reference)
         if key is None:
             return True
-        namespace, name, uid = key[1].split("/")
+        namespace, name, uid = key[1].split("/", 2)
         owner = self._store.get(key[0], namespace, name)
         return owner is not None and owner["metadata"]["uid"] == uid
 

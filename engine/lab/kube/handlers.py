@@ -13,7 +13,7 @@ from aiohttp import web
 
 from engine.lab.kube import status
 from engine.lab.kube.api import APPLY_PATCH, Api
-from engine.lab.kube.decoding import read_body
+from engine.lab.kube.decoding import clean_body, read_body
 from engine.lab.kube.exchange import Exchange
 from engine.lab.kube.objects import Obj, key_of
 from engine.lab.kube.resources import Resource, allows
@@ -270,15 +270,17 @@ class Handlers:
         body = await exchange.body()
         wishes: Obj = {}
         if body:
-            wishes = read_body(body, exchange.content_type or "application/json", "DeleteOptions")
-            if not isinstance(wishes, dict):
-                raise bad_request("DeleteOptions must be an object")
+            kind = exchange.content_type or "application/json"
+            wishes = clean_body("DeleteOptions", "v1", read_body(body, kind, "DeleteOptions"))
+        dry_run = wishes.get("dryRun") or []
+        if dry_run not in ([], ["All"]):
+            raise invalid_options("DeleteOptions", not_supported("dryRun", dry_run, ("All",)))
         grace = wishes.get("gracePeriodSeconds", exchange.integer("gracePeriodSeconds"))
         return {
             "grace_seconds": grace,
             "propagation": _propagation(exchange, wishes),
             "preconditions": wishes.get("preconditions"),
-            "dry_run": bool(wishes.get("dryRun")) or exchange.options().dry_run,
+            "dry_run": bool(dry_run) or exchange.options().dry_run,
         }
 
     # -- subresources --------------------------------------------------------------------
@@ -321,8 +323,8 @@ class Handlers:
         return exchange.json(scale_of(changed))
 
     async def _evict(self, exchange: Exchange, target: Target) -> web.StreamResponse:
-        body = await self._body(exchange, "Eviction")
-        wishes = (body or {}).get("deleteOptions") or {}
+        body = clean_body("Eviction", "v1", await self._body(exchange, "Eviction"))
+        wishes = body.get("deleteOptions", {})
         grace = wishes.get("gracePeriodSeconds")
         self._api.delete(target.resource, target.home, target.name, grace_seconds=grace)
         success = {

@@ -169,7 +169,10 @@ def _since(exchange: Exchange) -> datetime | None:
     if seconds is not None:
         return datetime.now(UTC) - timedelta(seconds=seconds)
     text = exchange.query.get("sinceTime")
-    return parse_time(text) if text else None
+    try:
+        return parse_time(text) if text else None
+    except ValueError:
+        raise bad_request(f'parsing time "{text}": not a time as of RFC 3339') from None
 
 
 def _is_after(line: bytes, since: datetime) -> bool:

@@ -106,6 +106,14 @@ def _validate_owners(references: Sequence[Obj]) -> Errors:
         for name in ("kind", "name", "uid"):
             if not reference.get(name):
                 yield invalid_value(f"{path}.{name}", "", "must not be empty")
+    controllers = [each.get("name", "") for each in references if each.get("controller")]
+    if len(controllers) > 1:
+        yield invalid_value(
+            "metadata.ownerReferences",
+            references,
+            'Only one reference can have Controller set to true. Found "true" in references for '
+            f"{controllers[0]} and {controllers[1]}",
+        )
 
 
 def _validate_labels(path: str, labels: dict[str, str] | None) -> Errors:

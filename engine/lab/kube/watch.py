@@ -48,6 +48,7 @@ class Watches:
                 queue.put_nowait(change)
 
         stream = _Stream(exchange, resource, version, namespace, selected)
+        seconds = exchange.integer("timeoutSeconds")
         initial, error = self._initial(exchange, resource, stream)
         unsubscribe = self._store.subscribe(notice)
         self._open.add(queue)
@@ -56,7 +57,7 @@ class Watches:
             for event in initial:
                 await stream.send(event)
             if error is None:
-                await self._follow(exchange, queue, stream)
+                await self._follow(exchange, queue, stream, seconds)
             await stream.response.write_eof()
         finally:
             unsubscribe()
@@ -84,9 +85,12 @@ class Watches:
         return [event for change in changes if (event := stream.event_of(change))], None
 
     async def _follow(
-        self, exchange: Exchange, queue: asyncio.Queue[Change | None], stream: _Stream
+        self,
+        exchange: Exchange,
+        queue: asyncio.Queue[Change | None],
+        stream: _Stream,
+        seconds: int | None,
     ) -> None:
-        seconds = exchange.integer("timeoutSeconds")
         end = time.monotonic() + (_DEFAULT_SECONDS if seconds is None else seconds)
         while (left := end - time.monotonic()) > 0:
             try:

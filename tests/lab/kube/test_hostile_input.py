@@ -170,6 +170,57 @@ def test_any_scale_is_answered(http: httpx.Client, body: Any, method: str) -> No
 
 @QUIET
 @given(
+    st.dictionaries(
+        st.sampled_from(
+            [
+                "gracePeriodSeconds",
+                "preconditions",
+                "dryRun",
+                "propagationPolicy",
+                "orphanDependents",
+                "deleteOptions",
+            ]
+        ),
+        junk | st.sampled_from(["Foreground", ["All"], {"uid": "1"}]),
+        max_size=3,
+    )
+    | junk,
+    st.sampled_from(["pod", "eviction", "collection"]),
+)
+def test_any_deletion_is_answered(http: httpx.Client, body: Any, what: str) -> None:
+    http.post(PODS, json=pod())
+    if what == "eviction":
+        answer = http.post(f"{PODS}/postgres-0/eviction", json=body)
+    else:
+        answer = http.request("DELETE", f"{PODS}/postgres-0" if what == "pod" else PODS, json=body)
+    assert _is_an_answer(answer), answer.text
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        f"{CONFIG_MAPS}?watch=1&timeoutSeconds=soon",
+        f"{CONFIG_MAPS}?watch=1&resourceVersion=some",
+        f"{CONFIG_MAPS}?resourceVersion=-1",
+        f"{CONFIG_MAPS}?limit=many",
+        f"{CONFIG_MAPS}?fieldSelector=metadata.name",
+        f"{CONFIG_MAPS}?labelSelector=a%20in",
+        f"{PODS}/postgres-0/log?tailLines=all",
+        f"{PODS}/postgres-0/log?sinceTime=yesterday",
+        f"{PODS}/postgres-0/exec?command=x",
+    ],
+)
+def test_a_query_that_makes_no_sense_is_refused(
+    cluster: RunningServer, http: httpx.Client, query: str
+) -> None:
+    http.post(PODS, json=pod())
+    cluster.settle()
+    answer = http.get(query)
+    assert (answer.status_code, answer.json()["reason"]) == (400, "BadRequest")
+
+
+@QUIET
+@given(
     st.binary(max_size=40) | st.binary(max_size=40).map(ENVELOPE.__add__),
     st.sampled_from(["json", "yaml", "vnd.kubernetes.protobuf", "unknown"]),
 )

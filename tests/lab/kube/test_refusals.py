@@ -188,6 +188,15 @@ def test_a_request_that_is_meant_in_no_known_way_does_nothing(
     assert http.get(f"{CONFIG_MAPS}/settings").json()["data"] == {"a": "1"}
 
 
+def test_an_object_has_one_controller(http: httpx.Client) -> None:
+    owner = {"apiVersion": "v1", "kind": "ConfigMap", "uid": "1", "controller": True}
+    obj = config_map()
+    obj["metadata"]["ownerReferences"] = [{**owner, "name": name} for name in ("a", "b")]
+    answer = http.post(CONFIG_MAPS, json=obj)
+    assert answer.status_code == 422
+    assert "Only one reference can have Controller set to true" in answer.json()["message"]
+
+
 def test_what_is_created_has_no_version_yet(http: httpx.Client) -> None:
     obj = config_map(a="1")
     obj["metadata"]["resourceVersion"] = "5"
