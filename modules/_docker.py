@@ -1,4 +1,4 @@
-"""The Docker Engine API for `docker`: a client whose streams end with the task.
+"""The Docker Engine API for `docker`: a client whose requests end with the task.
 
 `docker` is imported at first use.
 """
@@ -6,7 +6,8 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Iterable, Iterator, Mapping
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,6 +20,47 @@ if TYPE_CHECKING:
 TIMEOUT = 60.0
 
 
+class _Wire:
+    """What a client has open, so that another thread can break it off."""
+
+    def __init__(self) -> None:
+        self._connections: list[Any] = []
+        self.answer: Any = None
+
+    def watch(self, adapter: Any) -> None:
+        """Have every connection that an adapter makes remembered."""
+        if getattr(adapter, "watched", False):
+            return
+        adapter.watched = True
+        for name in ("get_connection", "get_connection_with_tls_context"):
+            setattr(adapter, name, self._watching(getattr(adapter, name)))
+
+    def _watching(self, get: Callable[..., Any]) -> Callable[..., Any]:
+        def get_watched(*args: Any, **options: Any) -> Any:
+            pool = get(*args, **options)
+            if not getattr(pool, "watched", False):
+                pool.watched = True
+                make = pool._new_conn
+                pool._new_conn = lambda: self._remember(make())
+            return pool
+
+        return get_watched
+
+    def _remember(self, connection: Any) -> Any:
+        self._connections.append(connection)
+        return connection
+
+    def break_off(self) -> None:
+        """End what is being read, and what an answer is awaited of."""
+        import socket
+
+        with contextlib.suppress(Exception):
+            self.answer.shutdown()
+        for connection in self._connections:
+            with contextlib.suppress(Exception):
+                connection.sock.shutdown(socket.SHUT_RDWR)
+
+
 @contextlib.contextmanager
 def client(ctx: Context) -> Iterator[docker.APIClient]:
     """A client of the inventory's engine; what it raises becomes one of the module's errors."""
@@ -26,10 +68,32 @@ def client(ctx: Context) -> Iterator[docker.APIClient]:
     import requests
     import urllib3
 
-    class Client(docker.APIClient):
-        """Remembers the answer that is being read, so that another thread can break it off."""
+    wire = _Wire()
+    with ctx.on_cancel(wire.break_off), contextlib.closing(_connect(ctx, wire)) as made:
+        made.headers.update(ctx.identity())
+        _log_in(ctx, made)
+        try:
+            yield made
+        except (
+            docker.errors.DockerException,
+            requests.RequestException,
+            urllib3.exceptions.HTTPError,
+        ) as error:
+            ctx.checkpoint()
+            raise _in_our_words(error) from None
 
-        reading: Any = None
+
+def _connect(ctx: Context, wire: _Wire) -> docker.APIClient:
+    """A client that has agreed with the engine on a version; Unreachable if it does not answer."""
+    import docker
+
+    class Client(docker.APIClient):
+        """Tells the wire what it opens."""
+
+        def get_adapter(self, url: str) -> Any:
+            adapter = super().get_adapter(url)
+            wire.watch(adapter)
+            return adapter
 
         def merge_environment_settings(
             self, url: Any, proxies: Any, stream: Any, verify: Any, cert: Any
@@ -40,47 +104,31 @@ def client(ctx: Context) -> Iterator[docker.APIClient]:
 
         def send(self, request: Any, **options: Any) -> Any:
             answer = super().send(request, **options)
-            self.reading = answer.raw
+            wire.answer = answer.raw
             return answer
 
-        def break_off(self) -> None:
-            with contextlib.suppress(Exception):
-                if self.reading is not None:
-                    self.reading.shutdown()
-
         def close(self) -> None:
-            with contextlib.suppress(Exception):
-                if self.reading is not None:  # a stream that was not read to its end
-                    self.reading.close()
+            with contextlib.suppress(Exception):  # a stream that was not read to its end
+                wire.answer.close()
             super().close()
 
     section = ctx.connection("docker")
     host = str(section.get("host") or _default_host())
     try:
         _knock(host)
-        made = Client(
+        return Client(
             base_url=host,
             version="auto",
             timeout=seconds(ctx, TIMEOUT) or 60,
             tls=_tls(ctx, host, section.get("tls")),
         )
     except (docker.errors.DockerException, OSError) as error:
+        ctx.checkpoint()
         raise Unreachable(
             f"the Docker engine {host} cannot be reached",
             hint="does it run, may this user use it, and is DOCKER_HOST or `docker: {host}` right?",
             evidence=[str(error)],
         ) from None
-    made.headers.update(ctx.identity())
-    with contextlib.closing(made), ctx.on_cancel(made.break_off):
-        try:
-            yield made
-        except (
-            docker.errors.DockerException,
-            requests.RequestException,
-            urllib3.exceptions.HTTPError,
-        ) as error:
-            ctx.checkpoint()
-            raise _in_our_words(error) from None
 
 
 def seconds(ctx: Context, at_most: float | None = None) -> int | None:
@@ -154,7 +202,8 @@ def _in_our_words(error: Exception) -> ActionError:
 
 
 def split(image: str) -> tuple[str, str]:
-    """Name and tag of an image; without a tag it is ``latest``."""
+    """Name and tag of an image; without a tag it is ``latest``. A digest is left out."""
+    image = image.partition("@")[0]
     head, colon, tag = image.rpartition(":")
     if not colon or "/" in tag:
         return image, "latest"
@@ -200,16 +249,36 @@ def registry_digest(ctx: Context, engine: Any, image: str) -> str:
     return str(found["Descriptor"]["digest"])
 
 
+def patient(ctx: Context, engine: Any) -> None:
+    """From now on wait for a word of the engine as long as the task may last."""
+    engine.timeout = seconds(ctx)
+
+
 def login(ctx: Context, name: str) -> dict[str, str] | None:
     """Credentials of the inventory for an image's registry; None leaves it to the user's own."""
-    registry = name.partition("/")[0]
-    entry = (ctx.connection("docker").get("registries") or {}).get(registry)
-    if not isinstance(entry, Mapping):
-        return None
-    password = str(entry.get("password") or "")
-    if password:
-        ctx.mask(password)
-    return {"username": str(entry.get("username") or ""), "password": password}
+    registry, slash, _ = name.partition("/")
+    if not slash or not re.search(r"[.:]|^localhost$", registry):
+        registry = "docker.io"
+    return _credentials(ctx).get(registry)
+
+
+def _credentials(ctx: Context) -> dict[str, dict[str, str]]:
+    """What the inventory has, by registry."""
+    found = {}
+    for registry, entry in (ctx.connection("docker").get("registries") or {}).items():
+        if isinstance(entry, Mapping):
+            password = str(entry.get("password") or "")
+            if password:
+                ctx.mask(password)
+            found[registry] = {"username": str(entry.get("username") or ""), "password": password}
+    return found
+
+
+def _log_in(ctx: Context, engine: Any) -> None:
+    """Give a client the inventory's credentials, for what a build has to pull."""
+    for registry, entry in _credentials(ctx).items():
+        known = "https://index.docker.io/v1/" if registry == "docker.io" else registry
+        engine._auth_configs.add_auth(known, entry)
 
 
 def follow(ctx: Context, stream: Iterable[Any], what: str) -> str:

@@ -7,6 +7,7 @@ Inventory section ``docker``, all optional::
       tls: {ca: ca.pem, cert: cert.pem, key: key.pem, verify: true}
       registries:                         # default: the user's docker configuration
         registry.example.com: {username: ce, password: "{{ secret('registry') }}"}
+                                          # `docker.io` stands for names without a registry
 
 Works with whatever speaks the Docker Engine API.
 """
@@ -114,10 +115,13 @@ def push(ctx: Context, image: str) -> Result:
         image: its name with the registry, such as ``registry.example.com/claude-enhancer:5.1``.
     """
     name, tag = _docker.split(image)
+    if "@" in image:
+        raise Refused(f"{image} names a digest", hint="push it under a tag")
     with _docker.client(ctx) as engine:
         if _docker.find(engine, image) is None:
             raise Failed(f"there is no image {image} to push", hint="build or tag it first")
         before = _docker.registry_digest(ctx, engine, image)
+        _docker.patient(ctx, engine)  # a large layer may go without a word for long
         with ctx.fence():
             stream = engine.push(
                 name, tag, stream=True, decode=True, auth_config=_docker.login(ctx, name)

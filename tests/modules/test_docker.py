@@ -8,6 +8,8 @@ engine may push to) the same tests run against a real engine.
 from __future__ import annotations
 
 import asyncio
+import base64
+import json
 import os
 import tempfile
 import threading
@@ -217,40 +219,106 @@ def test_an_engine_that_is_not_there_is_unreachable(make_context: MakeContext) -
             docker.inspect_digest(make_context({"docker": {"host": host}}), "x")
 
 
+# The docker library leaves the file with the context to the garbage collector.
+@pytest.mark.filterwarnings(
+    "ignore:Exception ignored in. <_io.FileIO:pytest.PytestUnraisableExceptionWarning"
+)
+@pytest.mark.parametrize("transport", ["tcp", "unix"])
+@pytest.mark.parametrize("silent", ["while it builds", "before it answers", "from the start"])
+@pytest.mark.usefixtures("context")
 def test_a_cancelled_build_is_broken_off(
-    make_context: MakeContext, root: Path, context: Path, cancel_when: CancelWhen
+    make_context: MakeContext, cancel_when: CancelWhen, transport: str, silent: str
 ) -> None:
-    """An engine that says a word and then nothing: it must see its client go."""
-    said, gone = threading.Event(), threading.Event()
+    """An engine that is silent for ever, at one point: its client goes."""
+    silence = threading.Event()
+
+    async def for_ever() -> web.Response:
+        silence.set()
+        await asyncio.sleep(60)
+        raise AssertionError("nobody cancelled")
+
+    async def version(request: web.Request) -> web.StreamResponse:
+        if silent == "from the start":
+            return await for_ever()
+        return web.json_response({"ApiVersion": "1.44"})
 
     async def slow(request: web.Request) -> web.StreamResponse:
         await request.read()
+        if silent == "before it answers":
+            return await for_ever()
         answer = web.StreamResponse(headers={"Content-Type": "application/json"})
         await answer.prepare(request)
         await answer.write(b'{"stream": "Step 1/4"}\r\n')
-        said.set()
-        try:
-            await asyncio.sleep(60)
-        except asyncio.CancelledError:
-            gone.set()
-            raise
-        return answer
-
-    async def ping(request: web.Request) -> web.Response:
-        return web.json_response({"ApiVersion": "1.44"})
+        return await for_ever()
 
     async def nothing(request: web.Request) -> web.Response:
         return web.json_response({"message": "no such image"}, status=404)
 
     app = web.Application(handler_args={"handler_cancellation": True})
-    app.router.add_get("/version", ping)
+    app.router.add_get("/version", version)
     app.router.add_post("/v1.44/build", slow)
     app.router.add_get(r"/v1.44/images/{name:.+}/json", nothing)
     apps = Apps()
-    port = apps.serve(app)
-    ctx = make_context({"docker": {"host": f"tcp://127.0.0.1:{port}"}})
-    cancel_when(ctx, said.is_set)
-    with pytest.raises(Cancelled):
-        build(ctx, "x:1")
-    assert gone.wait(10)
+    with tempfile.TemporaryDirectory(prefix="ce") as folder:
+        socket = f"{folder}/docker.sock" if transport == "unix" else ""
+        port = apps.serve(app, socket)
+        host = f"unix://{socket}" if socket else f"tcp://127.0.0.1:{port}"
+        ctx = make_context({"docker": {"host": host}})
+        cancel_when(ctx, silence.is_set)
+        with pytest.raises(Cancelled):
+            build(ctx, "x:1")
+        apps.stop()
+
+
+@pytest.mark.usefixtures("context")
+def test_the_inventorys_credentials_go_with_builds_and_pushes(make_context: MakeContext) -> None:
+    """A build's base images may be private, too."""
+    seen: dict[str, Any] = {}
+
+    def decoded(header: str) -> Any:
+        return json.loads(base64.urlsafe_b64decode(header))
+
+    async def version(request: web.Request) -> web.Response:
+        return web.json_response({"ApiVersion": "1.44"})
+
+    async def built(request: web.Request) -> web.Response:
+        await request.read()
+        seen["build"] = decoded(request.headers["X-Registry-Config"])
+        return web.json_response({"stream": "Successfully built"})
+
+    async def pushed(request: web.Request) -> web.Response:
+        seen["push"] = decoded(request.headers["X-Registry-Auth"])
+        return web.json_response({"aux": {"Digest": "sha256:1"}})
+
+    async def inspected(request: web.Request) -> web.Response:
+        return web.json_response({"Id": "sha256:0", "Descriptor": {"digest": "sha256:0"}})
+
+    app = web.Application()
+    app.router.add_get("/version", version)
+    app.router.add_post("/v1.44/build", built)
+    app.router.add_post(r"/v1.44/images/{name:.+}/push", pushed)
+    app.router.add_get(r"/v1.44/images/{name:.+}/json", inspected)
+    app.router.add_get(r"/v1.44/distribution/{name:.+}/json", inspected)
+    apps = Apps()
+    ce, hub = {"username": "ce", "password": "one"}, {"username": "us", "password": "two"}
+    host = f"tcp://127.0.0.1:{apps.serve(app)}"
+    registries = {"registry.example.com": ce, "docker.io": hub}
+    ctx = make_context({"docker": {"host": host, "registries": registries}})
+    build(ctx, "registry.example.com/ce:1")
+    assert seen["build"]["registry.example.com"] == ce
+    assert seen["build"]["https://index.docker.io/v1/"] == hub
+    for name, login in (("registry.example.com/ce:1", ce), ("us/ce:1", hub), ("ce:1", hub)):
+        docker.push(ctx, name)
+        assert seen["push"] == login
     apps.stop()
+
+
+@pytest.mark.usefixtures("context")
+def test_an_image_can_be_asked_for_by_its_digest(ctx: TaskContext, image: str) -> None:
+    build(ctx, image)
+    digest = docker.push(ctx, image).data["digest"]
+    named = f"{image.rpartition(':')[0]}@{digest}"
+    assert docker.inspect_digest(ctx, named).data["digest"] == digest
+    assert docker.inspect_digest(ctx, named, local=True).data["digest"] == digest
+    with pytest.raises(Refused, match="names a digest"):
+        docker.push(ctx, named)
