@@ -113,11 +113,18 @@ def _see_to_tls(ctx: Context, database: Database) -> None:
 
 @contextlib.contextmanager
 def connect(
-    ctx: Context, database: Database, dbname: str = "", *, read_only: bool = False
+    ctx: Context,
+    database: Database,
+    dbname: str = "",
+    *,
+    read_only: bool = False,
+    patient: bool = False,
 ) -> Iterator[psycopg.Connection[Any]]:
     """A connection whose queries end with the task. It is in autocommit mode.
 
-    Whatever psycopg raises in the block leaves it as one of the module's errors.
+    Whatever psycopg raises in the block leaves it as one of the module's errors. A `patient` one
+    works on whole databases: the server's own limits for statements, transactions and sessions
+    that wait, made for applications, do not hold for it.
     """
     import psycopg
 
@@ -139,7 +146,7 @@ def connect(
         ctx.on_cancel(lambda: _cancel(connection, over)),
     ):
         try:
-            _prepare(ctx, connection, read_only)
+            _prepare(ctx, connection, read_only, patient)
             yield connection
         except psycopg.Error as error:
             ctx.checkpoint()  # if we cancelled it ourselves, that is what happened
@@ -154,7 +161,6 @@ def _application(ctx: Context) -> str:
 
 def _cancel(connection: psycopg.Connection[Any], over: threading.Event) -> None:
     """Stop the running query on its server; cut the connection if that does not end it."""
-    import os
     import socket
 
     with contextlib.suppress(Exception):
@@ -167,7 +173,10 @@ def _cancel(connection: psycopg.Connection[Any], over: threading.Event) -> None:
             ours.shutdown(socket.SHUT_RDWR)
 
 
-def _prepare(ctx: Context, connection: psycopg.Connection[Any], read_only: bool) -> None:
+def _prepare(
+    ctx: Context, connection: psycopg.Connection[Any], read_only: bool, patient: bool
+) -> None:
+    version = connection.info.server_version
     settings = {
         "client_connection_check_interval": "1s",
         "idle_in_transaction_session_timeout": "0",
@@ -175,11 +184,16 @@ def _prepare(ctx: Context, connection: psycopg.Connection[Any], read_only: bool)
     }
     if read_only:
         settings["default_transaction_read_only"] = "on"
+    if patient:
+        settings |= {"statement_timeout": "0", "lock_timeout": "0", "idle_session_timeout": "0"}
+        if version >= 170000:
+            settings["transaction_timeout"] = "0"
     left = ctx.remaining()
     if left is not None:
         settings["statement_timeout"] = f"{max(1, math.ceil(left * 1000))}ms"
-    if connection.info.server_version < 140000:
-        del settings["client_connection_check_interval"]
+    if version < 140000:
+        for unknown in ("client_connection_check_interval", "idle_session_timeout"):
+            settings.pop(unknown, None)
     connection.execute(
         "SELECT " + ", ".join("set_config(%s, %s, false)" for _ in settings),
         [word for pair in settings.items() for word in pair],

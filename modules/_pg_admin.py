@@ -23,7 +23,7 @@ _LOOK = 0.05
 @contextlib.contextmanager
 def connect(ctx: Context, database: Database) -> Iterator[psycopg.Connection[Any]]:
     """A connection beside the databases that are to be changed."""
-    with _pg.connect(ctx, database, database.maintenance) as connection:
+    with _pg.connect(ctx, database, database.maintenance, patient=True) as connection:
         yield connection
 
 

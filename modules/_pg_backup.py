@@ -158,7 +158,7 @@ def take_copy(ctx: Context, database: Database, name: str) -> tuple[Manifest, bo
 
 def dump(ctx: Context, database: Database, name: str, file: Path) -> Manifest:
     """Dump to a file from one snapshot, with the figures of that same snapshot."""
-    with _pg.connect(ctx, database) as connection:
+    with _pg.connect(ctx, database, patient=True) as connection:
         server = connection.info.server_version // 10000
         tools = _pg_tools.find(ctx, database, server)
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
@@ -316,7 +316,7 @@ def verify(ctx: Context, database: Database, scratch: str, manifest: Manifest) -
 
 def contents_of(ctx: Context, database: Database, dbname: str = "") -> _pg_manifest.Contents:
     """What a database holds in this moment; default: the connection's own."""
-    with _pg.connect(ctx, database, dbname, read_only=True) as connection:
+    with _pg.connect(ctx, database, dbname, read_only=True, patient=True) as connection:
         connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         return _pg_manifest.take(ctx, connection)
 

@@ -78,7 +78,7 @@ def prepare(ctx: Context, database: Database, used: Names, backup: str) -> None:
             _pg_backup.check_file(ctx, manifest, file)
             _fill(ctx, database, connection, used.scratch, file)
     _pg_backup.verify(ctx, database, used.scratch, manifest)
-    with _pg.connect(ctx, database, used.scratch) as scratch:
+    with _pg.connect(ctx, database, used.scratch, patient=True) as scratch:
         ctx.progress(f"verified {used.scratch}; collecting statistics")
         scratch.execute("ANALYZE")
     with _pg_admin.connect(ctx, database) as connection, ctx.fence():
@@ -176,8 +176,8 @@ def _compare(
     ctx: Context, database: Database, used: Names, manifest: Manifest
 ) -> dict[str, dict[str, int]]:
     with (
-        _pg.connect(ctx, database, used.old, read_only=True) as old,
-        _pg.connect(ctx, database, used.target, read_only=True) as new,
+        _pg.connect(ctx, database, used.old, read_only=True, patient=True) as old,
+        _pg.connect(ctx, database, used.target, read_only=True, patient=True) as new,
     ):
         for connection in (old, new):
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")

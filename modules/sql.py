@@ -18,7 +18,8 @@ Every write is exactly-once by a row in ``ce_run.ledger`` that commits in the sa
 
 The schema is made on first use; `ledger: false` refuses it. A cancelled or timed-out query is
 cancelled on the server, a cancelled pg_dump ended with its children. Tools older than the
-server are never used.
+server are never used. A server that is not on this machine has to prove who it is (`sslmode`
+is ``verify-full`` unless the connection says otherwise, which a run warns about).
 """
 
 from __future__ import annotations

@@ -13,7 +13,7 @@ from typing import Any
 import psycopg
 import pytest
 
-from engine.module_api import Failed, Refused, Result
+from engine.module_api import Failed, Refused, Result, TimedOut
 from modules import sql
 from tests.modules.backup_world import ASIDE, Crashing, World, crash_everywhere
 from tests.modules.conftest import MakeContext
@@ -135,6 +135,19 @@ def test_rows_that_a_policy_hides_are_no_rows_that_are_not_there(
     entry = world.postgres.entry(world.db, user=role, password="x", backups=str(world.folder))
     with pytest.raises(Refused, match="row-level security"):
         sql.backup(make_context({"sql": {"primary": entry}}), "b")
+
+
+def test_limits_that_the_server_has_for_applications_do_not_stop_a_backup(world: World) -> None:
+    """Each would end it before a table of this size is counted; our own deadline still would."""
+    for name in ("statement_timeout", "transaction_timeout", "idle_session_timeout"):
+        world.postgres.run("postgres", f"ALTER DATABASE {world.db} SET {name} TO '40ms'")
+    with world.postgres.connect(world.db) as filler:
+        filler.execute("SET statement_timeout = 0; SET transaction_timeout = 0")
+        filler.execute("INSERT INTO note SELECT n::text FROM generate_series(1, 300000) AS n")
+    sql.backup(world.ctx(), "b")
+    assert sql.restore(world.ctx("restore"), "b").data["rows"] == 300_064
+    with pytest.raises(TimedOut):
+        sql.backup(world.ctx("late", seconds=0.2), "c")
 
 
 # -- backups that are not whole -----------------------------------------------------------------
