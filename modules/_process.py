@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import atexit
 import contextlib
+import itertools
 import os
 import select
 import signal
@@ -24,6 +25,12 @@ GRACE = 2.0
 
 _CHUNK = 65536
 _LOOK = 0.02
+
+_COMMAND = b"CE_RUN_COMMAND"
+"""A command's environment holds its number, by which daemons that it started are found: they have
+left its session, and who their parent was nobody knows any more."""
+
+_NUMBERS = itertools.count(1)
 
 
 class Finished:
@@ -98,9 +105,11 @@ def run(
     started at all, Cancelled or TimedOut after the whole group was ended because the task must
     end. Background processes that a command leaves behind are not waited for.
     """
-    words, env = _words(ctx, command, env)
-    process = _start_fenced(ctx, lambda: _start(words, cwd, env, stdin is not None))
-    group = _Group(process, GRACE if grace is None else grace)
+    words, given = _words(ctx, command, os.environb if env is None else env)
+    mark = b"%s=%d-%d" % (_COMMAND, os.getpid(), next(_NUMBERS))
+    marked = {**given, _COMMAND: mark.partition(b"=")[2]}
+    process = _start_fenced(ctx, lambda: _start(words, cwd, marked, stdin is not None))
+    group = _Group(process, GRACE if grace is None else grace, mark)
     tell = ctx.log if log else _silent
     with group.watched(), process, ctx.on_cancel(group.end):
         captured = Captured(limit, tell), Captured(limit, tell)
@@ -116,21 +125,20 @@ def run(
     return Finished(code, out, err, any(stream.truncated for stream in captured))
 
 
-_HIDDEN = b"CE_RUN_COMMAND"
-_HIDING = 'ce_run_command=$CE_RUN_COMMAND; unset CE_RUN_COMMAND; eval "$ce_run_command"'
+_HIDDEN = b"CE_RUN_SCRIPT"
+_HIDING = 'ce_run_script=$CE_RUN_SCRIPT; unset CE_RUN_SCRIPT; eval "$ce_run_script"'
 
 
 def _words(
-    ctx: Context, command: str | Sequence[str], env: Mapping[bytes, bytes] | None
-) -> tuple[list[str], Mapping[bytes, bytes] | None]:
+    ctx: Context, command: str | Sequence[str], env: Mapping[bytes, bytes]
+) -> tuple[list[str], Mapping[bytes, bytes]]:
     """The program and its arguments. A text with a secret in it goes by the environment, which
     only its user can read: the command line shows in every list of processes."""
     if not isinstance(command, str):
         return list(command), env
     if not ctx.holds_secret(command):
         return ["/bin/sh", "-c", command], env
-    own = os.environb if env is None else env
-    return ["/bin/sh", "-c", _HIDING], {**own, _HIDDEN: os.fsencode(command)}
+    return ["/bin/sh", "-c", _HIDING], {**env, _HIDDEN: os.fsencode(command)}
 
 
 def _silent(text: str) -> None:
@@ -155,7 +163,7 @@ def _start_fenced(
 def _start(
     words: list[str],
     cwd: Path | str | None,
-    env: Mapping[bytes, bytes] | None,
+    env: Mapping[bytes, bytes],
     feed: bool,
 ) -> subprocess.Popen[bytes]:
     try:
@@ -181,9 +189,11 @@ def _start(
 class _Group:
     """A process and everything it started, to be ended together."""
 
-    def __init__(self, process: subprocess.Popen[bytes], grace: float) -> None:
+    def __init__(self, process: subprocess.Popen[bytes], grace: float, mark: bytes = b"") -> None:
         self._pid = process.pid
         self._grace = grace
+        self._mark = mark
+        self._strangers: set[_Process] = set()
         self._begun = threading.Lock()
         self._over = threading.Event()
 
@@ -198,14 +208,14 @@ class _Group:
 
     def kill(self) -> None:
         """End all of them, without asking or waiting."""
-        self._signal(_tree(self._pid), signal.SIGKILL)
+        self._signal(self._tree(), signal.SIGKILL)
 
     def end(self) -> None:
         """Ask all of them to end, make them after the grace; returns when none is left."""
         if not self._begun.acquire(blocking=False):
             self._over.wait()
             return
-        members = _tree(self._pid)
+        members = self._tree()
         for number, patience in ((signal.SIGTERM, self._grace), (signal.SIGKILL, 1.0)):
             self._signal(members, number)
             members = self._outlasting(members, patience)
@@ -226,10 +236,28 @@ class _Group:
     def _left(self, members: set[_Process]) -> set[_Process]:
         """Who of them still runs, and whoever joined the session since."""
         return {
-            one
-            for one in _processes()
-            if not one.dead and (one in members or one.session == self._pid)
+            one for one in _processes() if not one.dead and (one in members or self._is_ours(one))
         }
+
+    def _tree(self) -> set[_Process]:
+        """The processes below the command by parentage, in its session, or with its mark."""
+        everyone = list(_processes())
+        found = {one for one in everyone if self._is_ours(one)}
+        parents = {one.pid for one in found}
+        while below := {one for one in everyone if one.parent in parents} - found:
+            found |= below
+            parents = {one.pid for one in below}
+        return found
+
+    def _is_ours(self, one: _Process) -> bool:
+        if self._pid in (one.pid, one.session):
+            return True
+        if not self._mark or one in self._strangers:
+            return False
+        if self._mark in _environment(one.pid):
+            return True
+        self._strangers.add(one)
+        return False
 
     def _signal(self, members: set[_Process], number: signal.Signals) -> None:
         with contextlib.suppress(ProcessLookupError, PermissionError):
@@ -280,15 +308,12 @@ def _processes() -> Iterator[_Process]:
             yield _Process(int(entry.parent.name), after_name)
 
 
-def _tree(pid: int) -> set[_Process]:
-    """The processes below `pid` by parentage, or in its session."""
-    everyone = list(_processes())
-    found = {one for one in everyone if pid in (one.pid, one.session)}
-    parents = {one.pid for one in found}
-    while below := {one for one in everyone if one.parent in parents} - found:
-        found |= below
-        parents = {one.pid for one in below}
-    return found
+def _environment(pid: int) -> list[bytes]:
+    """The variables that a process was started with; none if it is not ours to look at."""
+    try:
+        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
+    except OSError:
+        return []
 
 
 def _pump(

@@ -164,6 +164,34 @@ def test_a_cancelled_command_ends_with_children_that_ignore_it_or_ran_away(
     assert [alive(pid) for pid in pids] == [False, False]
 
 
+DAEMON = """
+import os, signal, time
+signal.signal(signal.SIGTERM, signal.SIG_IGN)
+if os.fork():
+    os._exit(0)
+os.setsid()
+if os.fork():
+    os._exit(0)
+open("daemon.pid", "w").write(str(os.getpid()))
+os.rename("daemon.pid", "daemon")
+time.sleep(60)
+"""
+
+
+@pytest.mark.usefixtures("short_grace")
+def test_a_cancelled_command_ends_with_daemons_whose_parents_are_gone(
+    ctx: TaskContext, root: Path, cancel_when: CancelWhen
+) -> None:
+    (root / "daemon.py").write_text(DAEMON)
+    bystander = int(shell.run(ctx, "setsid sleep 60 & echo $!").data["stdout"])
+    cancel_when(ctx, (root / "daemon").exists)
+    with pytest.raises(Cancelled):
+        shell.run(ctx, f"{sys.executable} daemon.py; sleep 60")
+    assert not alive(int((root / "daemon").read_text()))
+    assert alive(bystander)  # an earlier command left it behind on purpose
+    os.kill(bystander, 9)
+
+
 def test_a_cancelled_command_may_clean_up(
     ctx: TaskContext, root: Path, cancel_when: CancelWhen
 ) -> None:
