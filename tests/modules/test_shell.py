@@ -46,7 +46,7 @@ def test_a_command_with_a_secret_shows_in_no_list_of_processes(
 ) -> None:
     told.masked.append("open-sesame")
     command = (
-        "tr '\\0' ' ' </proc/$$/cmdline; echo; env | grep -c CE_RUN_COMMAND; echo 'open-sesame'"
+        "tr '\\0' ' ' </proc/$$/cmdline; echo; env | grep -c CE_RUN_SCRIPT; echo 'open-sesame'"
     )
     shown, inherited, said = shell.run(ctx, command).data["stdout"].splitlines()
     assert "sesame" not in shown
