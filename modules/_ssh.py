@@ -68,6 +68,8 @@ class Address(msgspec.Struct, frozen=True):
     known_hosts: tuple[str, ...]
     checked: bool
     agent: bool
+    jump: Address | None = None
+    """The host through which this one is reached."""
 
     def __str__(self) -> str:
         return f"{self.user}@{self.host}{f':{self.port}' if self.port != 22 else ''}"
@@ -77,7 +79,7 @@ def address(ctx: Context, host: str) -> Address:
     """The address of ``[user@]host[:port]``, or of the step's host, completed by the inventory.
 
     Variables of the step's host are Ansible's: ansible_host, ansible_port, ansible_user,
-    ansible_ssh_private_key_file, ansible_password.
+    ansible_ssh_private_key_file, ansible_password, and ansible_ssh_common_args for a ProxyJump.
     """
     section = ctx.connection("ssh")
     variables: Mapping[str, Any] = {}
@@ -86,18 +88,37 @@ def address(ctx: Context, host: str) -> Address:
             raise Refused("on which host?", hint="give the step `hosts:`, or the action `host:`")
         variables = ctx.host.vars
         host = str(variables.get("ansible_host") or ctx.host.name)
+    jump: Address | None = None
+    given = _proxy_jump(str(variables.get("ansible_ssh_common_args") or ""))
+    hops = section.get("jump") or [] if given is None else given
+    for hop in hops if isinstance(hops, list) else [one for one in str(hops).split(",") if one]:
+        jump = _completed(str(hop).strip(), section, {}, jump)
+    found = _completed(host, section, variables, jump)
+    for secret in (found.password, found.passphrase):
+        if secret:
+            ctx.mask(secret)
+    return found
+
+
+def _completed(
+    host: str, section: Mapping[str, Any], variables: Mapping[str, Any], jump: Address | None
+) -> Address:
+    """``[user@]host[:port]`` with what a host's variables and the section say of it."""
     user, _, rest = host.rpartition("@")
     name, colon, port = rest.rpartition(":")
-    if not colon or ":" in name or not port.isdigit():  # no port, or an IPv6 address
-        name, port = rest.strip("[]"), ""
+    if not colon or (":" in name.strip("[]") and "]" not in name) or not port.isdigit():
+        name, port = rest, ""  # no port, or an IPv6 address
 
     def first(*values: Any) -> str:
         return next((str(value) for value in values if value), "")
 
     known = section.get("known_hosts") or []
-    found = Address(
-        host=name,
-        port=int(first(port, variables.get("ansible_port"), section.get("port"), 22)),
+    number = first(port, variables.get("ansible_port"), section.get("port"), 22)
+    if not number.isdigit():
+        raise Refused(f"the SSH port of {host} must be a number, not {number!r}")
+    return Address(
+        host=name.strip("[]"),
+        port=int(number),
         user=first(user, variables.get("ansible_user"), section.get("user"), _me()),
         key=first(variables.get("ansible_ssh_private_key_file"), section.get("key")),
         password=first(
@@ -109,11 +130,17 @@ def address(ctx: Context, host: str) -> Address:
         known_hosts=tuple(known if isinstance(known, list) else [str(known)]),
         checked=section.get("host_key_checking", True) is not False,
         agent=section.get("agent", True) is not False,
+        jump=jump,
     )
-    for secret in (found.password, found.passphrase):
-        if secret:
-            ctx.mask(secret)
-    return found
+
+
+def _proxy_jump(arguments: str) -> str | None:
+    """The hops in arguments of OpenSSH's client: ``-J a,b`` or ``-o ProxyJump=a,b``."""
+    found = re.search(r"(?:^|\s)(?:-J\s*|-o\s*ProxyJump[= ]\s*)(\S+)", arguments)
+    if found is None:
+        return None
+    hops = found[1].strip("'\"")
+    return "" if hops == "none" else hops
 
 
 def _me() -> str:
@@ -149,7 +176,7 @@ class _Connection:
 
 def transport(ctx: Context, where: Address) -> paramiko.Transport:
     """The connection to an address; made at first use. Raises Refused or Unreachable."""
-    key = f"ssh:{where}:{where.key}:{where.checked}"
+    key = f"ssh:{where}:{where.key}:{where.checked}:{where.jump}"
     return ctx.cached(key, _Connection, _Connection.close).transport(ctx, where)
 
 
@@ -158,6 +185,7 @@ def _log_in(ctx: Context, where: Address) -> paramiko.SSHClient:
 
     client = paramiko.SSHClient()
     _host_keys(ctx, client, where)
+    way = _through(ctx, where.jump, where) if where.jump is not None else None
     timeout = ctx.remaining(at_most=CONNECT_TIMEOUT)
     with ctx.on_cancel(client.close):
         try:
@@ -173,12 +201,33 @@ def _log_in(ctx: Context, where: Address) -> paramiko.SSHClient:
                 timeout=timeout,
                 banner_timeout=timeout,
                 auth_timeout=timeout,
+                sock=way,
             )
         except (paramiko.SSHException, OSError, EOFError, ValueError) as error:
             client.close()
             ctx.checkpoint()
             raise _not_logged_in(where, error) from None
     return client
+
+
+def _through(ctx: Context, jump: Address, where: Address) -> paramiko.Channel:
+    """A way to `where` on the connection to its jump host, which other hosts use as well."""
+    import paramiko
+
+    try:
+        return transport(ctx, jump).open_channel(
+            "direct-tcpip",
+            (where.host, where.port),
+            ("127.0.0.1", 0),
+            timeout=ctx.remaining(at_most=CONNECT_TIMEOUT),
+        )
+    except (paramiko.SSHException, OSError, EOFError) as error:
+        ctx.checkpoint()
+        raise Unreachable(
+            f"{where} cannot be reached through {jump}",
+            hint="is it up, and does the jump host allow TCP forwarding to it?",
+            evidence=[str(error) or type(error).__name__],
+        ) from None
 
 
 def _key_file(key: str) -> str | None:
@@ -225,6 +274,12 @@ def _not_logged_in(where: Address, error: Exception) -> ActionError:
         return Refused(
             f"{where} refused the login",
             hint="check user, key and password of the inventory's `ssh` or the host's variables",
+            evidence=words,
+        )
+    if "No authentication methods" in words[0]:
+        return Refused(
+            f"there is no key and no password to log in to {where} with",
+            hint="add a key to the agent (ssh-add), or name one as `key` in the inventory's `ssh`",
             evidence=words,
         )
     if "not found in known_hosts" in words[0]:

@@ -1,8 +1,9 @@
 """Run commands and put files on other machines over SSH.
 
 The machine is the step's host (``hosts:`` in the step, with Ansible's variables ``ansible_host``,
-``ansible_port``, ``ansible_user``, ``ansible_ssh_private_key_file``, ``ansible_password``), or the
-action's `host`. Inventory section ``ssh``, all optional::
+``ansible_port``, ``ansible_user``, ``ansible_ssh_private_key_file``, ``ansible_password``, and a
+ProxyJump in ``ansible_ssh_common_args``), or the action's `host`. Inventory section ``ssh``, all
+optional::
 
     ssh:
       user: deploy
@@ -12,9 +13,11 @@ action's `host`. Inventory section ``ssh``, all optional::
       password: "{{ secret('ssh_password') }}"
       known_hosts: files/known_hosts    # default: the user's and the machine's
       agent: true
+      jump: ops@bastion.example.com     # or several, hop by hop, with the same key or agent
       host_key_checking: true           # false: every run warns
 
-A host whose key is not known, or is another, is refused. One connection a host serves the run.
+A host whose key is not known, or is another, is refused, a jump host's too. One connection a host
+serves the run. ``~/.ssh/config`` is not read.
 """
 
 from __future__ import annotations
@@ -236,6 +239,7 @@ def _replace(ctx: Context, sftp: paramiko.SFTPClient, dest: str, data: bytes, mo
     partial = posixpath.join(posixpath.dirname(dest), f".{posixpath.basename(dest)}.{short}")
     try:
         with ctx.fence(), sftp.open(partial, "wb") as stream:
+            stream.chmod(0o600)  # before the first byte: it may be a secret
             stream.set_pipelined(True)
             stream.write(data)
         sftp.chmod(partial, mode)

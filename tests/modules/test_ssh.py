@@ -2,8 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
+import shutil
+import subprocess
 import sys
+import tempfile
 import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -14,7 +18,7 @@ import pytest
 
 from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Host, Refused, TimedOut, Unreachable
-from modules import ssh
+from modules import _ssh, ssh
 from tests.modules.conftest import MakeContext, Told
 from tests.modules.ssh_server import PASSWORD, USER, InProcess, Keys, Sshd, find_sshd
 from tests.modules.test_shell import STUBBORN, alive
@@ -263,7 +267,112 @@ def test_a_host_can_be_named_in_the_step(
         ssh.run(ctx, "true", host="127.0.0.1:1")
 
 
+@pytest.fixture(scope="module")
+def bastion(keys: Keys) -> Iterator[InProcess]:
+    """A host through which others are reached."""
+    server = InProcess(keys)
+    yield server
+    server.stop()
+
+
+def test_a_host_is_reached_through_others(
+    make: Make, server: Any, bastion: InProcess, keys: Keys, tmp_path: Path
+) -> None:
+    via = f"{USER}@127.0.0.1:{bastion.port}"
+    known = keys.known_hosts(server.port, bastion.port)
+    before = bastion.connections
+    ctx = make(section={"jump": via, "known_hosts": known, "key": str(keys.client_file)})
+    assert ssh.run(ctx, "echo in").data["stdout"] == "in"
+    ssh.copy(ctx, str(tmp_path / "there"), content="x")
+    assert bastion.connections == before + 1
+    variables = {"ansible_ssh_common_args": f"-o ProxyJump={via} -o Compression=yes"}
+    section = {"known_hosts": known, "key": str(keys.client_file)}
+    assert ssh.run(make(host_vars=variables, section=section), "true").data["code"] == 0
+    assert bastion.connections == before + 2
+    twice = {**section, "jump": [via, f"{USER}@127.0.0.1:{server.port}"]}
+    assert ssh.run(make(section=twice), "echo far").data["stdout"] == "far"
+
+
+def test_a_jump_host_is_verified_and_told_apart_from_who_is_behind_it(
+    make: Make, server: Any, bastion: InProcess, keys: Keys
+) -> None:
+    via = f"{USER}@127.0.0.1:{bastion.port}"
+    section = {"jump": via, "key": str(keys.client_file)}
+    known = keys.known_hosts(server.port)
+    with pytest.raises(Refused, match=rf"host key of .*:{bastion.port} is not known"):
+        ssh.run(make(section={**section, "known_hosts": known}), "true")
+    known = keys.known_hosts(bastion.port)
+    with pytest.raises(Refused, match=rf"host key of .*:{server.port} is not known"):
+        ssh.run(make(section={**section, "known_hosts": known}), "true")
+    nobody = make(host_vars={"ansible_port": 1}, section={**section, "known_hosts": known})
+    with pytest.raises(Unreachable, match=rf":1 cannot be reached through .*:{bastion.port}"):
+        ssh.run(nobody, "true")
+
+
+@pytest.fixture
+def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
+    """A running ssh-agent without keys; the program that gives it some."""
+    binary, add = shutil.which("ssh-agent"), shutil.which("ssh-add")
+    if binary is None or add is None:
+        pytest.skip("no ssh-agent on this machine: apt-get install openssh-client")
+    monkeypatch.setenv("HOME", str(tmp_path))  # no keys of whoever runs this test
+    with tempfile.TemporaryDirectory() as short:
+        monkeypatch.setenv("SSH_AUTH_SOCK", f"{short}/agent")
+        running = subprocess.Popen(
+            [binary, "-D", "-a", f"{short}/agent"], stdout=subprocess.DEVNULL
+        )
+        while subprocess.run([add, "-l"], capture_output=True, check=False).returncode == 2:
+            assert running.poll() is None
+        yield add
+        running.terminate()
+        running.wait()
+
+
+def test_the_agents_keys_log_in(make: Make, keys: Keys, agent: str) -> None:
+    variables = {"ansible_ssh_private_key_file": ""}
+    with pytest.raises(Refused, match="there is no key and no password to log in") as caught:
+        ssh.run(make(host_vars=variables, section={"agent": True}), "true")
+    assert "ssh-add" in caught.value.hint
+    subprocess.run([agent, str(keys.client_file)], capture_output=True, check=True)
+    ctx = make(host_vars=variables, section={"agent": True})
+    assert ssh.run(ctx, "echo in").data["stdout"] == "in"
+
+
+@pytest.mark.parametrize(
+    ("written", "host", "port"),
+    [
+        ("db-1", "db-1", 22),
+        ("db-1:2222", "db-1", 2222),
+        ("root@[::1]:2222", "::1", 2222),
+        ("::1", "::1", 22),
+        ("[fe80::1]", "fe80::1", 22),
+    ],
+)
+def test_hosts_are_written_as_ssh_writes_them(
+    ctx: TaskContext, written: str, host: str, port: int
+) -> None:
+    found = _ssh.address(ctx, written)
+    assert (found.host, found.port) == (host, port)
+
+
 # -- copy ---------------------------------------------------------------------------------------
+def test_what_is_being_copied_is_nobody_elses_to_read(make: Make, tmp_path: Path) -> None:
+    modes: list[int] = []
+
+    class Looks:
+        @contextlib.contextmanager
+        def hold(self) -> Iterator[None]:
+            yield
+            modes.extend(path.stat().st_mode & 0o777 for path in tmp_path.glob(".there.*"))
+
+        def identity(self) -> dict[str, str]:
+            return {}
+
+    ssh.copy(make(fence=Looks()), str(tmp_path / "there"), content="secret", mode="0640")
+    assert modes == [0o600]
+    assert (tmp_path / "there").stat().st_mode & 0o777 == 0o640
+
+
 def test_a_file_arrives_whole_with_its_mode(make: Make, root: Path, tmp_path: Path) -> None:
     data = os.urandom(300_000)
     (root / "file.bin").write_bytes(data)
