@@ -32,6 +32,10 @@ _UNFIT = (ValueError, TypeError)
 """What comes of a header or a body that cannot be written."""
 
 
+class NotSent(Unreachable):
+    """There was no connection, so the request cannot have arrived."""
+
+
 class Response:
     """An answer, read to its end (or to `BODY` bytes). `seconds` until then."""
 
@@ -293,7 +297,7 @@ def _in_our_words(named: str, error: Exception) -> ActionError:
     if isinstance(error, httpx.TooManyRedirects | httpx.DecodingError):
         return Failed(f"{named}: {words}")
     if isinstance(error, httpx.ConnectError):
-        return Unreachable(
+        return NotSent(
             f"{named} cannot be reached",
             hint="is it up, and is the address right?",
             evidence=[words],

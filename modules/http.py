@@ -14,6 +14,13 @@ from modules import _http
 
 _TEXT = 16384
 
+
+class InDoubt(Unreachable):
+    """Nobody knows whether the request arrived, so it must not simply be sent again."""
+
+    retryable = False
+
+
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 Status = int | str | list[int | str]
 
@@ -37,7 +44,8 @@ def request(
     it is none), ``text`` (at most 16 Ki characters), ``already_done`` (`done_if` said so, nothing
     was sent). Effect once: after a crash, or a connection that broke off, `done_if` tells whether
     it happened; `repeatable` says that the receiver recognises the key or that repeating is
-    safe; else the run asks a person.
+    safe. Without either the run asks a person after a crash, and `retry` sends again only what
+    cannot have arrived.
 
     Args:
         url: where to.
@@ -51,22 +59,30 @@ def request(
     """
     if done_if and _is_done(ctx, done_if, timeout):
         return _already()
-    with ctx.fence():
-        answer = _http.request(
-            ctx,
-            method,
-            url,
-            headers={"Idempotency-Key": ctx.key, **_headers(ctx, headers)},
-            tls=_http.Tls.of(ctx.connection("http"), "http"),
-            timeout=timeout,
-            **_body(body),
-        )
+    safe = repeatable or bool(done_if)
+    try:
+        with ctx.fence():
+            answer = _http.request(
+                ctx,
+                method,
+                url,
+                headers={"Idempotency-Key": ctx.key, **_headers(ctx, headers)},
+                tls=_http.Tls.of(ctx.connection("http"), "http"),
+                timeout=timeout,
+                **_body(body),
+            )
+    except _http.NotSent:
+        raise
+    except Unreachable as error:
+        raise error if safe else _in_doubt(error.message, error.evidence) from None
     data = _data(answer)
     wanted = status if isinstance(status, list) else [status]
     if any(_http.fits(answer.status, one) for one in wanted):
         return Result(changed=True, data=data, message=f"{answer.status} to {method} {url}")
     expected = " or ".join(str(one) for one in wanted)
     message = f"{method} {url}: expected status {expected}, got {answer.status}"
+    if answer.status in (502, 504) and not safe:
+        raise _in_doubt(message, answer.lines())
     if answer.status in (429, 502, 503, 504):
         raise Unreachable(message, hint="try again later (`retry`)", evidence=answer.lines())
     raise Failed(message, evidence=answer.lines(), data=data)
@@ -113,6 +129,15 @@ def request_probe(
     if repeatable:
         return Probe("not_done", message="sending it again is safe")
     return Probe("unknown", message="nobody can be asked whether the request arrived")
+
+
+def _in_doubt(message: str, evidence: list[str]) -> InDoubt:
+    return InDoubt(
+        f"{message}; whether it arrived is not known",
+        hint="ask the receiver, then resume with --done or --redo; `done_if` or `repeatable: true` "
+        "let a retry decide",
+        evidence=evidence,
+    )
 
 
 def _is_done(ctx: Context, url: str, timeout: float) -> bool:

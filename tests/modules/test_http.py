@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
+import socket
+import threading
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -75,3 +79,44 @@ def test_what_is_there_is_not_made_again(ctx: TaskContext, serve: Serve) -> None
     switch.status = 500
     with pytest.raises(Failed, match="neither 2xx"):
         probe(ctx, url, done_if=f"{url}/it")
+
+
+@pytest.fixture
+def breaks_off() -> Iterator[tuple[str, list[bytes]]]:
+    """A server that takes a request and hangs up without a word; what it was sent."""
+    taken: list[bytes] = []
+    with socket.create_server(("127.0.0.1", 0)) as listener:
+
+        def accept() -> None:
+            with contextlib.suppress(OSError):
+                while True:
+                    client, _ = listener.accept()
+                    with client:
+                        taken.append(client.recv(65536))
+
+        thread = threading.Thread(target=accept, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listener.getsockname()[1]}/pay", taken
+        listener.shutdown(socket.SHUT_RDWR)
+        thread.join()
+
+
+def test_what_may_have_arrived_is_not_sent_again_by_itself(
+    ctx: TaskContext, breaks_off: tuple[str, list[bytes]], serve: Serve
+) -> None:
+    url, taken = breaks_off
+    with pytest.raises(Unreachable, match="whether it arrived is not known") as caught:
+        http.request(ctx, url)
+    assert not caught.value.retryable
+    assert "--done or --redo" in caught.value.hint
+    assert len(taken) == 1
+    with pytest.raises(Unreachable, match=r"broke off the connection$") as caught:
+        http.request(ctx, url, repeatable=True)
+    assert caught.value.retryable
+    gateway = serve(lambda request: (504, "upstream timed out")).url
+    with pytest.raises(Unreachable, match="got 504; whether it arrived is not known") as caught:
+        http.request(ctx, gateway)
+    assert (caught.value.retryable, caught.value.evidence) == (False, ["upstream timed out"])
+    with pytest.raises(Unreachable, match="cannot be reached") as caught:
+        http.request(ctx, "http://127.0.0.1:1/")
+    assert caught.value.retryable
