@@ -92,7 +92,7 @@ def build_check(
 
 def _folder(ctx: Context, context: str, dockerfile: str) -> Any:
     folder = ctx.file(context)
-    if not (folder / dockerfile).is_file():
+    if not ctx.file(folder / dockerfile).is_file():
         raise Refused(
             f"there is no {dockerfile} in {context}",
             hint="name it with `dockerfile`, if it is another",

@@ -75,6 +75,9 @@ def _follow(
         names = [display_name(each) for each in (*way[way.index(target) :], target)]
         said = f"these runbooks include each other: {' → '.join(names)}"
         problems.add(source.name, at, said)
+    elif len(Path(os.path.commonpath([way[0].parent, target])).parts) < 2 < len(way[0].parts):
+        said = f"'{name}' and this runbook have no folder in common: all files would be theirs"
+        problems.add(source.name, at, said, "keep the runbooks that include each other together")
     elif not target.is_file():
         problems.add(source.name, at, f"there is no runbook '{name}'", _near(target, name))
     elif len(way) >= DEEPEST:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import signal
 
 import pytest
@@ -13,6 +14,7 @@ from engine.events import (
     GateAnswered,
     GateOpened,
     Person,
+    ReasonGiven,
     RunStopped,
     StopRequested,
     TaskStarted,
@@ -301,3 +303,54 @@ def test_a_run_that_died_before_its_first_record_is_told_as_such_everywhere(desk
         assert told.returncode == 2, told.stderr
         assert "its journal is empty" in told.stderr
         assert "hint" in told.stderr
+
+
+FORCED = """
+    name: Back
+    preempts: true
+    locks: [production]
+    steps:
+      - id: soak
+        when: (wait_for | duration) > 0
+        wait: {for: "{{ wait_for }}"}
+    vars: {wait_for: 0s}
+"""
+
+
+def test_a_forced_run_asks_for_its_reason_and_takes_it_afterwards(desk: Desk) -> None:
+    desk.write(FORCED)
+    forced = desk.ce_run("book.yml", "--force")
+    assert forced.returncode == 0, forced.stderr
+    run = desk.run().run_id
+    assert "none was given for --force, used by tester@" in forced.stdout
+    assert f"ce-run reason {run} WHY" in forced.stdout
+    assert desk.ce_run("reason", "last", "  ").returncode == 2
+    told = desk.ce_run("reason", "last", "errors of 5.1", "--by", "ada")
+    assert told.returncode == 0, told.stderr
+    shown = desk.ce_run("show", "last").stdout
+    assert re.search(r"(?m)^reason +errors of 5\.1 \(--force\), told by ada@", shown)
+    assert f"ce-run reason {run}" not in shown
+    assert desk.ce_run("reason", "last", "INC-7").returncode == 0
+    assert [
+        event.reason for event in desk.events(ReasonGiven) if isinstance(event, ReasonGiven)
+    ] == [
+        "errors of 5.1",
+        "INC-7",
+    ]
+    assert "errors of 5.1 (told by ada@" in desk.ce_run("show", "last", "--events").stdout
+    assert json.loads(desk.ce_run("show", "last", "--output", "json").stdout)["reason"] == "INC-7"
+
+
+def test_a_run_at_work_takes_its_reason_too(desk: Desk) -> None:
+    desk.write(FORCED)
+    process = desk.start("book.yml", "--force", "-e", "wait_for=60s")
+    wait_until(lambda: started(desk, "soak"), "the soak")
+    assert desk.ce_run("reason", "last", "errors of 5.1").returncode == 0
+    assert "errors of 5.1 (told by tester@" in desk.end(process, signal.SIGTERM)[1]
+
+
+def test_a_run_with_a_reason_asks_for_none(desk: Desk) -> None:
+    desk.write(FORCED)
+    forced = desk.ce_run("book.yml", "--force", "--reason", "errors of 5.1").stdout
+    assert "ce-run reason" not in forced
+    assert "none was given" not in forced

@@ -203,3 +203,9 @@ def test_runbooks_that_include_each_other_too_deeply_are_refused(desk: Desk) -> 
     desk.write("level30.yml", "steps: [{toy.look: x}]")
     (problem,) = desk.problems("steps: [{runbook: level0.yml}]")
     assert problem.message == "runbooks include each other more than 16 levels deep"
+
+
+def test_runbooks_without_a_folder_in_common_are_refused(desk: Desk) -> None:
+    """Else every file of the machine would lie below their folder."""
+    [problem] = desk.said("{steps: [{runbook: /proc/self/status}]}")
+    assert "'/proc/self/status' and this runbook have no folder in common" in problem
