@@ -8,7 +8,8 @@ flocked: ``.mutex`` around a change of the record, and ``.fence`` around effects
 - a run that takes over writes the record first and then takes the fence *exclusive* once, so it
   knows that every request of the old run has been answered and that none can follow. Should the
   old process be stopped (SIGSTOP) inside the fence, so that it would send what it has checked
-  long ago whenever it is woken, it is ended.
+  long ago whenever it is woken, it is ended. Commands of a run that is dead or stopped are ended
+  as well, since nobody else would.
 
 An owner is alive as long as its process holds its run's ``run.lock``. The lock of a dead owner
 is free, without waiting.
@@ -37,6 +38,9 @@ TAKEOVER_PATIENCE = 1.0
 
 MUTEX_PATIENCE = 5.0
 """Seconds to wait for another process that changes a lock's record: that takes milliseconds."""
+
+COMMANDS_PATIENCE = 0.3
+"""Seconds that commands of a run which cannot end them itself have between SIGTERM and SIGKILL."""
 
 
 class LockRecord(msgspec.Struct, omit_defaults=True):
@@ -112,7 +116,15 @@ class Lock:
         # Also when it was free: whoever gave it up may have a request on its way all the same.
         if not self.wait_for_effects() and other is not None and self._end_stopped(other):
             self.wait_for_effects()
+        if before.run not in ("", run) and not self._can_end_its_own(before.run):
+            end_commands(before.run)
         return taken, other
+
+    def _can_end_its_own(self, run: str) -> bool:
+        """Whether a run's process will end the commands that it had started."""
+        folder = RunFolder(self._runs.folder / run)
+        pid = folder.owner_pid()
+        return folder.alive() and pid is not None and not is_stopped(pid)
 
     def release(self, run: str, token: int) -> None:
         """Give the lock up, if it is still the run's."""
@@ -255,6 +267,45 @@ def is_stopped(pid: int) -> bool:
     except OSError:
         return False
     return text.rpartition(")")[2].split()[0] in ("T", "t")
+
+
+def end_commands(run: str) -> None:
+    """End the commands of a run whose process is dead or stopped: they go on without it, and
+    would change what now belongs to another run. Each carries its run in its environment."""
+    for number, patience in ((signal.SIGTERM, COMMANDS_PATIENCE), (signal.SIGKILL, 1.0)):
+        left = _commands(run)
+        for pid in left:
+            with contextlib.suppress(OSError):
+                os.kill(pid, number)
+        if not left or look_until(lambda: not _commands(run), patience):
+            return
+
+
+def _commands(run: str) -> set[int]:
+    """Processes that a run has started; not ourselves, should it have started us, too."""
+    mark = f"CE_RUN_ID={run}".encode()
+    found = {
+        int(path.parent.name)
+        for path in Path("/proc").glob("[0-9]*/environ")
+        if mark in _bytes_of(path).split(b"\0")
+    }
+    return found - set(_ourselves()) if found else found
+
+
+def _ourselves() -> Iterator[int]:
+    """This process and those above it."""
+    pid = os.getpid()
+    while pid > 1:
+        yield pid
+        fields = _bytes_of(Path(f"/proc/{pid}/stat")).rpartition(b")")[2].split()
+        pid = int(fields[1]) if len(fields) > 1 else 0
+
+
+def _bytes_of(path: Path) -> bytes:
+    try:
+        return path.read_bytes()
+    except OSError:
+        return b""
 
 
 def all_locks(state: Path) -> list[Lock]:

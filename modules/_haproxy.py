@@ -92,8 +92,7 @@ class Edge:
         after: dict[str, Backend] = {}
         for address in self.addresses:
             try:
-                with ctx.fence():
-                    answer = self.send(ctx, address, line)
+                answer = self.send(ctx, address, line)
                 after[address] = self._read_back(ctx, address, line, answer, holds)
             except ActionError as error:
                 error.data.setdefault("changed", list(after))
@@ -128,7 +127,8 @@ class Edge:
     def send(self, ctx: Context, address: str, command: str) -> str:
         """One exchange with one load balancer; Unreachable when there is no answer."""
         try:
-            return _exchange(ctx, address, command, self.timeout)
+            with ctx.fence():
+                return _exchange(ctx, address, command, self.timeout)
         except PermissionError as error:
             raise Refused(
                 f"HAProxy's socket {address} may not be used by this user",

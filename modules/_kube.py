@@ -312,7 +312,7 @@ class Cluster:
         """
         self._inflight.connection = None
         headers = self.headers(ctx)
-        with ctx.on_cancel(self._inflight_abort()):
+        with ctx.fence(), ctx.on_cancel(self._inflight_abort()):
             response = self._request(ctx, _Wanted("GET", path, query, None, JSON), headers)
         self._inflight.connection = None
         if response.status >= 400:

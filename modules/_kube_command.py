@@ -34,7 +34,6 @@ def satisfied(
         words(unless),
         container=container,
         limit=1024,
-        effect=False,
     )
     return finished.code == 0
 

@@ -67,9 +67,8 @@ def run(
     container: str = "",
     stdin: str | None = None,
     limit: int = 65536,
-    effect: bool = True,
 ) -> Finished:
-    """Run a command in a pod to its end; `effect` says that the run's fence must hold for it.
+    """Run a command in a pod to its end.
 
     A cancellation or deadline closes the connection; the cluster does not promise to end the
     command then. Raises Failed when it could not be started at all.
@@ -83,15 +82,12 @@ def run(
     path = f"{kind.path(namespace, pod, 'exec')}?{urlencode(query)}"
     channels = {_STDOUT: _Bounded(limit), _STDERR: _Bounded(limit), _STATUS: _Bounded(65536)}
     with contextlib.ExitStack() as stack:
-        if effect:
-            with ctx.fence():
-                wire = _connect(ctx, cluster, path)
-        else:
+        with ctx.fence():
             wire = _connect(ctx, cluster, path)
-        stack.callback(_hang_up, wire)
-        stack.enter_context(ctx.on_cancel(lambda: cut(wire.sock)))
-        if stdin is not None:
-            _send(wire, stdin)
+            stack.callback(_hang_up, wire)
+            stack.enter_context(ctx.on_cancel(lambda: cut(wire.sock)))
+            if stdin is not None:
+                _send(wire, stdin)
         for channel, data in _messages(ctx, wire):
             if channel in channels:
                 channels[channel].add(data)

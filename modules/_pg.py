@@ -129,6 +129,8 @@ def connect(
     import psycopg
 
     timeout = ctx.remaining(at_most=CONNECT_TIMEOUT) or CONNECT_TIMEOUT
+    with ctx.fence():
+        pass  # a run that was taken over asks nothing, though reading alone harms nobody
     try:
         connection = psycopg.connect(
             database.conninfo(dbname),

@@ -763,7 +763,6 @@ def exec_read(
         _kube_command.words(command),
         container=container,
         limit=limit,
-        effect=False,
     )
     return _kube_command.judged(ctx, target, command, finished, expect, changed=False)
 

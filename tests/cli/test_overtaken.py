@@ -2,7 +2,13 @@
 
 from __future__ import annotations
 
-from tests.cli.conftest import Desk
+import signal
+import sys
+
+import pytest
+
+from engine.locks import is_stopped
+from tests.cli.conftest import Desk, wait_until
 
 WAITING = """
     name: Deployment
@@ -48,3 +54,58 @@ def test_a_lock_that_was_only_unlocked_stands_in_nobodys_way(desk: Desk) -> None
     run = left_waiting(desk)
     assert desk.ce_run("unlock", "production", "--reason", "to be sure").returncode == 0
     assert desk.ce_run("resume", run).returncode == 0
+
+
+BEATING = """
+    name: Beating
+    locks: [production]
+    steps:
+      - id: beat
+        shell: "trap '' TERM; while :; do echo beat >>beats; sleep 0.02; done"
+"""
+TAKING = """
+    name: Taking
+    locks: [production]
+    preempts: true
+    steps:
+      - shell: echo taken
+"""
+
+
+@pytest.mark.parametrize("number", [signal.SIGSTOP, signal.SIGKILL])
+def test_commands_that_outlived_their_run_are_ended_at_a_takeover(
+    desk: Desk, number: signal.Signals
+) -> None:
+    desk.write(BEATING)
+    desk.write(TAKING, "taking.yml")
+    beats = desk.folder / "beats"
+    process = desk.start("book.yml")
+    wait_until(lambda: beats.exists() and beats.stat().st_size, "a beat")
+    process.send_signal(number)
+    if number == signal.SIGKILL:
+        process.wait()
+    else:
+        wait_until(lambda: is_stopped(process.pid), "the stop")
+    taken = desk.ce_run("taking.yml", "--force")
+    assert taken.returncode == 0, taken.stderr
+    before = beats.stat().st_size
+    assert desk.ce_run("show", "last").returncode == 0  # time enough for another beat
+    assert beats.stat().st_size == before
+    process.send_signal(signal.SIGCONT)
+
+
+def test_a_run_started_by_a_command_of_the_run_that_it_takes_over_lives(desk: Desk) -> None:
+    desk.write(TAKING, "taking.yml")
+    desk.write("""
+    name: Starting
+    locks: [production]
+    steps:
+      - id: start
+        shell: >-
+          setsid sh -c 'kill -9 $CE_RUN_ENGINE;
+          "$PYTHON" -m engine.cli taking.yml --force >told 2>&1'
+    """)
+    desk.environment["PYTHON"] = sys.executable
+    desk.start("book.yml").wait()
+    told = desk.folder / "told"
+    wait_until(lambda: told.exists() and "Taking: succeeded" in told.read_text(), "the takeover")
