@@ -7,6 +7,7 @@ import sys
 
 import pytest
 
+from engine.events import TaskStarted
 from engine.locks import is_stopped
 from tests.cli.conftest import Desk, wait_until
 
@@ -109,3 +110,78 @@ def test_a_run_started_by_a_command_of_the_run_that_it_takes_over_lives(desk: De
     desk.start("book.yml").wait()
     told = desk.folder / "told"
     wait_until(lambda: told.exists() and "Taking: succeeded" in told.read_text(), "the takeover")
+
+
+AT_A_GATE = """
+    name: Asking
+    locks: [production]
+    steps:
+      - id: soak
+        wait: {for: 60s}
+      - id: ask
+        needs: []
+        confirm: Go on?
+        shell: touch gone-on
+"""
+IN_ITS_RESCUE = """
+    name: Rescuing
+    locks: [production]
+    steps:
+      - assert: {that: false}
+    rescue:
+      - id: soak
+        wait: {for: 60s}
+      - id: after
+        shell: touch gone-on
+    always:
+      - shell: touch gone-on
+"""
+IN_ITS_UNDO = """
+    name: Undoing
+    locks: [production]
+    steps:
+      - id: first
+        shell: echo first
+        undo: {shell: touch gone-on}
+      - id: second
+        shell: echo second
+        undo:
+          - id: soak
+            wait: {for: 60s}
+      - assert: {that: false}
+"""
+RETRYING = """
+    name: Retrying
+    locks: [production]
+    steps:
+      - id: soak
+        shell: "test -e taken && touch gone-on; exit 1"
+        retry: {attempts: 1000, delay: 20ms}
+"""
+
+
+@pytest.mark.parametrize("book", [AT_A_GATE, IN_ITS_RESCUE, IN_ITS_UNDO, RETRYING])
+def test_a_run_that_is_taken_over_does_nothing_more_wherever_it_is(desk: Desk, book: str) -> None:
+    desk.write(book)
+    desk.write(TAKING.replace("echo taken", "touch taken; sleep 0.3"), "taking.yml")
+    process = desk.start("book.yml")
+    run = ""
+
+    def soaks() -> bool:
+        nonlocal run
+        starts = desk.events(TaskStarted)
+        run = desk.run().run_id if starts else ""
+        return any(isinstance(e, TaskStarted) and e.step.endswith("soak") for e in starts)
+
+    wait_until(soaks, "the soak")
+    taken = desk.ce_run("taking.yml", "--force", "--reason", "errors")
+    assert taken.returncode == 0, taken.stderr
+    status, output = desk.end(process)
+    assert status == 6, output
+    assert "preempted" in output
+    assert "errors" in output
+    assert not (desk.folder / "gone-on").exists()
+    assert desk.ce_run("resume", run).returncode == 2
+    answer = desk.ce_run("approve", run)
+    assert "does not wait for an answer" in answer.stderr
+    assert not (desk.folder / "gone-on").exists()

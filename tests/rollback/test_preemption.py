@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 import time
+from datetime import datetime
 
 import pytest
 
@@ -16,7 +17,9 @@ from engine.events import (
     TaskFinished,
 )
 from engine.lab import control
+from engine.lab.inbox_file import Message, read_inbox
 from engine.lab.kube.requestlog import RequestRecord
+from engine.lab.layout import Layout
 from tests.rollback.duty import PHASES, Duty, Ended
 from tests.rollback.watch import (
     arrived,
@@ -51,6 +54,8 @@ def test_a_forced_rollback_takes_over(
 
     complete = rollback.when(lambda event: isinstance(event, LocksTaken))
     assert sent_after(duty, deployment, complete) == []
+    assert told_after(duty, deployment, complete) == []
+    assert told_after(duty, deployment, 0.0)  # its notices do name it
     assert rollback.run in {each.run for each in requests(duty.state)}
     assert in_order(rollback, "back/traffic", "back/front-door", "green", "config")
     assert in_order(rollback, "back/front-door", "canary", "config")
@@ -87,6 +92,16 @@ def sent_after(duty: Duty, run: Ended, moment: float) -> list[RequestRecord]:
         each
         for each in requests(duty.state)
         if each.run == run.run and arrived(each) > moment + 0.001
+    ]
+
+
+def told_after(duty: Duty, run: Ended, moment: float) -> list[Message]:
+    """What a run still told people after a moment."""
+    return [
+        each
+        for each in read_inbox(Layout(duty.state).inbox)
+        if run.run in (each.headers.get("X-CE-Run"), each.headers.get("x-ce-run"))
+        and datetime.fromisoformat(each.at).timestamp() > moment + 0.001
     ]
 
 
