@@ -23,6 +23,7 @@ import re
 import threading
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator
+from itertools import pairwise
 from typing import Any
 from urllib.parse import quote, quote_plus, unquote, urlsplit
 
@@ -33,6 +34,9 @@ SHORTEST = 4
 _WRAP = re.compile(r"(?:\r?\n|(?:\\r)?\\n)[ \t]*(?:[+-][ \t]+)?")
 """Where a long text is broken: a line's end with the next line's indentation, in a diff with its
 mark; in JSON the end is escaped."""
+
+_SHORTENED = 200
+"""Characters that a text has at least if somebody shortened it without a sign."""
 
 _CUT = re.compile(r"\.{3,}|…|\ufffd")
 """Where somebody left something out."""
@@ -160,30 +164,35 @@ class _Search:
         for start, stop in breaks:
             starts.append(start - lost[-1])
             lost.append(lost[-1] + stop - start)
-        for start, stop in (*self._whole(whole), *self._cut(whole)):
+        for start, stop in (*self._whole(whole), *self._cut(whole, folded=True)):
             first = bisect.bisect_right(starts, start) - 1
             last = bisect.bisect_left(starts, stop) - 1
             if first != last:  # else it was found without that
                 yield start + lost[first], stop + lost[last]
 
-    def _cut(self, text: str) -> Iterator[Span]:
+    def _cut(self, text: str, *, folded: bool = False) -> Iterator[Span]:
         """Beginnings of secrets where a text ends, ends where it begins, middles in between.
 
-        A text ends and begins where it was cut off, and where something was left out of it.
+        A text ends and begins where something was left out of it. Its own beginning and end count
+        only if it is long: nobody shortens a short text, and a word may well begin as a secret
+        does. That does not go for a part that is `folded` over lines.
         """
         cuts = [found.span() for found in _CUT.finditer(text)]
-        starts = [0, *(stop for _, stop in cuts)]
-        stops = [*(start for start, _ in cuts), len(text)]
-        for start, stop in zip(starts, stops, strict=True):
+        bounds = [(0, 0), *cuts, (len(text), len(text))]
+        long = folded or len(text) >= _SHORTENED
+        for number, ((_, start), (stop, _)) in enumerate(pairwise(bounds)):
             while start < stop and text[start].isspace():
                 start += 1
             while start < stop and text[stop - 1].isspace():
                 stop -= 1
-            if stop - start >= SHORTEST:
+            if stop - start < SHORTEST:
+                continue
+            if long or number < len(cuts):
                 yield from self._cut_at_the_end(text, start, stop)
+            if long or number:
                 yield from self._cut_at_the_beginning(text, start, stop)
-                if cuts and self._is_middle(text[start:stop]):
-                    yield start, stop
+            if cuts and self._is_middle(text[start:stop]):
+                yield start, stop
 
     def _cut_at_the_end(self, text: str, start: int, stop: int) -> Iterator[Span]:
         for found in self._head.finditer(text, max(start, stop - self._longest), stop):

@@ -24,6 +24,9 @@ GRACE = 2.0
 """Seconds between asking a process group to end (SIGTERM) and ending it (SIGKILL)."""
 
 _CHUNK = 65536
+_HELD = 1024
+"""Bytes that are kept back where a line is broken: a secret that is cut there is recognised by its
+two parts only in a text of some length."""
 _LOOK = 0.02
 
 _COMMAND = b"CE_RUN_COMMAND"
@@ -64,8 +67,8 @@ class Captured:
             self._line(complete.decode(errors="replace"))
         self._unfinished = rest
         if len(self._unfinished) > 4 * _CHUNK:  # no newline for 256 KiB: not a line of text
-            self._line(self._unfinished.decode(errors="replace"))
-            self._unfinished = b""
+            self._line(self._unfinished[:-_HELD].decode(errors="replace"))
+            self._unfinished = self._unfinished[-_HELD:]
         room = self._half - len(self._head)
         self._head += data[:room] if room > 0 else b""
         self._tail += data[max(room, 0) :]

@@ -257,7 +257,7 @@ LEAKY = """
     def fail(ctx: Context, secrets: list[str]) -> Result:
         "Fail with it."
         text = " ".join(secrets)
-        raise Failed(text, hint=text, evidence=[text, text[:20]], data={"said": text})
+        raise Failed(text, hint=text, evidence=[text, text[:20] + "..."], data={"said": text})
 
     @action(effect="idempotent")
     def crash(ctx: Context, secrets: list[str]) -> Result:

@@ -222,7 +222,7 @@ def test_checking_host_keys_can_be_switched_off_and_the_run_warns(
 
 def test_a_command_with_a_secret_shows_in_no_list_of_processes(make: Make, told: Told) -> None:
     told.masked.append("open-sesame")
-    command = "tr '\\0' ' ' </proc/$$/cmdline; echo\nprintf '%s\\n' 'it is \\open-sesame'; cat"
+    command = "tr '\\0\\n' '  ' </proc/$$/cmdline; echo\nprintf '%s\\n' 'it is \\open-sesame'; cat"
     done = ssh.run(make(), command, stdin="what was\ngiven").data
     assert done["code"] == 0, done
     shown, *said = done["stdout"].splitlines()
