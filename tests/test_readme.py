@@ -6,9 +6,11 @@ import re
 import subprocess
 from pathlib import Path
 
+import click
 import pytest
 import yaml
 
+from engine.cli.main import commands
 from engine.loader import load
 from engine.session import registry_for
 from tests.surroundings import ROOT
@@ -40,6 +42,44 @@ def test_links_lead_somewhere(page: str) -> None:
     for target in re.findall(r"\]\(([^)#][^)]*)\)", text):
         if not target.startswith("http"):
             assert ((ROOT / page).parent / target.partition("#")[0]).exists(), target
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+def test_files_that_a_page_names_exist(page: str) -> None:
+    text = re.sub(r"```.*?```", "", (ROOT / page).read_text(encoding="utf-8"), flags=re.DOTALL)
+    named = re.findall(
+        r"`((?:engine|modules|runbooks|inventories|tests|docs|benchmarks|\.github)/[\w./-]*)", text
+    )
+    for path in named:
+        assert (ROOT / path).exists(), path
+
+
+@pytest.mark.parametrize("page", ["README.md", *(f"docs/{p.name}" for p in ROOT.glob("docs/*.md"))])
+def test_commands_and_options_that_a_page_names_exist(page: str) -> None:
+    text = (ROOT / page).read_text(encoding="utf-8")
+    shown = re.findall(r"`ce-run ([^`\n]+)`", text)
+    for block in re.findall(r"```sh\n(.*?)```", text, re.DOTALL):
+        shown += re.findall(r"^ce-run ([^#\n]+)", block, re.MULTILINE)
+    for words in shown:
+        first, *rest = words.split()
+        if first in ("COMMAND", "--version", "--help"):
+            continue
+        is_file = first.endswith((".yml", "FILE"))
+        known = options_of("run" if is_file else first, rest)
+        for option in (each.partition("=")[0] for each in rest if each.startswith("-")):
+            assert option in known, f"ce-run {words}: {option}"
+
+
+ROOT_CONTEXT = click.Context(commands)
+
+
+def options_of(command: str, words: list[str]) -> set[str]:
+    """The options that a command (of a group: the one inside) understands."""
+    found = commands.get_command(ROOT_CONTEXT, command)
+    assert found is not None, f"there is no `ce-run {command}`"
+    if isinstance(found, click.Group) and words:
+        found = found.commands[words[0]]
+    return {each for option in found.params for each in (*option.opts, *option.secondary_opts)}
 
 
 def test_ci_runs_what_everybody_runs() -> None:

@@ -260,9 +260,7 @@ def _answers(facts: RunFacts) -> list[Line]:
             f"{step} is as the run left it" for step, s in facts.undone.items() if s != "succeeded"
         ]
         left += [
-            f"what the rescue of {group or 'the run'} should have put right is not"
-            for group, s in facts.rescues.items()
-            if s != "succeeded"
+            _half_rescued(facts, group) for group, s in facts.rescues.items() if s != "succeeded"
         ]
         said = "; ".join(left) or "see what failed above"
         lines.append(line("  ", Span("a person has to act: ", "bad"), said))
@@ -275,6 +273,18 @@ def warning_lines(facts: RunFacts) -> list[Line]:
         line("  ", Span(text, "warn"), Span(f" ({step})" if step else "", "dim"))
         for text, step in facts.warnings.items()
     ]
+
+
+def _half_rescued(facts: RunFacts, group: str) -> str:
+    """Where a rescue stopped: what it had done by then is done, the rest is not."""
+    name = group or "the run"
+    inside = [each for each in facts.failures if each.step.startswith(f"{group}.rescue/")]
+    if not inside:
+        return f"what the rescue of {name} should have put right is not"
+    done = "did what stands above, then " if facts.changes else ""
+    return (
+        f"the rescue of {name} {done}stopped at {inside[-1].step}; what follows there was not done"
+    )
 
 
 def reason_lines(facts: RunFacts) -> list[Line]:

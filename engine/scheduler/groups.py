@@ -25,7 +25,8 @@ from engine.events import (
     StepStatus,
 )
 from engine.plan import NONE, Node, Plan
-from engine.state import GroupState, RunState, StepState
+from engine.state import GroupState, GuardState, RunState, StepState
+from engine.text import format_duration
 
 
 def advance(plan: Plan, node: Node, state: RunState, actions: list[Action]) -> bool:
@@ -62,6 +63,13 @@ def cancel(node: Node, task: int, kind: FailureKind, reason: str, actions: list[
     actions.append(Cancel(node.index, task))
 
 
+def _tripped(node: Node, number: int, guard: GuardState) -> Failure:
+    given = node.guards[number]
+    held = f" for {format_duration(guard.timing.hold)}" if guard.timing.hold else ""
+    message = f"guard {given.name!r} tripped: {guard.message}"
+    return failure(node, "guard_tripped", message, f"it trips at {given.trip}{held}")
+
+
 # -- the body ------------------------------------------------------------------------------------
 def _advance_body(
     plan: Plan, node: Node, state: RunState, group: GroupState, actions: list[Action]
@@ -72,8 +80,7 @@ def _advance_body(
         return True
     for number, guard in enumerate(group.guards):
         if guard.tripped:
-            name = node.guards[number].name
-            said = failure(node, "guard_tripped", f"guard {name!r} tripped: {guard.message}")
+            said = _tripped(node, number, guard)
             actions.append(Append(FailureLatched(node.path, said)))
             return True
     if group.left:

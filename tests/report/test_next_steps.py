@@ -8,6 +8,8 @@ import pytest
 
 from engine.report.gather import gather
 from engine.report.next_steps import Commands, advise, program, rollbacks_beside, start_words
+from engine.report.summary import summary
+from engine.report.words import text_of
 from tests.report.recorded import RUN, Recorded
 from tests.report.scenarios import SCENARIOS
 
@@ -93,3 +95,28 @@ def test_words_that_start_a_run_again() -> None:
     assert spelled == (
         "ce-run book.yml -i inv.yml -e version=5.1 -e 'why=it is time' --tags a,b --limit web"
     )
+
+
+def test_a_rescue_that_stopped_half_way_tells_where(tmp_path: Path) -> None:
+    text = """
+        name: Half
+        steps:
+          - id: execute
+            steps:
+              - toy.act: {fail: failed, message: too slow}
+            rescue:
+              - id: traffic
+                toy.act: {message: traffic is back}
+              - id: verify
+                toy.act: {fail: failed, message: still slow}
+              - id: tell
+                toy.act: {}
+    """
+    run = Recorded(tmp_path, text).run()
+    facts = gather(run.plan, run.state, run.records, now=run.clock.now())
+    said = [text_of(each) for each in summary(facts, run.plan, [], "journal.jsonl")]
+    assert (
+        "  a person has to act: the rescue of execute did what stands above, then stopped at "
+        "execute.rescue/verify; what follows there was not done"
+    ) in said
+    assert "    traffic is back" in said
