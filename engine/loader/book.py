@@ -85,6 +85,8 @@ class Book:
         self.runbook: Runbook | None = None
         self.of_inventory = False
         """Whether this is no runbook but an inventory, whose templates any runbook may read."""
+        self.begun = 0
+        """Steps of this file that were begun to be read."""
         self.size = 0
         """Steps in it and in what it includes, each as often as it is included."""
 

@@ -7,6 +7,7 @@ use of a variable is followed through the variables behind it: what they read in
 
 from __future__ import annotations
 
+import bisect
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
@@ -34,6 +35,12 @@ SPECIAL = {
 """Names that depend on where a template stands, and where they are."""
 
 
+MOST_LAYERS = 50
+"""Variables that may stand one behind the other; rendering them goes as deep."""
+
+_MOST_LOOKED_AT = 200  # steps that register a name
+
+
 def check_book(book: Book) -> None:
     """Check everything that was noted while the file was read."""
     if not book.uses:
@@ -45,6 +52,27 @@ def check_book(book: Book) -> None:
         checker.check(use, references(use.text, use.expression))
 
 
+class _Behind:
+    """What a variable reads in the end, through all the variables behind it."""
+
+    __slots__ = ("depth", "in_loop", "open", "specials", "steps")
+
+    def __init__(self) -> None:
+        self.specials: dict[str, None] = {}
+        self.steps: dict[str, None] = {}
+        self.depth = 1
+        self.in_loop = False
+        self.open = False
+        """Whether it is being looked at just now."""
+
+    def add(self, other: _Behind) -> None:
+        """It reads a variable that reads this."""
+        self.specials.update(other.specials)
+        self.steps.update(other.steps)
+        self.depth = max(self.depth, other.depth + 1)
+        self.in_loop = self.in_loop or other.in_loop
+
+
 class _Checker:
     """Checks the uses of one runbook."""
 
@@ -53,6 +81,7 @@ class _Checker:
         self.references = references
         self.inventory: Inventory | None = book.session.inventory
         self._host_names: dict[str, None] | None = None
+        self._known_behind: dict[tuple[int, ...], dict[str, _Behind]] = {}
         self._inventory_variables = self.inventory.vars if self.inventory else {}
 
     def check(self, use: Use, found: References) -> None:
@@ -69,6 +98,9 @@ class _Checker:
     ) -> None:
         at = self.book.source.find(use.at, line, fragment)
         self.book.problem(at, message, suggestion)
+
+    def _nearest(self, name: str, known: Iterable[str], what: str) -> str:
+        return "" if self.book.problems.many else did_you_mean(name, known, what=what)
 
     # -- names ------------------------------------------------------------------------------------
     def _check_name(self, use: Use, name: str, line: int) -> None:
@@ -149,60 +181,120 @@ class _Checker:
 
     # -- what stands behind a variable ----------------------------------------------------------
     def _check_behind(self, use: Use, name: str, line: int, layer: Mapping[str, Any]) -> None:
-        """Follow a variable through those that it reads."""
-        way: list[str] = [name] if use.variable is None else [use.variable, name]
-        if use.variable == name:
-            if isinstance(layer[name], str):  # parts of a mapping may read each other
-                self._report_loop(use, line, [name, name])
+        """Check what a variable reads through all the variables behind it."""
+        if use.variable is not None:
+            # the parts of a mapping may read each other
+            if isinstance(layer[name], str) and self._behind(use.step, name).in_loop:
+                self._report_loop(use, name, line)
             return
-        self._follow(use, line, name, way, set())
+        behind = self._behind(use.step, name)
+        if behind.depth > MOST_LAYERS:
+            said = f"'{name}' reads variables that read variables, more than {MOST_LAYERS} deep"
+            self._problem(use, line, name, said)
+        for special in behind.specials:
+            if not self._is_there(special, use):
+                said = f"'{name}' reads '{special}', which is not there in this place"
+                self._problem(use, line, name, said, SPECIAL[special])
+        for key in behind.steps:
+            self._check_step(use, key, line, name, through=name)
 
-    def _follow(self, use: Use, line: int, name: str, way: list[str], seen: set[str]) -> None:
-        layer = self._layer(name, use.step)
-        if layer is None or name in seen:
+    def _behind(self, step: StepNode | None, name: str) -> _Behind:
+        """What a variable reads in the end, in the layers of a step; found out once for all steps
+        with the same layers."""
+        layers = tuple(id(node.vars) for node in step.around() if node.vars) if step else ()
+        known = self._known_behind.setdefault(layers, {})
+        if name not in known:
+            self._look_behind(step, name, known)
+        return known[name]
+
+    def _look_behind(self, step: StepNode | None, name: str, known: dict[str, _Behind]) -> None:
+        """Fill in `known` for a variable and all behind it; without recursion, because a hostile
+        file has thousands of variables in a row."""
+        way: list[tuple[str, Iterator[str]]] = []
+        waiting: str | None = name
+        while waiting is not None or way:
+            if waiting is not None and waiting not in known:
+                found = known[waiting] = _Behind()
+                found.open = True
+                way.append((waiting, iter(self._read_by(step, waiting, found))))
+            elif waiting is not None and known[waiting].open:
+                self._mark_loop(way, waiting, known)
+            elif waiting is not None and way:
+                known[way[-1][0]].add(known[waiting])
+            waiting = next(way[-1][1], None)
+            if waiting is None:
+                done, _ = way.pop()
+                known[done].open = False
+                if way:
+                    known[way[-1][0]].add(known[done])
+                else:
+                    return
+
+    @staticmethod
+    def _mark_loop(
+        way: list[tuple[str, Iterator[str]]], again: str, known: dict[str, _Behind]
+    ) -> None:
+        for name, _ in reversed(way):
+            known[name].in_loop = True
+            if name == again:
+                return
+
+    def _read_by(self, step: StepNode | None, name: str, found: _Behind) -> list[str]:
+        """The variables that a variable's own text reads; what else it reads goes to `found`."""
+        layer = self._layer(name, step)
+        names: dict[str, None] = {}
+        for text in _templates_in(layer[name]) if layer is not None else ():
+            read = self.references(text)
+            for each in read.names:
+                if each in SPECIAL:
+                    found.specials[each] = None
+                elif each != name or isinstance(layer[name] if layer else None, str):
+                    names[each] = None
+            for member in read.members:
+                if member.root == "steps":
+                    found.steps[member.key] = None
+        return [each for each in names if self._layer(each, step) is not None]
+
+    def _report_loop(self, use: Use, name: str, line: int) -> None:
+        """Tell of a variable that reads itself, if the one that `use` defines does."""
+        assert use.variable is not None
+        came_from: dict[str, str] = {name: use.variable}
+        waiting = [name]
+        while waiting and use.variable not in came_from:
+            current = waiting.pop()
+            for each in self._read_by(use.step, current, _Behind()):
+                if each not in came_from:
+                    came_from[each] = current
+                    waiting.append(each)
+        if use.variable not in came_from and name != use.variable:
             return
-        seen.add(name)
-        for text in _templates_in(layer[name]):
-            found = self.references(text)
-            for behind in found.names:
-                if behind in way:
-                    if behind == use.variable and isinstance(layer[name], str):
-                        self._report_loop(use, line, [*way, behind])
-                    continue
-                if behind in SPECIAL and use.variable is None and not self._is_there(behind, use):
-                    said = f"'{way[0]}' reads '{behind}', which is not there in this place"
-                    self._problem(use, line, way[0], said, SPECIAL[behind])
-                self._follow(use, line, behind, [*way, behind], seen)
-            if use.variable is None:
-                for member in found.members:
-                    if member.root == "steps":
-                        self._check_step(use, member.key, line, way[0], through=way[0])
-
-    def _report_loop(self, use: Use, line: int, way: list[str]) -> None:
-        said = f"the variable '{way[0]}' reads itself: {' → '.join(way)}"
-        self._problem(use, line, way[1], said)
+        way = [use.variable]
+        while len(way) == 1 or way[-1] != use.variable:
+            way.append(came_from[way[-1]])
+        path = _short_way(way[::-1])
+        self._problem(use, line, name, f"the variable '{use.variable}' reads itself: {path}")
 
     # -- steps and registered results -----------------------------------------------------------
     def _check_registered(self, use: Use, name: str, line: int) -> None:
-        if use.variable is not None:
+        if use.variable is not None or use.step is None:
             return
-        verdicts = set()
-        for node in self.book.registers[name]:
-            if use.step is not None and (node.block, node.index) == (
-                use.step.block,
-                use.step.index,
-            ):
-                verdicts.add("before" if use.extra else "itself")
+        nodes = self.book.registers[name]
+        if self.book.problems.many and len(nodes) > _MOST_LOOKED_AT:
+            return
+        itself = False
+        for node in _nearest_first(nodes, use.step):
+            if (node.block, node.index) != (use.step.block, use.step.index):
+                if may_read(use.step, node.trail()) == "before":
+                    return
+            elif use.extra:
+                return
             else:
-                verdicts.add(may_read(use.step, node.trail()) if use.step else "before")
-        if "before" in verdicts:
-            return
-        registrar = self.book.registers[name][0].path
-        if verdicts == {"itself"}:
+                itself = True
+        if itself and len(nodes) == 1:
             said, hint = f"'{name}' is registered by this very step", "it is there afterwards"
         else:
-            said = f"'{name}' is registered by '{registrar}', which need not have run before"
-            hint = f"add '{self.book.registers[name][0].id}' to `needs`"
+            said = f"'{name}' is registered by '{nodes[0].path}', which need not have run before"
+            hint = f"add '{nodes[0].id}' to `needs`"
         self._problem(use, line, name, said, hint)
 
     def _check_member(self, use: Use, member: Member) -> None:
@@ -216,7 +308,7 @@ class _Checker:
                 self._unknown_step(use, key, line)
         elif member.root == "inputs":
             if key not in self.book.inputs:
-                hint = did_you_mean(key, self.book.inputs, what="there are")
+                hint = self._nearest(key, self.book.inputs, "there are")
                 hint = hint or "declare it under `inputs:`"
                 self._problem(use, line, key, f"the runbook has no input '{key}'", hint)
         elif self.inventory is not None:
@@ -235,7 +327,7 @@ class _Checker:
         if member.key in names or (member.root != "secret" and hasattr(dict, member.key)):
             return
         what = words.get(member.root, "secret")
-        hint = did_you_mean(member.key, names, what="it has")
+        hint = self._nearest(member.key, names, "it has")
         said = f"the inventory has no {what} '{member.key}'"
         self._problem(use, member.line, member.key, said, hint)
 
@@ -270,13 +362,27 @@ class _Checker:
         return ""
 
     def _unknown_step(self, use: Use, key: str, line: int) -> None:
-        ids: list[str] = []
-        for node in use.step.around() if use.step else ():
-            ids += node.block.ids
-        ids += self.book.top.ids
-        ids += _paths(self.book.top)
-        hint = "" if self.book.problems.many else did_you_mean(key, dict.fromkeys(ids))
+        hint = ""
+        if not self.book.problems.many:
+            ids: list[str] = []
+            for node in use.step.around() if use.step else ():
+                ids += node.block.ids
+            ids += self.book.top.ids
+            ids += _paths(self.book.top)
+            hint = did_you_mean(key, dict.fromkeys(ids))
         self._problem(use, line, key, f"unknown step '{key}'", hint)
+
+
+def _nearest_first(nodes: list[StepNode], reader: StepNode) -> Iterator[StepNode]:
+    """Those above the reader in the file, the nearest first, then those below it."""
+    split = bisect.bisect_left(nodes, reader.order, key=lambda node: node.order)
+    yield from reversed(nodes[:split])
+    yield from nodes[split:]
+
+
+def _short_way(way: list[str]) -> str:
+    """Names with arrows between them, the middle left out if they are many."""
+    return " → ".join(way if len(way) <= 12 else [*way[:6], "…", *way[-5:]])
 
 
 def _in_branch(step: StepNode) -> bool:

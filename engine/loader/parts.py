@@ -112,7 +112,7 @@ def read_fan(book: Book, fields: Fields, step: StepNode) -> Fan | None:
 
 def _without_its_loop(step: StepNode) -> StepNode:
     """What `loop` and `hosts` themselves may read: the step, but neither its item nor its host."""
-    made = StepNode(step.block, step.index)
+    made = StepNode(step.block, step.index, step.order)
     made.vars = step.vars
     return made
 

@@ -8,6 +8,7 @@ from engine.errors import Problem
 
 _MOST_SUGGESTIONS = 200
 _LONGEST_LINE = 1000
+_LONGEST_MESSAGE = 600
 
 
 class Problems:
@@ -69,6 +70,8 @@ def _shown(line: str) -> str:
 
 def one_line(text: str) -> str:
     """Text of a file as it can be shown: line ends and control characters are spelt out."""
+    if len(text) > _LONGEST_MESSAGE:
+        text = f"{text[:_LONGEST_MESSAGE]}…"
     if text.isprintable():
         return text
     return "".join(each if each.isprintable() else _spelt(each) for each in text)

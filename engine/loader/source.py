@@ -7,9 +7,7 @@ it, because only whoever knows the wanted type can tell which of the two was mea
 
 from __future__ import annotations
 
-import re
 from array import array
-from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -22,6 +20,7 @@ Spot = tuple[int, int]
 _WIDTH = 1 << 24  # more than a file has columns
 _SMALL = 32  # below, looking through the keys is as quick as an index
 _LONGEST_VALUE = 500
+_MOST_TRIES = 200
 
 
 class Map(dict[str, Any]):
@@ -103,6 +102,7 @@ class Source:
         self.text = text
         self.digest = digest
         self._lines: list[str] | None = None
+        self._value: tuple[Spot, list[tuple[int, int]]] = ((0, 0), [])
         self.root: Any = None
 
     def place(self, at: Spot) -> Place:
@@ -131,16 +131,20 @@ class Source:
                     return (number, column + 1)
         return at
 
-    def _lines_of(self, at: Spot) -> Iterator[tuple[int, int]]:
+    def _lines_of(self, at: Spot) -> list[tuple[int, int]]:
         """Lines, and where in them to begin, that a value beginning at `at` may go on in: those
         that are indented deeper than its first."""
-        yield (at[0], at[1] - 1)
+        if self._value[0] == at:
+            return self._value[1]
+        found = [(at[0], at[1] - 1)]
         outer = _indentation(self.line(at[0]))
         for number in range(at[0] + 1, at[0] + _LONGEST_VALUE):
             text = self.line(number)
             if text.strip() and _indentation(text) <= outer:
-                return
-            yield (number, 0)
+                break
+            found.append((number, 0))
+        self._value = (at, found)
+        return found
 
 
 def _indentation(text: str) -> int:
@@ -149,8 +153,19 @@ def _indentation(text: str) -> int:
 
 def _find_word(text: str, fragment: str, start: int) -> int:
     """Index of a fragment that is not part of a longer word; -1 if there is none."""
-    for before in (r"(?<![\w.])", r"(?<!\w)"):  # rather `version` than that of `inputs.version`
-        found = re.compile(rf"{before}{re.escape(fragment)}(?!\w)").search(text, start)
-        if found is not None:
-            return found.start()
-    return text.find(fragment, start)
+    plain, tries = -1, 0
+    found = text.find(fragment, start)
+    while found >= 0 and tries < _MOST_TRIES:
+        tries += 1
+        end = found + len(fragment)
+        before, after = text[found - 1 : found] if found else "", text[end : end + 1]
+        if not (_is_word(after) or _is_word(before)):
+            if before != ".":  # rather `version` than that of `inputs.version`
+                return found
+            plain = found if plain < 0 else plain
+        found = text.find(fragment, found + 1)
+    return plain if plain >= 0 else text.find(fragment, start)
+
+
+def _is_word(character: str) -> bool:
+    return character.isalnum() or character == "_"

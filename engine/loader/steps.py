@@ -83,7 +83,8 @@ class StepReader:
         self.map = map
         self.block = block
         self.index = index
-        self.node = StepNode(block, index)
+        self.node = StepNode(block, index, book.begun)
+        book.begun += 1
         self.fields = Fields(map, book.source, book.problems)
         self.values: dict[str, Any] = {}
 

@@ -12,11 +12,20 @@ from typing import Any, Literal
 
 Kind = Literal["steps", "rescue", "always", "undo"]
 
+MOST_CYCLES = 100
+"""Cycles that are told of one list."""
+
+_BAND = 2048  # steps whose order is worked out in one go
+_MOST_BITS_KEPT = 200_000  # sets of `_BAND` bits kept for one list
+
 
 class BlockNode:
     """A list of steps: ids, and for each step the indices of those it needs."""
 
-    __slots__ = ("_chain", "blocks", "branches", "ids", "index", "kind", "needs", "owner")
+    __slots__ = (
+        *("_bands", "_chain", "_order"),
+        *("blocks", "branches", "ids", "index", "kind", "needs", "owner"),
+    )
 
     def __init__(self, owner: StepNode | None, kind: Kind) -> None:
         self.owner = owner
@@ -29,34 +38,60 @@ class BlockNode:
         self.branches: dict[tuple[int, str], BlockNode] = {}
         """``rescue``, ``always`` and ``undo`` of steps, by index and kind."""
         self._chain: list[int] | None = None
+        self._order: list[int] | None = None
+        self._bands: dict[int, list[int]] = {}
 
     def comes_before(self, first: int, second: int) -> bool:
         """Whether `second` starts only after `first` has ended.
 
-        Steps in a row are passed in one jump, so that a long list stays quick.
+        Most steps stand in a row with what they read, which one look tells. For the others it is
+        worked out for many at once who comes after whom, because a long file asks often. Where
+        steps wait for each other nothing has an order, and that has been noted as it is.
         """
-        chain = self._chains()
-        seen: set[int] = set()
-        waiting = [second]
-        while waiting:
-            index = waiting.pop()
-            start = chain[index]
-            if start <= first < index or (index == first and index != second):
-                return True
-            if start not in seen:
-                seen.add(start)
-                waiting.extend(self.needs[start])
-            waiting.extend(self._side_needs(start, index, seen))
-        return False
+        if first == second:
+            return False
+        if self._chains()[second] <= first < second:
+            return True
+        order = self._in_order()
+        if order is None:
+            return True
+        band, bit = divmod(first, _BAND)
+        return bool(self._before(band, order)[second] >> bit & 1)
 
-    def _side_needs(self, start: int, index: int, seen: set[int]) -> Iterator[int]:
-        """What steps within a row need besides the one before them."""
-        for each in range(index, start, -1):
-            if each in seen:
-                return
-            if len(self.needs[each]) > 1:
-                seen.add(each)
-                yield from (need for need in self.needs[each] if need != each - 1)
+    def _before(self, band: int, order: list[int]) -> list[int]:
+        """For each step, as bits, which of the steps of one band end before it starts."""
+        found = self._bands.get(band)
+        if found is not None:
+            return found
+        while self._bands and (len(self._bands) + 1) * len(order) > _MOST_BITS_KEPT:
+            self._bands.pop(next(iter(self._bands)))
+        start = band * _BAND
+        found = self._bands[band] = [0] * len(order)
+        for index in order:
+            mask = 0
+            for need in self.needs[index]:
+                mask |= found[need]
+                if 0 <= need - start < _BAND:
+                    mask |= 1 << (need - start)
+            found[index] = mask
+        return found
+
+    def _in_order(self) -> list[int] | None:
+        """The steps, each after those it needs; None if there is no such order."""
+        if self._order is None:
+            waiting = [len(set(needs)) for needs in self.needs]
+            after: list[list[int]] = [[] for _ in self.needs]
+            for index, needs in enumerate(self.needs):
+                for need in set(needs):
+                    after[need].append(index)
+            order = [index for index, count in enumerate(waiting) if count == 0]
+            for index in order:
+                for each in after[index]:
+                    waiting[each] -= 1
+                    if waiting[each] == 0:
+                        order.append(each)
+            self._order = order
+        return self._order if len(self._order) == len(self.needs) else None
 
     def _chains(self) -> list[int]:
         """For each step the first of the row it ends: each step of a row needs the one before."""
@@ -68,12 +103,15 @@ class BlockNode:
         return self._chain
 
     def cycles(self) -> list[list[int]]:
-        """Cycles of needs, each as indices; found by walking, without recursion."""
+        """Cycles of needs, each as indices, of very many only the first; found by walking, without
+        recursion."""
         if not any(need >= i for i, needs in enumerate(self.needs) for need in needs):
             return []  # without references forward there can be none
         state = [0] * len(self.needs)
         found: list[list[int]] = []
         for start in range(len(self.needs)):
+            if len(found) >= MOST_CYCLES:
+                break
             if state[start] == 0:
                 self._walk_from(start, state, found)
         return found
@@ -82,7 +120,7 @@ class BlockNode:
         path: list[int] = [start]
         waiting: list[Iterator[int]] = [iter(self.needs[start])]
         state[start] = 1
-        while path:
+        while path and len(found) < MOST_CYCLES:
             following = next(waiting[-1], None)
             if following is None:
                 state[path.pop()] = 2
@@ -98,11 +136,13 @@ class BlockNode:
 class StepNode:
     """A step: where it stands and what its templates may read of it."""
 
-    __slots__ = ("block", "hosts", "index", "loop", "register", "vars")
+    __slots__ = ("block", "hosts", "index", "loop", "order", "register", "vars")
 
-    def __init__(self, block: BlockNode, index: int) -> None:
+    def __init__(self, block: BlockNode, index: int, order: int = 0) -> None:
         self.block = block
         self.index = index
+        self.order = order
+        """How many steps of the file were begun before it."""
         self.vars: dict[str, Any] = {}
         self.loop = False
         self.hosts = False
