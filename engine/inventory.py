@@ -19,6 +19,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from engine import regex
 from engine.errors import Failed, Refused, UsageError
 from engine.model import Place
 from engine.text import did_you_mean
@@ -146,14 +147,17 @@ class Inventory(msgspec.Struct, dict=True):
         return found if subscript is None else found[subscript]
 
     def _matching_regex(self, pattern: str) -> list[str]:
+        names = [*self.groups, *self.hosts]
         try:
-            search = re.compile(pattern)
+            found = set(regex.beginning_with(pattern, names))
         except re.error as error:
             raise UsageError(
                 f"the host pattern '~{pattern}' is no regular expression: {error}"
             ) from None
-        groups = {h for g in self.groups if search.match(g) for h in self.hosts_of(g)}
-        return [name for name in self.hosts if name in groups or search.match(name)]
+        except (ValueError, RecursionError, OverflowError) as error:
+            raise UsageError(f"the host pattern '~{pattern}' cannot be used: {error}") from None
+        groups = {h for g in self.groups if g in found for h in self.hosts_of(g)}
+        return [name for name in self.hosts if name in groups or name in found]
 
     def _matching_glob(self, pattern: str) -> list[str]:
         groups = {

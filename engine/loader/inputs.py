@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 import msgspec
 
+from engine import regex
 from engine.errors import UsageError
 from engine.loader.book import Book
 from engine.loader.calls import has_templates
@@ -153,9 +154,20 @@ def fit(input: Input, value: Any, raw: str | None = None) -> tuple[Any, str, str
         options = [str(each) for each in input.choices]
         hint = did_you_mean(str(made), options, what="there are")
         return value, f"`{input.name}` cannot be {describe(made)}", hint
-    if input.pattern is not None and not re.fullmatch(input.pattern, made):
-        return value, f"`{input.name}` wants text like {input.pattern}, not {describe(made)}", ""
+    if input.pattern is not None and (wrong := _misfit(input, made)):
+        return value, wrong, ""
     return made, "", ""
+
+
+def _misfit(input: Input, text: str) -> str:
+    """What to say if the text does not match the input's pattern; "" if it does."""
+    pattern = input.pattern or ""
+    try:
+        if regex.matches(pattern, text):
+            return ""
+    except (re.error, RecursionError, OverflowError, ValueError) as error:
+        return f"`{input.name}` cannot be compared with its pattern: {error}"
+    return f"`{input.name}` wants text like {pattern}, not {describe(text)}"
 
 
 def convert_inputs(

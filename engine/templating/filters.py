@@ -3,20 +3,36 @@
 from __future__ import annotations
 
 import base64
+import functools
 import json
-import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
 
+from jinja2.filters import do_join, do_sum
 from jinja2.runtime import Undefined
+from jinja2.utils import pass_environment, pass_eval_context
 
-from engine.templating.bounds import MOST_OUTPUT, bound_product, too_big
+from engine import regex
+from engine.templating.bounds import (
+    ITEM,
+    MOST_OUTPUT,
+    MOST_TEXT,
+    STEP,
+    meter,
+    refuse_joining,
+    refuse_long,
+    refuse_percent,
+    refuse_replacing,
+    too_big,
+)
 from engine.text import format_duration, parse_boolean, parse_duration
 
 MOST_LOOPS = 1_000_000
 """Iterations of ``{% for %}`` in one rendering."""
 
+_MOST_INDENT = 100
+_MOST_DIGITS = 400
 
 _NOUNS: tuple[tuple[type | tuple[type, ...], str], ...] = (
     ((list, tuple), "the list"),
@@ -40,7 +56,9 @@ def noun(value: object) -> str:
 def finalize(value: Any) -> Any:
     """How a value reads inside other text: as in YAML or JSON, not as in Python."""
     if isinstance(value, str | Undefined):
+        meter().spend(STEP + (len(value) // ITEM if isinstance(value, str) else 0))
         return value
+    meter().spend(STEP)
     if value is None:
         return ""
     if isinstance(value, bool):
@@ -53,8 +71,10 @@ def finalize(value: Any) -> Any:
 def native(value: Any, depth: int = 0) -> Any:
     """A value of plain types: text, numbers, lists, mappings; undefined parts raise."""
     if value is None or isinstance(value, bool | int | float):
+        meter().spend(ITEM)
         return value
     if isinstance(value, str):
+        meter().spend(len(value) // ITEM + ITEM)
         if len(value) > MOST_OUTPUT:
             raise too_big()
         return value if type(value) is str else str(value)
@@ -62,6 +82,7 @@ def native(value: Any, depth: int = 0) -> Any:
         str(value)  # raises, saying what is undefined
     if depth > 64:
         raise ValueError("the result is nested too deeply")
+    meter().spend(STEP)
     if isinstance(value, Mapping):
         return {key: native(each, depth + 1) for key, each in value.items()}
     if isinstance(value, list | tuple | set | frozenset | range | Iterator):
@@ -77,6 +98,8 @@ def _bounded_items(value: Iterable[Any]) -> Iterator[Any]:
 
 
 def _to_json(value: Any, indent: int | None = None) -> str:
+    if isinstance(indent, int | str) and (indent if isinstance(indent, int) else 0) > _MOST_INDENT:
+        raise too_big()
     return json.dumps(native(value), indent=indent, ensure_ascii=False)
 
 
@@ -96,12 +119,11 @@ def _boolean(value: Any) -> bool:
 
 
 def _regex_replace(value: Any, pattern: str, replacement: str = "", count: int = 0) -> str:
-    return re.sub(pattern, replacement, str(value), count=count)
+    return regex.replace(pattern, str(value), replacement, count, MOST_TEXT)
 
 
 def _regex_search(value: Any, pattern: str) -> str | None:
-    found = re.search(pattern, str(value))
-    return found.group(0) if found else None
+    return regex.search(pattern, str(value))
 
 
 def _b64encode(value: Any) -> str:
@@ -113,8 +135,30 @@ def _b64decode(value: Any) -> str:
 
 
 def _center(value: Any, width: int = 80) -> str:
-    bound_product(" ", width)
+    refuse_long(width, MOST_OUTPUT)
     return str(value).center(width)
+
+
+@pass_eval_context
+def _join(eval_ctx: Any, value: Any, d: str = "", attribute: str | int | None = None) -> str:
+    parts = list(value)
+    refuse_joining(d, parts)
+    return str(do_join(eval_ctx, parts, d, attribute))
+
+
+@pass_environment
+def _sum(environment: Any, iterable: Any, attribute: Any = None, start: Any = 0) -> Any:
+    """As Jinja2's, but lists are not copied once for each list that is added."""
+    if not isinstance(start, list | tuple):
+        return do_sum(environment, iterable, attribute, start)
+    found = list(start)
+    for each in iterable:
+        item = each if attribute is None else environment.getitem(each, attribute)
+        if not isinstance(item, list | tuple):
+            raise TypeError(f"lists are added up here, and this is {noun(item)}")
+        meter().spend(len(item) * ITEM)
+        found.extend(item)
+    return found
 
 
 def _combine(value: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, Any]:
@@ -133,9 +177,89 @@ FILTERS: dict[str, Callable[..., Any]] = {
     "bool": _boolean,
     "center": _center,
     "combine": _combine,
+    "join": _join,
+    "sum": _sum,
     "duration": _duration,
     "quote": lambda value: shlex.quote(str(value)),
     "regex_replace": _regex_replace,
     "regex_search": _regex_search,
 }
 """By the names that templates use."""
+
+
+# -- bounds ---------------------------------------------------------------------------------------
+def _refuse_indent(text: Any, width: Any = 4, *_: Any, **__: Any) -> None:
+    unit = len(width) if isinstance(width, str) else width
+    refuse_long(len(text) + unit * (str(text).count("\n") + 1))
+
+
+def _refuse_wrap(
+    text: Any,
+    width: int = 79,
+    break_long_words: bool = True,
+    wrapstring: str | None = None,
+    **_: Any,
+) -> None:
+    refuse_long(len(text) * (1 + len(wrapstring or "")))
+
+
+def _refuse_count(value: Any, count: int, *_: Any, **__: Any) -> None:
+    refuse_long(count, MOST_OUTPUT)
+
+
+def _refuse_digits(value: Any, precision: int = 0, *_: Any, **__: Any) -> None:
+    refuse_long(abs(precision), _MOST_DIGITS)
+
+
+def _refuse_format(text: Any, *args: Any, **kwargs: Any) -> None:
+    refuse_percent(str(text), kwargs or args)
+
+
+def _refuse_replace(text: Any, old: Any, new: Any, *_: Any, **__: Any) -> None:
+    refuse_replacing(str(text), str(old), str(new))
+
+
+_REFUSE: dict[str, Callable[..., None]] = {
+    "batch": _refuse_count,
+    "format": _refuse_format,
+    "indent": _refuse_indent,
+    "replace": _refuse_replace,
+    "round": _refuse_digits,
+    "slice": _refuse_count,
+    "wordwrap": _refuse_wrap,
+}
+"""What looks at the arguments of a filter that could make something huge in one go."""
+
+_GLANCES = frozenset(("count", "d", "default", "first", "last", "length"))
+"""Filters and tests that do not go through what they are given."""
+
+
+def charged(name: str, function: Callable[..., Any]) -> Callable[..., Any]:
+    """A filter or test whose work is charged to the rendering's meter."""
+    refuse = _REFUSE.get(name)
+    hidden = 1 if getattr(function, "jinja_pass_arg", None) is not None else 0
+
+    @functools.wraps(function)
+    def call(*args: Any, **kwargs: Any) -> Any:
+        now = meter()
+        values = args[hidden:]
+        if name in _GLANCES:
+            now.spend(STEP)
+        else:
+            now.step(*values, *kwargs.values())
+        if refuse is not None:
+            refuse(*values, **kwargs)
+        return now.made(function(*args, **kwargs))
+
+    return call
+
+
+def seen(value: Any) -> Any:
+    """A value that is about to be compared or joined to another."""
+    meter().step(value)
+    return value
+
+
+def made(value: Any) -> Any:
+    """A list, mapping or piece that a template made just now."""
+    return meter().made(value)

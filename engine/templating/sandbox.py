@@ -10,7 +10,7 @@ from __future__ import annotations
 import functools
 import re
 from collections.abc import Iterable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeGuard
 
 from jinja2 import nodes
 from jinja2.exceptions import TemplateError, TemplateSyntaxError
@@ -21,14 +21,29 @@ from jinja2.utils import missing as jinja_missing
 from jinja2.utils import pass_context
 
 from engine.templating.bounds import (
+    ITEM,
     MOST_OUTPUT,
-    bound_format,
-    bound_method,
-    bound_power,
-    bound_product,
+    ROUND,
+    STEP,
+    Metered,
+    meter,
+    refuse_method,
+    refuse_percent,
+    refuse_power,
+    refuse_product,
+    refuse_sum,
     too_big,
 )
-from engine.templating.filters import FILTERS, MOST_LOOPS, finalize, native, noun
+from engine.templating.filters import (
+    FILTERS,
+    MOST_LOOPS,
+    charged,
+    finalize,
+    made,
+    native,
+    noun,
+    seen,
+)
 from engine.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -110,7 +125,7 @@ class ScopeContext(Context):
 class Sandbox(ImmutableSandboxedEnvironment):
     """The environment that all templates share; it holds no state of theirs."""
 
-    intercepted_binops = frozenset(("*", "**", "%"))
+    intercepted_binops = frozenset(("+", "-", "*", "/", "//", "**", "%"))
     context_class = ScopeContext
 
     def getattr(self, obj: Any, attribute: str) -> Any:
@@ -133,34 +148,50 @@ class Sandbox(ImmutableSandboxedEnvironment):
         except KeyError:
             return self.undefined(obj.missing(str(key)), obj=obj, name=str(key))
 
+    def is_safe_attribute(self, obj: Any, attr: str, value: Any) -> bool:
+        """As Jinja2 has it, and nothing that makes bytes of any length."""
+        if isinstance(obj, int) and attr in ("to_bytes", "from_bytes"):
+            return False
+        return super().is_safe_attribute(obj, attr, value)
+
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Arithmetic that could fill the memory is refused before it is done."""
-        if operator == "*":
-            bound_product(left, right)
+        meter().spend(STEP)
+        if operator == "+":
+            refuse_sum(left, right)
+        elif operator == "*":
+            refuse_product(left, right)
         elif operator == "**":
-            bound_power(left, right)
-        elif isinstance(left, str):
-            bound_format(left)
-        return super().call_binop(context, operator, left, right)
+            refuse_power(left, right)
+        elif operator == "%" and isinstance(left, str | bytes):
+            refuse_percent(left, right)
+        return meter().made(super().call_binop(context, operator, left, right))
 
     def call(self, context: Context, obj: Any, *args: Any, **kwargs: Any) -> Any:
         """Call, after the text methods that can grow without bound were looked at."""
+        now = meter()
+        now.step(*args, *kwargs.values())
         owner = getattr(getattr(obj, "__wrapped__", obj), "__self__", None)
-        if isinstance(owner, str):
-            bound_method(owner, getattr(obj, "__name__", ""), args)
-        return super().call(context, obj, *args, **kwargs)
+        if isinstance(owner, str | bytes):
+            now.spend(len(owner) // ITEM)
+            if args and isinstance(args[0], Iterator):
+                args = (list(args[0]), *args[1:])
+            refuse_method(owner, getattr(obj, "__name__", ""), args, kwargs)
+        return now.made(super().call(context, obj, *args, **kwargs))
 
 
 @pass_context
-def _bounded(context: Context, value: Any) -> Any:
-    """The iterable of a ``{% for %}``, counting."""
+def _bounded(context: Context, value: Any, text: int = 0) -> Any:
+    """The iterable of a ``{% for %}``, counting; `text` is how much its body writes."""
     if isinstance(value, Undefined):
         return value
-    return _count(context, value)
+    return _count(context, value, text)
 
 
-def _count(context: Context, value: Iterable[Any]) -> Iterator[Any]:
+def _count(context: Context, value: Iterable[Any], text: int) -> Iterator[Any]:
+    now = meter()
     for each in value:
+        now.spend(ROUND + text // ITEM)
         if isinstance(context, ScopeContext):
             context.loops += 1
             if context.loops > MOST_LOOPS:
@@ -168,8 +199,41 @@ def _count(context: Context, value: Iterable[Any]) -> Iterator[Any]:
         yield each
 
 
+def _charge(node: nodes.Node) -> nodes.Node:
+    """A syntax tree with calls that charge the meter around what it does without calling anything:
+    loops, comparisons, joining, slicing, making lists and mappings."""
+    for name, value in node.iter_fields():
+        if isinstance(value, nodes.Node):
+            setattr(node, name, _charge(value))
+        elif isinstance(value, list):
+            value[:] = [_charge(each) if isinstance(each, nodes.Node) else each for each in value]
+    if isinstance(node, nodes.For):
+        text = sum(len(each.data) for each in node.find_all(nodes.TemplateData))
+        node.iter = _filter(node.iter, "_bounded", nodes.Const(text))
+    elif isinstance(node, nodes.Compare | nodes.Operand):
+        node.expr = _filter(node.expr, "_seen")
+    elif isinstance(node, nodes.Concat):
+        node.nodes = [_filter(each, "_seen") for each in node.nodes]
+    return _filter(node, "_made") if _makes(node) else node
+
+
+def _makes(node: nodes.Node) -> TypeGuard[nodes.Expr]:
+    """Whether an expression makes something that may be large, without calling anything."""
+    if isinstance(node, nodes.Concat):
+        return True
+    if isinstance(node, nodes.Getitem):
+        return isinstance(node.arg, nodes.Slice)
+    if isinstance(node, nodes.Tuple) and node.ctx != "load":
+        return False
+    return isinstance(node, nodes.List | nodes.Tuple | nodes.Dict) and bool(node.items)
+
+
+def _filter(node: Any, name: str, *args: nodes.Expr) -> nodes.Expr:
+    return nodes.Filter(node, name, list(args), [], None, None, lineno=node.lineno)
+
+
 def _environment() -> Sandbox:
-    made = Sandbox(
+    new = Sandbox(
         undefined=Missing,
         finalize=finalize,
         keep_trailing_newline=True,
@@ -177,11 +241,15 @@ def _environment() -> Sandbox:
         lstrip_blocks=True,
         cache_size=0,
     )
-    del made.globals["lipsum"]
-    for unwanted in ("random", "urlize", "xmlattr", "pprint"):
-        made.filters.pop(unwanted, None)
-    made.filters.update(FILTERS, _bounded=_bounded)
-    return made
+    del new.globals["lipsum"]
+    for unwanted in ("random", "striptags", "urlize", "xmlattr", "pprint"):
+        new.filters.pop(unwanted, None)
+    new.filters.update(FILTERS)
+    tables: tuple[dict[str, Any], ...] = (new.filters, new.tests)
+    for table in tables:
+        table.update({name: charged(name, table[name]) for name in list(table)})
+    new.filters.update(_bounded=_bounded, _seen=seen, _made=made)
+    return new
 
 
 ENVIRONMENT = _environment()
@@ -215,8 +283,7 @@ def parse(text: str, expression: bool) -> nodes.Template:
 def compiled(text: str, expression: bool) -> Compiled:
     """A compiled template, from the cache if it was used lately."""
     tree = parse(text, expression)
-    for loop in tree.find_all(nodes.For):
-        loop.iter = nodes.Filter(loop.iter, "_bounded", [], [], None, None, lineno=loop.lineno)
+    _charge(tree)
     single = sole_expression(tree)
     if single is not None:
         target = nodes.Name(_RESULT, "store", lineno=1)
@@ -239,17 +306,18 @@ def sole_expression(tree: nodes.Template) -> nodes.Expr | None:
 
 def run(text: str, expression: bool, templates: Templates, scope: Scope) -> Any:
     """Render a template or evaluate an expression; one of EXPECTED if it cannot be done."""
-    ready = compiled(text, expression)
-    context = ready.template.new_context()
-    context.templates, context.scope = templates, scope
-    pieces: list[str] = []
-    length = 0
-    for piece in ready.template.root_render_func(context):
-        pieces.append(piece)
-        length += len(piece)
-        if length > MOST_OUTPUT:
-            raise too_big()
-    return native(context.vars[_RESULT]) if ready.native else "".join(pieces)
+    with Metered():
+        ready = compiled(text, expression)
+        context = ready.template.new_context()
+        context.templates, context.scope = templates, scope
+        pieces: list[str] = []
+        length = 0
+        for piece in ready.template.root_render_func(context):
+            pieces.append(piece)
+            length += len(piece)
+            if length > MOST_OUTPUT:
+                raise too_big()
+        return native(context.vars[_RESULT]) if ready.native else "".join(pieces)
 
 
 def explain(error: BaseException) -> str:

@@ -12,6 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
+from engine import regex
 from engine.loader import checks, tree
 from engine.loader.tree import MOST_CYCLES, BlockNode
 
@@ -72,10 +73,13 @@ def test_two_rows_side_by_side(desk: Desk) -> None:
 def test_a_name_that_every_other_step_registers(
     desk: Desk, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    looked_at: list[object] = []
-    monkeypatch.setattr(
-        checks, "may_read", lambda *given: looked_at.append(1) or tree.may_read(*given)
-    )
+    looked_at: list[tree.Trail] = []
+
+    def counting(reader: tree.StepNode | None, trail: tree.Trail) -> tree.Verdict:
+        looked_at.append(trail)
+        return tree.may_read(reader, trail)
+
+    monkeypatch.setattr(checks, "may_read", counting)
     pairs = "".join(
         f"      - {{toy.look: x, register: out}}\n      - toy.look: '{{{{ out.name }}}} {n}'\n"
         if n % 10
@@ -166,6 +170,22 @@ def test_a_variable_is_followed_in_the_layers_of_the_step_that_reads_it(desk: De
     assert [each.split(" … ")[0] for each in said] == [
         "4:45: 'a' reads 'item', which is not there in this place",
         "7:20: the variable 'b' reads itself: b → a → b",
+    ]
+
+
+def test_a_pattern_that_runs_away_is_stopped(desk: Desk, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(regex, "SECONDS", 0.3)
+    long, too_long = "a" * 50, "the pattern (a+)+ takes longer than 0.3 s"
+    said = desk.said(
+        f"""
+        inputs: {{x: {{default: "{long}!", pattern: "(a+)+"}}}}
+        steps: [{{toy.look: x, hosts: "~(a+)+!"}}]
+        """,
+        f"hosts: {{all: {{hosts: {{{long}: }}}}}}",
+    )
+    assert [each.split(": ", 1)[1] for each in said] == [
+        f"the default does not fit: `x` cannot be compared with its pattern: {too_long}",
+        f"the host pattern '~(a+)+!' cannot be used: {too_long.replace('+ ', '+! ')}",
     ]
 
 
