@@ -704,7 +704,8 @@ def _answered(state: RunState, node: Node) -> bool:
 
 
 def _batches(serial: Any, count: int) -> tuple[int, ...]:
-    """Sizes of the batches that `serial` makes of so many tasks; the last size goes on."""
+    """Sizes of the batches that `serial` makes of so many tasks; the last size goes on, and 0 means
+    all that are left."""
     sizes = serial if isinstance(serial, list | tuple) else [serial]
     made: list[int] = []
     left = count
@@ -720,12 +721,14 @@ def _batches(serial: Any, count: int) -> tuple[int, ...]:
 def _batch_size(value: Any, count: int) -> int:
     text = str(value).strip()
     try:
-        size = int(float(text[:-1]) * count / 100) if text.endswith("%") else int(text)
+        if text.endswith("%"):
+            return max(1, int(float(text[:-1]) * count / 100))
+        size = int(text)
     except ValueError:
         raise UsageError(
             f"`serial` gave {value!r}, and a number of tasks or a percentage is wanted"
         ) from None
-    return max(1, size)
+    return size if size > 0 else count
 
 
 def _result_of(data: Mapping[str, Any], changed: bool, message: str) -> dict[str, Any]:

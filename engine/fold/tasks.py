@@ -212,7 +212,10 @@ def _settle_batch(state: RunState, node: Node, step: StepState, time: float) -> 
 
 
 def _too_many_failed(node: Node, batch: list[TaskState]) -> bool:
+    """As in Ansible: the percentage has to be exceeded, or no host of the batch is left."""
     failed = sum(task.life == "failed" for task in batch)
+    if failed and failed == len(batch) and batch[0].spec.host is not None:
+        return True
     allowed = node.step.fan.max_fail_percentage if node.step and node.step.fan else 0.0
     return failed > 0 and 100.0 * failed / len(batch) > allowed
 

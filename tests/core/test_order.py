@@ -194,6 +194,15 @@ def test_max_fail_percentage_has_to_be_exceeded(failing: int, allowed: float, st
     assert case.status("s") == status
 
 
+def test_a_batch_of_which_no_host_is_left_ends_the_step_whatever_is_allowed() -> None:
+    fan = Fan(hosts=["a", "b", "c", "d"], serial=2, max_fail_percentage=100)
+    case = Case(book(step("s", fan=fan)), {"s#0": FAILS, "s#1": FAILS}).begin()
+    assert case.status("s") == "failed"
+    assert case.world.paths() == ["s", "s"]
+    case = Case(book(step("s", fan=fan)), {"s#0": FAILS, "s#2": FAILS}).begin()
+    assert case.status("s") == "succeeded"
+
+
 def test_max_fail_percentage_counts_each_batch() -> None:
     fan = loop(*range(4), serial=2, max_fail_percentage=50)
     case = Case(book(step("s", fan=fan)), {"s#0": FAILS, "s#3": FAILS}).begin()
