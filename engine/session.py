@@ -189,9 +189,10 @@ class Session:
         Raises JournalError when the journal could not be written.
         """
         _leave_no_core()
-        with self._signals(), self._watch():
+        with self._signals():
             try:
-                self.runner.run()
+                with self._watch():  # ends before what it looks at is closed
+                    self.runner.run()
             finally:
                 self.close()
         return exit_status(self.state, self._signal)
@@ -233,7 +234,10 @@ class Session:
     # -- signals and other shells -----------------------------------------------------------------
     @contextlib.contextmanager
     def _signals(self) -> Iterator[None]:
-        """The first SIGINT or SIGTERM asks to leave, a second SIGINT leaves at once."""
+        """The first SIGINT or SIGTERM asks to leave, a second SIGINT leaves at once.
+
+        So does a terminal that went away (SIGHUP), unless the run is to outlive it (nohup).
+        """
         if threading.current_thread() is not threading.main_thread():
             yield
             return
@@ -245,7 +249,10 @@ class Session:
             self._signal = self._signal or name
             self.mailbox.put(Signal(name))
 
-        before = {each: signal.signal(each, handle) for each in (signal.SIGINT, signal.SIGTERM)}
+        asking = [signal.SIGINT, signal.SIGTERM]
+        if signal.getsignal(signal.SIGHUP) is not signal.SIG_IGN:
+            asking.append(signal.SIGHUP)
+        before = {each: signal.signal(each, handle) for each in asking}
         try:
             yield
         finally:
@@ -304,8 +311,8 @@ def exit_status(state: RunState, signal_name: str = "") -> int:
     if state.life == "finished":
         return EXIT_OUTCOME[state.outcome or "failed"]
     kind = state.stop.kind if state.stop is not None else "interrupted"
-    if kind == "interrupted" and signal_name == "SIGTERM":
-        return 143
+    if kind == "interrupted" and signal_name:
+        return 128 + signal.Signals[signal_name]
     return EXIT_STOPPED[kind]
 
 
@@ -529,7 +536,7 @@ def _resumed(
         state=state,
         book=book,
         options=options,
-        clock=SystemClock(not_before=records[-1].time),
+        clock=SystemClock(not_before=max(records[-1].time, folder.last_beat())),
         attended=attended,
         observers=observers,
         tick=tick,

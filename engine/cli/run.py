@@ -279,7 +279,7 @@ class Watcher:
 
         lines = end_of_run(session, self.workspace)
         if isinstance(self.view, PlainView):
-            with contextlib.suppress(BrokenPipeError):
+            with contextlib.suppress(OSError):  # whoever watched is gone, or the terminal
                 self.writer.lines(lines)
         if os.environ.get("GITHUB_ACTIONS") == "true":
             _write_step_summary(lines)

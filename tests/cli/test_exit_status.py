@@ -188,7 +188,9 @@ def test_a_preempted_run_ends_with_6(desk: Desk) -> None:
     assert "preempted" in refused.stderr
 
 
-@pytest.mark.parametrize(("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("number", "expected"), [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGHUP, 129)]
+)
 def test_a_signal_leaves_a_run_that_goes_on(desk: Desk, number: int, expected: int) -> None:
     desk.write(LONG.replace("60s", "{{ env('SLOW', '0s') }}"))
     desk.environment["SLOW"] = "60s"
@@ -202,6 +204,17 @@ def test_a_signal_leaves_a_run_that_goes_on(desk: Desk, number: int, expected: i
     del desk.environment["SLOW"]
     assert desk.ce_run("resume", run).returncode == 0
     assert outputs(desk) == ["first", "after first"]
+
+
+def test_a_run_that_is_to_outlive_its_terminal_does(desk: Desk) -> None:
+    desk.write(LONG.replace("60s", "300ms"))
+    before = signal.signal(signal.SIGHUP, signal.SIG_IGN)  # as nohup starts it
+    try:
+        process = desk.start("book.yml")
+    finally:
+        signal.signal(signal.SIGHUP, before)
+    wait_until(lambda: soaking(desk), "the soak")
+    assert desk.end(process, signal.SIGHUP)[0] == 0
 
 
 def test_no_command_outlives_a_run_that_a_signal_ended_however_deaf_it_is(desk: Desk) -> None:
