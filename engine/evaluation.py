@@ -153,8 +153,13 @@ class StepEvaluator:
 
     def _spec(self, state: RunState, node: Node, task: int) -> TaskSpec:
         """A task with its item as it really is. After a resume a loop over secrets is rendered
-        anew. Raises Refused when that no longer gives the same tasks."""
+        anew. Raises Refused when that no longer gives the same tasks, or its host is gone."""
         spec = state.task((node.index, task)).spec
+        if spec.host is not None and spec.host not in self.inventory.hosts:
+            raise Refused(
+                f"host {spec.host!r} is not in the inventory any more",
+                hint="put it back, or go on without it: `ce-run resume` with --done or --skip",
+            )
         known = self._secret_items.get(node.index)
         if known is None:
             if spec.item is None or MASK not in str(spec.item):

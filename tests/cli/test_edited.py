@@ -120,3 +120,25 @@ def test_another_inventory_is_noted(desk: Desk) -> None:
     desk.write("name: here\nvars: {word: two}\n", "here.yml")
     assert desk.ce_run("resume", "last", "--yes").returncode == 0
     assert changed(desk) == {"inventory here.yml"}
+
+
+def test_a_host_that_was_taken_out_of_the_inventory_is_not_worked_on(desk: Desk) -> None:
+    inventory = "name: two\nhosts: {{all: {{hosts: {{{0}}}}}}}\n"
+    desk.write(inventory.format("a: {}, b: {}"), "two.yml")
+    desk.write("""\
+        name: Hosts
+        inventory: two.yml
+        steps:
+          - id: s
+            hosts: all
+            shell: test -e {{ host.name }}
+        """)
+    (desk.folder / "a").touch()
+    assert desk.ce_run("book.yml").returncode == 1
+    (desk.folder / "b").touch()
+    desk.write(inventory.format("a: {}"), "two.yml")
+    refused = desk.ce_run("resume", "last", "--redo", "s")
+    assert refused.returncode == 1
+    assert "host 'b' is not in the inventory any more" in refused.stdout
+    skipped = desk.ce_run("resume", "last", "--skip", "s", "--reason", "b is gone")
+    assert skipped.returncode == 0, skipped.stdout
