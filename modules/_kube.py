@@ -298,7 +298,7 @@ class Cluster:
             left = ctx.remaining()
             if pause is None or (left is not None and pause >= left):
                 break
-            ctx.log(f"{wanted.method} {wanted.path}: {status}, to be tried again in {pause} s")
+            ctx.progress(f"the cluster is too busy ({status}), to be asked again in {pause} s")
             ctx.sleep(pause)
         request = f"{wanted.method} {wanted.path}"
         raise _kube_errors.refusal(status, data, request, self.access)

@@ -54,6 +54,8 @@ class Trouble(NamedTuple):
             return "does it name a ConfigMap, Secret, command or volume that is not there?"
         if self.reason == "Unschedulable":
             return "no node has room for it: lower its requests or add nodes"
+        if not self.container and self.pod:
+            return "it has ended and is not started again: delete it, or select others"
         if not self.container:
             return "look at its events: a quota, a service account or an admission rule says no"
         return "its last log lines are below; `kubectl.rollout-undo` goes back a revision"
@@ -93,6 +95,16 @@ def trouble(pod: Object) -> Trouble | None:
             reason = condition.get("reason") or "Unschedulable"
             return Trouble(name, reason, condition.get("message") or "", patient=True)
     return None
+
+
+def over(pod: Object) -> Trouble | None:
+    """A pod that has ended and is not started again: it will never be ready."""
+    phase = _status(pod).get("phase")
+    if phase not in ("Failed", "Succeeded") or pod["metadata"].get("deletionTimestamp"):
+        return None
+    ended = [text for one in _containers(_status(pod)) if (text := _describe(one))]
+    why = _status(pod).get("message") or "; ".join(ended)
+    return Trouble(pod["metadata"]["name"], _status(pod).get("reason") or phase, why)
 
 
 def summary(pod: Object) -> dict[str, Any]:

@@ -121,7 +121,7 @@ def _not_in_vain(
     if kind != "Pod" or not wanted.text.startswith("condition=Ready") or "=False" in wanted.text:
         return
     for pod in left:
-        found = _kube_pods.trouble(pod)
+        found = _kube_pods.trouble(pod) or _kube_pods.over(pod)
         if found and not found.patient:
             raise Failed(
                 f"waiting is in vain: {found.text}",

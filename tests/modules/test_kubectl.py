@@ -445,6 +445,14 @@ def test_waiting_for_a_pod_that_cannot_get_ready_is_in_vain(
         kubectl.wait(ctx, "pod", "postgres-0", for_="condition=Ready")
 
 
+def test_waiting_for_a_pod_that_has_ended_is_in_vain(
+    ctx: TaskContext, cluster: TestCluster
+) -> None:
+    cluster.put(pod(image="postgres:crash", restartPolicy="Never"))
+    with pytest.raises(Failed, match="waiting is in vain: pod postgres-0: Failed: app: exit 1"):
+        kubectl.wait(ctx, "pod", "postgres-0", for_="condition=Ready")
+
+
 def test_waiting_for_nothing_or_for_nonsense(ctx: TaskContext) -> None:
     with pytest.raises(Failed, match="nothing to wait for"):
         kubectl.wait(ctx, "pod", selector="app=none", for_="condition=Ready")
