@@ -21,7 +21,7 @@ from modules._kube_kinds import known
 
 _PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
 _STDIN, _STDOUT, _STDERR, _STATUS, _CLOSE = 0, 1, 2, 3, 255
-_CONNECT = 5.0
+_CONNECT = 3.0
 
 
 class Finished(NamedTuple):
@@ -82,11 +82,11 @@ def run(
     path = f"{kind.path(namespace, pod, 'exec')}?{urlencode(query)}"
     channels = {_STDOUT: _Bounded(limit), _STDERR: _Bounded(limit), _STATUS: _Bounded(65536)}
     with contextlib.ExitStack() as stack:
-        with ctx.fence():
-            wire = _connect(ctx, cluster, path)
-            stack.callback(_hang_up, wire)
-            stack.enter_context(ctx.on_cancel(lambda: cut(wire.sock)))
-            if stdin is not None:
+        wire = _connect(ctx, cluster, path)
+        stack.callback(_hang_up, wire)
+        stack.enter_context(ctx.on_cancel(lambda: cut(wire.sock)))
+        if stdin is not None:
+            with ctx.fence():
                 _send(wire, stdin)
         for channel, data in _messages(ctx, wire):
             if channel in channels:
@@ -102,32 +102,39 @@ def run(
 
 
 def _connect(ctx: Context, cluster: Cluster, path: str) -> Any:
+    """The websocket, opened. It goes through the fence even for a command that only looks."""
     import websocket
 
     access = cluster.access
-    url = access.server.replace("http", "ws", 1) + path
     headers = {k: v for k, v in cluster.headers(ctx).items() if k != "Accept"}
-    try:
-        return websocket.create_connection(
-            url,
-            timeout=ctx.remaining(at_most=access.timeout),
-            header=headers,
-            subprotocols=_PROTOCOLS,
-            suppress_origin=True,
-            **_transport(ctx, cluster),
-        )
-    except websocket.WebSocketBadStatusException as error:
-        ctx.checkpoint()
-        body = error.resp_body or b""
-        data = body if isinstance(body, bytes) else str(body).encode()
-        raise refusal(error.status_code, data, f"exec {path.partition('?')[0]}", access) from error
-    except (OSError, websocket.WebSocketException) as error:
-        ctx.checkpoint()
-        raise cluster.transport_error(error) from error
+    with ctx.fence(), contextlib.ExitStack() as cancelling:
+        try:
+            return websocket.create_connection(
+                access.server.replace("http", "ws", 1) + path,
+                timeout=ctx.remaining(at_most=access.timeout),
+                header=headers,
+                subprotocols=_PROTOCOLS,
+                suppress_origin=True,
+                **_transport(ctx, cluster, cancelling),
+            )
+        except websocket.WebSocketBadStatusException as error:
+            ctx.checkpoint()
+            body = error.resp_body or b""
+            data = body if isinstance(body, bytes) else str(body).encode()
+            request = f"exec {path.partition('?')[0]}"
+            raise refusal(error.status_code, data, request, access) from error
+        except (OSError, websocket.WebSocketException) as error:
+            ctx.checkpoint()
+            raise cluster.transport_error(error) from error
 
 
-def _transport(ctx: Context, cluster: Cluster) -> dict[str, Any]:
-    """A socket of our own, so that no proxy of the environment comes in between unasked."""
+def _transport(ctx: Context, cluster: Cluster, cancelling: contextlib.ExitStack) -> dict[str, Any]:
+    """A socket of our own, so that no proxy of the environment comes in between unasked.
+
+    While `cancelling` is open, a cancellation cuts it off, in the middle of a handshake, too.
+    """
+    import ssl
+
     access = cluster.access
     if access.proxy:
         proxy = urlsplit(access.proxy)
@@ -139,16 +146,20 @@ def _transport(ctx: Context, cluster: Cluster) -> dict[str, Any]:
         }
     place = urlsplit(access.server)
     host = place.hostname or ""
-    raw = socket.create_connection(
+    wire = socket.create_connection(
         (host, place.port or (443 if access.tls else 80)), ctx.remaining(at_most=_CONNECT)
     )
-    if access.tls is None:
-        return {"socket": raw}
+    if access.tls is not None:
+        name = access.server_name or host
+        wire = access.tls.wrap_socket(wire, server_hostname=name, do_handshake_on_connect=False)
+    cancelling.enter_context(ctx.on_cancel(lambda: cut(wire)))
     try:
-        return {"socket": access.tls.wrap_socket(raw, server_hostname=access.server_name or host)}
+        if isinstance(wire, ssl.SSLSocket):
+            wire.do_handshake()
     except OSError:
-        raw.close()
+        wire.close()
         raise
+    return {"socket": wire}
 
 
 def _messages(ctx: Context, wire: Any) -> Iterator[tuple[int, bytes]]:

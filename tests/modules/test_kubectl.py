@@ -15,7 +15,7 @@ from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, Result, TimedOut, Unreachable
 from modules import _kube_watch, kubectl
 from tests.lab.kube.objects import DEPLOYMENTS, NAMESPACE, PODS, config_map, pod, service
-from tests.modules.conftest import MakeContext, Serve, Told
+from tests.modules.conftest import Answer, MakeContext, Request, Serve, Told
 from tests.modules.kube_cluster import TestCluster, app
 
 CancelWhen = Callable[[TaskContext, Callable[[], bool]], object]
@@ -604,6 +604,63 @@ def test_a_run_that_lost_its_locks_asks_and_writes_nothing(
     with pytest.raises(Cancelled, match="another run took over"):
         kubectl.get(ctx, "deploy", GREEN)
     assert [one for one in cluster.server.requests if one.user_agent == "ce-run"] == []
+
+
+@pytest.mark.parametrize("requests", range(5))
+@pytest.mark.parametrize("action", ["rollout", "wait", "exec", "logs"])
+def test_a_run_that_loses_its_locks_midway_asks_nothing_more(
+    make_context: MakeContext, cluster: TestCluster, action: str, requests: int
+) -> None:
+    """Whatever comes next: a list, a watch, a log or a command that only looks."""
+
+    class Losing:
+        left = requests
+
+        @contextlib.contextmanager
+        def hold(self) -> Iterator[None]:
+            if not self.left:
+                raise Cancelled("another run took over")
+            self.left -= 1
+            yield
+
+        def identity(self) -> dict[str, str]:
+            return {}
+
+    cluster.put(app(GREEN, "5.1", 1))
+    pods: dict[str, Any] = {"selector": "version=5.1"}
+    if action in ("rollout", "wait"):
+        cluster.runtime.hold = True
+        cluster.put(app(GREEN, "5.1", 2))
+    ctx = make_context({"kubectl": cluster.section}, fence=Losing(), seconds=0.5)
+    work: dict[str, Callable[[], object]] = {
+        "rollout": lambda: kubectl.rollout_status(ctx, GREEN),
+        "wait": lambda: kubectl.wait(ctx, "pod", for_="condition=Ready", **pods),
+        "exec": lambda: [kubectl.exec_read(ctx, ["echo"], **pods) for _ in range(3)],
+        "logs": lambda: [kubectl.logs(ctx, **pods) for _ in range(3)],
+    }
+    with pytest.raises((Cancelled, TimedOut)):  # TimedOut: it waits, and needs no more requests
+        work[action]()
+    sent = [one for one in cluster.server.requests if one.user_agent == "ce-run"]
+    assert len(sent) <= requests
+
+
+def test_a_command_is_let_go_of_before_it_has_begun(
+    make_context: MakeContext, serve: Serve, cancel_when: CancelWhen
+) -> None:
+    release, overslept = threading.Event(), threading.Event()
+
+    def answer(request: Request) -> Answer:
+        if "/exec" in request.path and not release.wait(5):
+            overslept.set()
+        return 200, {"metadata": {"name": "postgres-0", "namespace": NAMESPACE}}
+
+    server = serve(answer)
+    ctx = make_context({"kubectl": {"server": server.url}})
+    cancel_when(ctx, lambda: any("/exec" in one.path for one in server.requests))
+    with pytest.raises(Cancelled):
+        kubectl.exec_(ctx, ["echo"], pod="postgres-0")
+    assert not overslept.is_set()
+    release.set()
 
 
 def test_a_wrong_token_is_refused_and_a_closed_port_unreachable(
