@@ -180,15 +180,19 @@ def rows(place: tuple[str, str] | None, key: list[str]) -> Composable:
 
 
 def _sum(connection: psycopg.Connection[Any], rows: Composable) -> Table:
-    from psycopg.sql import SQL
+    return sums(connection, rows, 0).get("", Table(0, "0"))
+
+
+def sums(connection: psycopg.Connection[Any], rows: Composable, digits: int) -> dict[str, Table]:
+    """Count and checksum of the rows whose keys begin with the same so many digits."""
+    from psycopg.sql import SQL, Literal
 
     statement = SQL(
-        "SELECT count(*), coalesce(sum(('x' || left(digest, 16))::bit(64)::bigint), 0)::text"
-        " FROM ({}) AS found"
-    ).format(rows)
-    row = connection.execute(statement).fetchone()
-    assert row is not None
-    return Table(row[0], row[1])
+        "SELECT left(key, {}), count(*), sum(('x' || left(digest, 16))::bit(64)::bigint)::text"
+        " FROM ({}) AS found GROUP BY 1"
+    ).format(Literal(digits), rows)
+    found = connection.execute(statement).fetchall()
+    return {beginning: Table(count, checksum) for beginning, count, checksum in found}
 
 
 def counts(tables: Mapping[str, Table]) -> dict[str, int]:

@@ -23,8 +23,12 @@ from modules._pg_manifest import Manifest
 
 if TYPE_CHECKING:
     import psycopg
+    from psycopg.sql import Composable
 
 _BATCH = 5000
+_BUCKET = 4
+"""Hexadecimal digits of a row's key by which rows are compared in bulk first."""
+_SHORT = 8
 _OURS = re.compile(r"\[(?:restored from|set aside for) backup \S+ by ce-run, \w+\](?: \{.*\})?")
 """What earlier restores have left in a comment."""
 
@@ -45,7 +49,7 @@ def names(ctx: Context, database: Database, backup: str, keep_as: str) -> Names:
     """The same names in every attempt of a task."""
     import hashlib
 
-    short = hashlib.sha256(f"{ctx.key} {backup}".encode()).hexdigest()[:8]
+    short = hashlib.sha256(f"{ctx.key} {backup}".encode()).hexdigest()[:_SHORT]
     return Names(
         database.dbname,
         _pg_admin.derived(database.dbname, f"restore_{short}"),
@@ -67,6 +71,7 @@ def prepare(ctx: Context, database: Database, used: Names, backup: str) -> None:
         if used.mark in _pg_admin.comment(connection, used.scratch):
             ctx.progress(f"{used.scratch} holds the backup already, verified")
             return
+        _tell_leftovers(ctx, connection, used)
         if _pg_admin.exists(connection, used.old):
             raise Refused(
                 f"a database {used.old} is there already",
@@ -83,6 +88,17 @@ def prepare(ctx: Context, database: Database, used: Names, backup: str) -> None:
         scratch.execute("ANALYZE")
     with _pg_admin.connect(ctx, database) as connection, ctx.fence():
         _pg_admin.set_comment(connection, used.scratch, used.mark)
+
+
+def _tell_leftovers(ctx: Context, connection: psycopg.Connection[Any], used: Names) -> None:
+    """Name what runs that were broken off, and never resumed, have left on the disk."""
+    rows = connection.execute(
+        "SELECT datname FROM pg_database WHERE starts_with(datname, %s) AND datname <> %s",
+        [used.scratch[:-_SHORT], used.scratch],
+    ).fetchall()
+    if rows:
+        names = ", ".join(str(name) for (name,) in rows)
+        ctx.progress(f"left over from other restores: {names} (sql.drop-database drops them)")
 
 
 def _copy(
@@ -188,8 +204,9 @@ def _compare(
             if table == manifest.tables.get(name):
                 continue
             ctx.progress(f"comparing {name}")
-            place = contents.places.get(name)
-            difference = _difference(old, new if name in manifest.tables else None, place)
+            difference = {"added": table.rows, "changed": 0, "deleted": 0}
+            if name in manifest.tables:
+                difference = _difference(old, new, contents.places.get(name))
             if any(difference.values()):
                 found[name] = difference
         for name in manifest.tables.keys() - contents.tables.keys():
@@ -200,7 +217,7 @@ def _compare(
 
 def _difference(
     old: psycopg.Connection[Any],
-    new: psycopg.Connection[Any] | None,
+    new: psycopg.Connection[Any],
     place: tuple[str, str] | None,
 ) -> dict[str, int]:
     """Rows added, changed and deleted, told apart by the primary key where both have the same."""
@@ -209,12 +226,14 @@ def _difference(
     import operator
 
     key = _primary_key(old, place)
-    if new is not None and _primary_key(new, place) != key:
+    if _primary_key(new, place) != key:
         key = []
-    streams = [_rows(old, place, key, 0)]
-    if new is not None:
-        streams.append(_rows(new, place, key, 1))
     counts = {"added": 0, "changed": 0, "deleted": 0}
+    buckets = _differing_buckets(old, new, _pg_manifest.rows(place, key))
+    streams = [
+        _rows(connection, _pg_manifest.rows(place, key), side, buckets)
+        for side, connection in enumerate((old, new))
+    ]
     for _, rows in itertools.groupby(heapq.merge(*streams), key=operator.itemgetter(0)):
         sides: tuple[list[str], list[str]] = ([], [])
         for _, side, digest in rows:
@@ -238,20 +257,29 @@ def _primary_key(connection: psycopg.Connection[Any], place: tuple[str, str] | N
     return [row[0] for row in rows]
 
 
-def _rows(
-    connection: psycopg.Connection[Any],
-    place: tuple[str, str] | None,
-    key: list[str],
-    side: int,
-) -> Iterator[tuple[str, int, str]]:
-    """Key, side and digest of every row, ordered by key."""
-    from psycopg.sql import SQL
+def _differing_buckets(
+    old: psycopg.Connection[Any], new: psycopg.Connection[Any], rows: Composable
+) -> list[str]:
+    """Beginnings of keys below which the two sides differ: of a large table, most rows are the
+    same, and the servers can tell without sending them."""
+    sides = [_pg_manifest.sums(connection, rows, _BUCKET) for connection in (old, new)]
+    names = sides[0].keys() | sides[1].keys()
+    return sorted(name for name in names if sides[0].get(name) != sides[1].get(name))
 
-    rows = _pg_manifest.rows(place, key)
+
+def _rows(
+    connection: psycopg.Connection[Any], rows: Composable, side: int, buckets: list[str]
+) -> Iterator[tuple[str, int, str]]:
+    """Key, side and digest of every row in these buckets, ordered by key."""
+    from psycopg.sql import SQL, Literal
+
     with connection.cursor(name=f"ce_run_{side}") as cursor:
         cursor.itersize = _BATCH
         cursor.execute(
-            SQL('SELECT key, digest FROM ({}) AS found ORDER BY key COLLATE "C"').format(rows)
+            SQL(
+                "SELECT key, digest FROM ({}) AS found WHERE left(key, {}) = ANY({}::text[])"
+                ' ORDER BY key COLLATE "C"'
+            ).format(rows, Literal(_BUCKET), Literal(buckets))
         )
         for found, digest in cursor:
             yield found, side, digest

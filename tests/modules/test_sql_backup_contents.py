@@ -16,7 +16,7 @@ import pytest
 from engine.module_api import Failed, Refused, Result, TimedOut
 from modules import sql
 from tests.modules.backup_world import ASIDE, Crashing, World, crash_everywhere
-from tests.modules.conftest import MakeContext
+from tests.modules.conftest import MakeContext, Told
 
 RICH = """
 CREATE EXTENSION pgcrypto;
@@ -25,9 +25,9 @@ CREATE TYPE "Mixed Case".mood AS ENUM ('good', 'bad');
 CREATE TABLE "Mixed Case"."Quote""d; --" (
     "Id" int GENERATED ALWAYS AS IDENTITY (START 10) PRIMARY KEY,
     amount numeric, twice numeric GENERATED ALWAYS AS (amount * 2) STORED,
-    mood "Mixed Case".mood, list int[], raw bytea, doc jsonb, at timestamptz, price money
+    mood "Mixed Case".mood, list int[], "100%" bytea, doc jsonb, at timestamptz, price money
 );
-INSERT INTO "Mixed Case"."Quote""d; --" (amount, mood, list, raw, doc, at, price)
+INSERT INTO "Mixed Case"."Quote""d; --" (amount, mood, list, "100%", doc, at, price)
 SELECT n / 3.0, 'good', ARRAY[n, NULL], decode(md5(n::text), 'hex'), '{"n": 1}', now(), n
 FROM generate_series(1, 100) AS n;
 CREATE TABLE "a.b".c (n int PRIMARY KEY); INSERT INTO "a.b".c VALUES (1);
@@ -283,6 +283,33 @@ def test_what_was_set_aside_is_told_also_by_who_resumes_after_the_old_one_was_dr
         assert world.databases() == {world.db}
 
     assert crash_everywhere(work, check) >= 6
+
+
+def test_a_restore_names_what_others_have_left_behind(world: World, told: Told) -> None:
+    sql.backup(world.ctx(), "b")
+    left = f"{world.db}_restore_12345678"
+    world.postgres.run("postgres", f"CREATE DATABASE {left}")
+    sql.restore(world.ctx("restore"), "b", keep=False)
+    said = f"left over from other restores: {left} (sql.drop-database drops them)"
+    assert told.progress.count(said) == 1
+    assert sql.drop_database(world.ctx(), left).changed
+
+
+def test_of_a_large_table_the_rows_that_differ_are_counted(world: World) -> None:
+    world.postgres.run(
+        world.db,
+        "CREATE TABLE big AS SELECT n, md5(n::text) AS t FROM generate_series(1, 200000) AS n;"
+        "ALTER TABLE big ADD PRIMARY KEY (n)",
+    )
+    sql.backup(world.ctx(), "b")
+    world.postgres.run(
+        world.db,
+        "INSERT INTO big SELECT n, 'late' FROM generate_series(200001, 200500) AS n;"
+        "UPDATE big SET t = 'changed' WHERE n % 1000 = 0 AND n <= 200000;"
+        "DELETE FROM big WHERE n % 1000 = 1 AND n <= 200000",
+    )
+    aside = sql.restore(world.ctx("restore"), "b").data["set_aside"]
+    assert aside == {"public.big": {"added": 500, "changed": 200, "deleted": 200}}
 
 
 def test_a_database_set_aside_says_for_what_in_its_comment(world: World) -> None:
