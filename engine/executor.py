@@ -27,6 +27,9 @@ from engine.text import writable
 
 T = TypeVar("T")
 
+_LOOK = 0.05
+"""Seconds between two looks of who waits for a client that another task is making."""
+
 CLOSE_PATIENCE = 0.5
 """Seconds for closing all clients: part of the five within which an interrupted run leaves."""
 
@@ -96,11 +99,22 @@ class Services:
         self._making: dict[str, threading.Lock] = {}
         self._lock = threading.Lock()
 
-    def cached(self, key: str, make: Callable[[], T], close: Callable[[T], None] | None) -> T:
-        """The client for `key`, made by the first who asks."""
+    def cached(
+        self,
+        key: str,
+        make: Callable[[], T],
+        close: Callable[[T], None] | None,
+        checkpoint: Callable[[], None] = lambda: None,
+    ) -> T:
+        """The client for `key`, made by the first who asks.
+
+        Whoever waits for it looks from time to time with `checkpoint` whether to go on waiting.
+        """
         with self._lock:
             making = self._making.setdefault(key, threading.Lock())
-        with making:  # one slow connection must not hold up the others
+        while not making.acquire(timeout=_LOOK):  # one slow connection must not hold up the others
+            checkpoint()
+        try:
             if key not in self._cache:
                 made = make()
                 self._cache[key] = made
@@ -108,6 +122,8 @@ class Services:
                     self._closers.append(lambda: close(made))
             found: T = self._cache[key]
             return found
+        finally:
+            making.release()
 
     def close(self) -> None:
         """Close every cached client, newest first; a client that cannot be closed is let go, and
@@ -309,7 +325,7 @@ class TaskContext:
         self, key: str, make: Callable[[], T], close: Callable[[T], None] | None = None
     ) -> T:
         """A client shared by the run."""
-        return self._services.cached(key, make, close)
+        return self._services.cached(key, make, close, self.checkpoint)
 
     def folder(self) -> Path:
         """The attempt's folder below the run's ``logs/``."""

@@ -26,6 +26,7 @@ _APIS = (
 _EARLY = timedelta(seconds=10)
 """How long before its end a credential is no longer used: a request takes a while."""
 
+_LOOK = 0.05
 _LIMIT = 1_048_576
 _HINT = "run `kubectl get --raw /version` with the same kubeconfig to see it fail"
 
@@ -50,7 +51,7 @@ class Plugin:
         self._user = user
         self._folder = folder
         self._cluster = cluster
-        self._lock = threading.Lock()
+        self._asking = threading.Lock()
         self._known: Credential | None = None
         self._check()
 
@@ -61,16 +62,19 @@ class Plugin:
 
     def credential(self, ctx: Context) -> Credential:
         """What holds now; Refused when the plug-in gives nothing that can be used."""
-        with self._lock:
+        while not self._asking.acquire(timeout=_LOOK):
+            ctx.checkpoint()  # another task asks, and it may take longer than this one has
+        try:
             known = self._known
             if known is None or (known.expires and ctx.now() >= known.expires - _EARLY):
                 self._known = known = self._ask(ctx)
             return known
+        finally:
+            self._asking.release()
 
     def forget(self) -> None:
         """The server does not accept it: ask anew at the next use."""
-        with self._lock:
-            self._known = None
+        self._known = None
 
     def _check(self) -> None:
         version = self._spec.get("apiVersion")

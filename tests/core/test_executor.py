@@ -307,6 +307,28 @@ def test_a_client_that_could_not_be_made_is_tried_again() -> None:
     assert shared.cached("k", make, None) == "client"
 
 
+def test_who_waits_for_a_client_that_another_task_makes_can_be_stopped() -> None:
+    shared = services()
+    making, release = threading.Event(), threading.Event()
+
+    def make() -> str:
+        making.set()
+        release.wait(PATIENCE)
+        return "client"
+
+    def stop() -> None:
+        raise Cancelled("enough")
+
+    maker = threading.Thread(target=lambda: shared.cached("k", make, None))
+    maker.start()
+    assert making.wait(PATIENCE)
+    with pytest.raises(Cancelled):
+        shared.cached("k", make, None, stop)
+    release.set()
+    maker.join()
+    assert shared.cached("k", make, None, stop) == "client"
+
+
 def test_the_key_of_a_task_is_the_same_in_every_attempt() -> None:
     keys = {job(lambda ctx: Result(), attempt=attempt).context.key for attempt in (1, 2, 3)}
     assert keys == {"r/a/b/0"}

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import ssl
 import sys
+import threading
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +18,7 @@ from engine.clock import VirtualClock
 from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, TimedOut, Unreachable
 from modules import _kube_config, kubectl
+from modules._kube_plugin import Plugin
 from tests.lab.kube.objects import NAMESPACE
 from tests.modules.conftest import Answer, Certificate, MakeContext, Request, Serve, Told
 from tests.modules.kube_cluster import TestCluster
@@ -193,6 +196,31 @@ def test_a_plug_in_that_hangs_ends_with_the_step(
     cancel_when(ctx, (user.folder / "hangs").exists)
     with pytest.raises(Cancelled):
         kubectl.get(ctx, "ns")
+
+
+def test_who_waits_for_another_task_s_plug_in_can_be_stopped(
+    make_context: MakeContext, tmp_path: Path
+) -> None:
+    """One task asks for all; each has its own deadline and its own end."""
+    script = tmp_path / "plugin"
+    script.write_text('#!/bin/sh\necho > "$0.asked"\nexec sleep 60\n')
+    script.chmod(0o755)
+    spec = {"apiVersion": V1, "command": "./plugin", "interactiveMode": "Never"}
+    plugin = Plugin(spec, "me", tmp_path, {})
+    asking, waiting = make_context(), make_context(seconds=0.2)
+
+    def ask() -> None:
+        with contextlib.suppress(Cancelled):
+            plugin.credential(asking)
+
+    asker = threading.Thread(target=ask)
+    asker.start()
+    while not (tmp_path / "plugin.asked").exists():
+        threading.Event().wait(0.01)
+    with pytest.raises(TimedOut):
+        plugin.credential(waiting)
+    asking.cancel()
+    asker.join()
 
 
 # -- tokens in files ----------------------------------------------------------------------------
