@@ -13,9 +13,10 @@ from engine.lab.kube.api import Api
 from engine.lab.kube.exchange import Exchange
 from engine.lab.kube.objects import Obj, parse_time, timestamp
 from engine.lab.kube.runtime import ExecResult, PodRuntime
-from engine.lab.kube.status import ApiError, bad_request
+from engine.lab.kube.status import ApiError, bad_request, invalid, invalid_value
 
 _LINE_TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) ")
+_AGES = 10**10
 _FOLLOW_EVERY = 0.1
 _QUIET = 0.3
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE = range(5)
@@ -167,7 +168,10 @@ def _selected(text: bytes, exchange: Exchange) -> bytes:
 def _since(exchange: Exchange) -> datetime | None:
     seconds = exchange.integer("sinceSeconds")
     if seconds is not None:
-        return datetime.now(UTC) - timedelta(seconds=seconds)
+        if seconds <= 0:
+            error = invalid_value("sinceSeconds", seconds, "must be greater than 0")
+            raise invalid("PodLogOptions", "", "", [error])
+        return datetime.now(UTC) - timedelta(seconds=min(seconds, _AGES))
     text = exchange.query.get("sinceTime")
     try:
         return parse_time(text) if text else None

@@ -201,6 +201,8 @@ def test_times_in_logs_are_kept_or_stripped_and_select(
     assert logs() == ["old", "new"]
     assert logs(timestamps="true") == [old, new]
     assert logs(sinceSeconds="60") == ["new"]
+    assert logs(sinceSeconds="99999999999999999") == ["old", "new"]
+    assert "sinceSeconds: Invalid value: 0: must be greater than 0" in logs(sinceSeconds="0")[0]
     assert logs(sinceTime="2001-02-03T04:05:06Z", limitBytes="2") == ["ol"]
     assert "previous terminated container" in logs(previous="true")[0]
 
