@@ -47,7 +47,8 @@ class LockRecord(msgspec.Struct, omit_defaults=True):
     """What a lock's file says. `run` is empty when nobody owns it; `since` is epoch seconds.
 
     A run that gives its lock up stays named in `last`, with by whom and why it was taken: one
-    from which it had been taken over may look only afterwards, and has to tell its people.
+    from which it had been taken over may look only afterwards, and has to tell its people. So
+    does one from which an operator took it: `unlocked` says that `by` and `reason` are theirs.
     """
 
     name: str
@@ -57,6 +58,7 @@ class LockRecord(msgspec.Struct, omit_defaults=True):
     since: float = 0.0
     reason: str = ""
     last: str = ""
+    unlocked: bool = False
 
 
 class Lock:
@@ -137,7 +139,9 @@ class Lock:
         """Take the lock away from whoever has it, owning it for nobody; returns what was."""
         with self._mutex(force=True):
             before = self._record_or_new(now)
-            self._write(LockRecord(self.name, before.token + 1, "", by, now, reason), synced=True)
+            last = before.run or before.last
+            broken = LockRecord(self.name, before.token + 1, "", by, now, reason, last, True)
+            self._write(broken, synced=True)
         return before
 
     def wait_for_effects(self) -> bool:
@@ -392,7 +396,7 @@ class OwnedLocks:
                 stack.enter_context(lock.effect())
             lost = self.lost()
             if lost is not None:
-                run = lost.run or lost.last or "(nobody)"
+                run = lost.run or ("" if lost.unlocked else lost.last) or "(nobody)"
                 raise Cancelled(f"{lost.name} was taken over by run {run}; nothing was sent")
             yield
 

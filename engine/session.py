@@ -226,7 +226,7 @@ class Session:
         record = self.locks.lost() if self.locks is not None else None
         if record is None:
             return None
-        run = record.run or record.last
+        run = record.run or ("" if record.unlocked else record.last)
         who = f"run {run}" if run else "an operator (`ce-run unlock`)"
         why = f": {record.reason}" if record.reason else ""
         return StopRequested("preempted", record.by, f"{who} took over {record.name}{why}")
@@ -569,7 +569,7 @@ def _refuse_if_overtaken(session: Session, after: str) -> None:
     """What another run did to the environment meanwhile is not undone by its being over."""
     other = session.locks.taken_since(session.state.tokens) if session.locks else None
     run = (other.run or other.last) if other is not None else ""
-    if other is None or not run:  # a lock that was only unlocked has changed nothing
+    if other is None or run in ("", session.folder.run_id):  # only unlocked: nothing has changed
         return
     if after and after in run:
         return

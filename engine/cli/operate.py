@@ -299,7 +299,7 @@ def locks(state: str | None, no_color: bool, output: str) -> None:
             continue
         status = "held" if held else "free, owner died" if record.run else "free"
         plain.append({"status": status, **msgspec.to_builtins(record)})
-        known = bool(record.run or (record.reason and not record.last))
+        known = bool(record.run or record.unlocked)
         more = (day_time(record.since), who(record.by), record.run or "-", record.reason or "-")
         rows.append((lock.name, status, str(record.token), *(more if known else "----")))
     if output == "json":

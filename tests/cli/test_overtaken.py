@@ -57,6 +57,18 @@ def test_a_lock_that_was_only_unlocked_stands_in_nobodys_way(desk: Desk) -> None
     assert desk.ce_run("resume", run).returncode == 0
 
 
+def test_unlocking_does_not_hide_that_another_run_has_had_the_lock(desk: Desk) -> None:
+    run = left_waiting(desk)
+    desk.write(OTHER, "other.yml")
+    assert desk.ce_run("other.yml").returncode == 0
+    other = desk.run().run_id
+    assert desk.ce_run("unlock", "production", "--reason", "to be sure").returncode == 0
+    assert "to be sure" in desk.ce_run("locks").stdout
+    refused = desk.ce_run("resume", run)
+    assert refused.returncode == 2
+    assert f"run {other} has owned production since" in refused.stderr
+
+
 BEATING = """
     name: Beating
     locks: [production]
