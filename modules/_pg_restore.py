@@ -29,7 +29,9 @@ _BATCH = 5000
 _BUCKET = 4
 """Hexadecimal digits of a row's key by which rows are compared in bulk first."""
 _SHORT = 8
-_OURS = re.compile(r"\[(?:restored from|set aside for) backup \S+ by ce-run, \w+\](?: \{.*\})?")
+_OURS = re.compile(
+    r"\[(?:restored from|set aside for) backup \S+ by ce-run, \w+\](?: (?P<kept>\{.*\}))?"
+)
 """What earlier restores have left in a comment."""
 
 
@@ -43,6 +45,21 @@ class Names(msgspec.Struct, frozen=True):
     """What the comment of a verified or swapped-in database has in it."""
     aside: str
     """What the comment of the database set aside ends with."""
+
+
+Counts = dict[str, dict[str, int]]
+"""By table the rows added, changed and deleted since a backup."""
+
+
+class Kept(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the comment of a restored database keeps."""
+
+    old: str = ""
+    """The database that it took the place of."""
+    set_aside: Counts | None = None
+    """What that one has beyond the backup; None as long as it was not counted."""
+    earlier: dict[str, Counts | None] = {}
+    """The same of databases that restores before this one have set aside, and that are there."""
 
 
 def names(ctx: Context, database: Database, backup: str, keep_as: str) -> Names:
@@ -149,57 +166,81 @@ def swap(ctx: Context, database: Database, used: Names) -> None:
 
 
 def _swap(connection: psycopg.Connection[Any], used: Names) -> None:
-    words = ""
+    words, kept = "", Kept()
     if _pg_admin.exists(connection, used.target):
         _pg_admin.take_over(connection, used.target, used.scratch)
-        words = _OURS.sub("", _pg_admin.comment(connection, used.target)).strip()
+        comment = _pg_admin.comment(connection, used.target)
+        words, last = _OURS.sub("", comment).strip(), _kept(comment)
+        before = {**last.earlier, last.old: last.set_aside}
+        there = {name: v for name, v in before.items() if _pg_admin.exists(connection, name)}
+        kept = Kept(used.old, None, there)
         _pg_admin.set_comment(connection, used.target, f"{words} {used.aside}".strip())
         _pg_admin.rename(connection, used.target, used.old)
-    _pg_admin.set_comment(connection, used.scratch, f"{words} {used.mark}".strip())
+    _pg_admin.set_comment(connection, used.scratch, _comment(words, used, kept))
     _pg_admin.rename(connection, used.scratch, used.target)
 
 
 # -- what the swap set aside --------------------------------------------------------------------
-def set_aside(
-    ctx: Context, database: Database, used: Names, manifest: Manifest
-) -> dict[str, dict[str, int]]:
-    """By table, the rows that the old database has beyond the backup.
+def set_aside(ctx: Context, database: Database, used: Names, manifest: Manifest) -> Kept:
+    """What the old database has beyond the backup, and what earlier restores have set aside.
 
-    ``added`` and ``changed`` were acknowledged after the backup and are now only in the old
-    database; ``deleted`` were deleted since and are back. Tables without any are left out. It is
-    counted once and kept in the comment of the new database: whoever comes again could no longer
-    tell, for the old one may be gone and the new one in use.
+    It is counted once and kept in the comment of the new database: whoever comes again could no
+    longer tell, for the old one may be gone and the new one in use. A restore that was broken off
+    between its swap and its count is counted here.
     """
     with _pg_admin.connect(ctx, database) as admin:
         kept = noted(admin, used)
-        there = _pg_admin.exists(admin, used.old)
-    if kept is not None:
+        there = {name for name in (used.old, *kept.earlier) if _pg_admin.exists(admin, name)}
+    if kept.set_aside is not None:
         return kept
-    found = _compare(ctx, database, used, manifest) if there else {}
+
+    def counted(name: str, before: Counts | None = None) -> Counts:
+        if before is not None:
+            return before
+        return _compare(ctx, database, name, used.target, manifest) if name in there else {}
+
+    kept = Kept(
+        used.old,
+        counted(used.old),
+        {name: counted(name, before) for name, before in kept.earlier.items()},
+    )
     with _pg_admin.connect(ctx, database) as admin, ctx.fence():
-        words = _pg_admin.comment(admin, used.target)
-        _pg_admin.set_comment(admin, used.target, f"{words} {msgspec.json.encode(found).decode()}")
-    return found
+        words = _OURS.sub("", _pg_admin.comment(admin, used.target)).strip()
+        _pg_admin.set_comment(admin, used.target, _comment(words, used, kept))
+    return kept
 
 
-def noted(connection: psycopg.Connection[Any], used: Names) -> dict[str, dict[str, int]] | None:
-    """What a comment keeps of an earlier comparison; None if it was not made."""
-    kept = _pg_admin.comment(connection, used.target).partition(used.mark)[2].strip()
-    return msgspec.json.decode(kept, type=dict[str, dict[str, int]]) if kept else None
+def noted(connection: psycopg.Connection[Any], used: Names) -> Kept:
+    """What the comment of the database in use keeps of its last restore."""
+    return _kept(_pg_admin.comment(connection, used.target))
+
+
+def _kept(comment: str) -> Kept:
+    found = _OURS.search(comment)
+    with contextlib.suppress(msgspec.MsgspecError):  # somebody has edited it
+        if found and found["kept"]:
+            return msgspec.json.decode(found["kept"], type=Kept)
+    return Kept()
+
+
+def _comment(words: str, used: Names, kept: Kept) -> str:
+    return f"{words} {used.mark} {msgspec.json.encode(kept).decode()}".strip()
 
 
 def _compare(
-    ctx: Context, database: Database, used: Names, manifest: Manifest
-) -> dict[str, dict[str, int]]:
+    ctx: Context, database: Database, old_name: str, new_name: str, manifest: Manifest
+) -> Counts:
+    """By table the rows ``added`` and ``changed``, acknowledged after the backup and now only in
+    the old database, and ``deleted`` since and now back. Tables without any are left out."""
     with (
-        _pg.connect(ctx, database, used.old, read_only=True, patient=True) as old,
-        _pg.connect(ctx, database, used.target, read_only=True, patient=True) as new,
+        _pg.connect(ctx, database, old_name, read_only=True, patient=True) as old,
+        _pg.connect(ctx, database, new_name, read_only=True, patient=True) as new,
     ):
         for connection in (old, new):
             connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
         contents = _pg_manifest.take(ctx, old)
         _pg_manifest.fix_settings(new)
-        found = {}
+        found: Counts = {}
         for name, table in contents.tables.items():
             if table == manifest.tables.get(name):
                 continue
@@ -285,10 +326,9 @@ def _rows(
             yield found, side, digest
 
 
-def data(
-    manifest: Manifest, dbname: str, old: str, aside: dict[str, dict[str, int]]
-) -> dict[str, Any]:
+def data(manifest: Manifest, dbname: str, old: str, kept: Kept) -> dict[str, Any]:
     """The result of a restore."""
+    aside = kept.set_aside or {}
     return {
         "backup": manifest.name,
         "database": dbname,
@@ -296,5 +336,11 @@ def data(
         "tables": _pg_manifest.counts(manifest.tables),
         "rows": manifest.rows,
         "set_aside": aside,
-        "set_aside_rows": sum(one["added"] + one["changed"] for one in aside.values()),
+        "set_aside_rows": beyond(aside),
+        "earlier": {name: counts or {} for name, counts in kept.earlier.items()},
     }
+
+
+def beyond(counts: Counts) -> int:
+    """Rows that are now only in a database set aside."""
+    return sum(one["added"] + one["changed"] for one in counts.values())

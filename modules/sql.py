@@ -302,9 +302,10 @@ def restore(
     Result data: ``backup``, ``database``, ``old`` (name of the database set aside, empty if
     there is none), ``tables`` (rows by ``schema.table``), ``rows``, ``set_aside``: by table how
     many rows were ``added`` and ``changed`` after the backup (acknowledged, and now only in the
-    old database) and how many ``deleted`` since (and now back), and ``set_aside_rows``, the sum
-    of the first two. Pause writers for it: what is written to the new database before it is
-    compared counts as deleted. Effect idempotent.
+    old database) and how many ``deleted`` since (and now back), ``set_aside_rows``, the sum of
+    the first two, and ``earlier``: the same by table for each database that restores before this
+    one have set aside and that is still there. Pause writers for it: what is written to the new
+    database before it is compared counts as deleted. Effect idempotent.
 
     Args:
         from: the name of a backup, a file or a copy.
@@ -320,19 +321,20 @@ def restore(
     if not done:
         _pg_restore.prepare(ctx, target, used, from_)
         _pg_restore.swap(ctx, target, used)
-    aside = _pg_restore.set_aside(ctx, target, used, manifest)
+    kept = _pg_restore.set_aside(ctx, target, used, manifest)
     with _pg_admin.connect(ctx, target) as connection:
         if not keep:
             with ctx.fence():
                 _pg_admin.drop(connection, used.old)
         old = used.old if _pg_admin.exists(connection, used.old) else ""
-    data = _pg_restore.data(manifest, target.dbname, old, aside)
-    return Result(
-        changed=not done,
-        data=data,
-        message=f"restored {_size(manifest)} from {from_}; "
-        f"{data['set_aside_rows']} newer rows are only in {old or 'no database any more'}",
-    )
+    data = _pg_restore.data(manifest, target.dbname, old, kept)
+    newer = [f"{data['set_aside_rows']} newer rows are only in {old or 'no database any more'}"]
+    newer += [
+        f"{_pg_restore.beyond(counts)} more were set aside before, in {name}"
+        for name, counts in data["earlier"].items()
+    ]
+    restored = f"restored {_size(manifest)} from {from_}"
+    return Result(changed=not done, data=data, message="; ".join([restored, *newer]))
 
 
 @restore.check
@@ -344,11 +346,11 @@ def restore_check(ctx: Context, from_: str, *, database: str = "", **others: Any
     with _pg_admin.connect(ctx, target) as connection:
         done = _pg_restore.swapped(connection, used)
         there = _pg_admin.exists(connection, target.dbname)
-        aside = _pg_restore.noted(connection, used) or {} if done else {}
+        kept = _pg_restore.noted(connection, used) if done else _pg_restore.Kept()
     lines = _pg_backup.contents_of(ctx, target).differences(manifest) if there else []
     return Result(
         changed=not done,
-        data=_pg_restore.data(manifest, target.dbname, used.old if there else "", aside),
+        data=_pg_restore.data(manifest, target.dbname, used.old if there else "", kept),
         diff="".join(f"- {line}\n" for line in lines) if not done else "",
         message=f"would restore {from_}, taken at {manifest.at}",
     )

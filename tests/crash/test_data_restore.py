@@ -215,3 +215,17 @@ def test_a_difference_found_after_the_swap_leaves_writes_paused(stage: Stage, ba
     assert _paused_by(stage)
     assert _writes(stage) == "paused"
     assert "the restored database does not hold what the backup says" in stage.operator.told()
+
+    set_aside = stage.lab.sql("SELECT datname FROM pg_database WHERE datname ~ '_before_'")[0][0]
+    orders = "SELECT count(*) FROM orders"
+    lost = stage.lab.sql(orders, database=set_aside)[0][0] - stage.lab.sql(orders)[0][0]
+    assert lost > 0
+    database["tables"]["public.users"] -= 1
+    saved = stage.lab.core.read_namespaced_config_map(name, NAMESPACE)
+    saved.data["database.json"] = json.dumps(database)
+    stage.lab.core.replace_namespaced_config_map(name, NAMESPACE, saved)
+    again = stage.operator.carry(*arguments)
+    assert again.outcome == "succeeded", again.output
+    told = f"{lost} acknowledged writes that a restore before this one set aside are in {set_aside}"
+    assert told in again.output
+    eventually(lambda: _writes(stage) == "open")

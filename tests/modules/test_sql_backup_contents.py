@@ -15,7 +15,7 @@ import pytest
 
 from engine.module_api import Failed, Refused, Result, TimedOut
 from modules import sql
-from tests.modules.backup_world import ASIDE, Crashing, World, crash_everywhere
+from tests.modules.backup_world import ASIDE, Crash, Crashing, World, crash_everywhere
 from tests.modules.conftest import MakeContext, Told
 
 RICH = """
@@ -283,6 +283,30 @@ def test_what_was_set_aside_is_told_also_by_who_resumes_after_the_old_one_was_dr
         assert world.databases() == {world.db}
 
     assert crash_everywhere(work, check) >= 6
+
+
+def test_what_a_restore_set_aside_that_was_broken_off_is_told_by_the_next(world: World) -> None:
+    """It swapped and did not come to count; somebody begins anew, instead of resuming it."""
+    sql.backup(world.ctx(), "b")
+    world.change()
+    for point in range(1, 50):
+        with contextlib.suppress(Crash):
+            sql.restore(world.ctx("first", fence=Crashing(point, after=True)), "b")
+        if any("_before_" in name for name in world.databases()):
+            break
+    assert world.rows("SELECT count(*) FROM note") == [(3,)]
+    (broken_off,) = world.databases() - {world.db}
+    second = sql.restore(world.ctx("second"), "b")
+    assert (second.data["set_aside"], second.data["set_aside_rows"]) == ({}, 0)
+    assert second.data["earlier"] == {broken_off: ASIDE}
+    assert f"8 more were set aside before, in {broken_off}" in second.message
+    world.postgres.run(world.db, "INSERT INTO note VALUES ('later')")
+    third = sql.restore(world.ctx("third"), "b").data
+    assert third["set_aside_rows"] == 1
+    assert third["earlier"] == {broken_off: ASIDE, second.data["old"]: {}}
+    sql.drop_database(world.ctx(), broken_off)
+    fourth = sql.restore(world.ctx("fourth"), "b").data
+    assert fourth["earlier"].keys() == {second.data["old"], third["old"]}
 
 
 def test_a_restore_names_what_others_have_left_behind(world: World, told: Told) -> None:
