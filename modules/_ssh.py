@@ -8,9 +8,11 @@ everything below it. `paramiko` is imported at first use.
 from __future__ import annotations
 
 import contextlib
+import os
 import re
 import select
 import shlex
+import socket
 import threading
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
@@ -33,10 +35,23 @@ if TYPE_CHECKING:
     import paramiko
 
 CONNECT_TIMEOUT = 10.0
-_WRAPPER = 'echo "ce-run-pid:$$"; exec /bin/sh -c "$1"'
-_HIDING = 'echo "ce-run-pid:$$"; IFS= read -r it; it=$(printf "%b_" "$it"); eval "${it%_}"'
+_MARK = "CE_RUN_TASK=$1 CE_RUN_ENGINE=$2; export CE_RUN_TASK CE_RUN_ENGINE"
+_WRAPPER = 'echo "ce-run-pid:$$"; ' + _MARK + '; exec /bin/sh -c "$3"'
+_HIDING = (
+    'echo "ce-run-pid:$$"; ' + _MARK + '; IFS= read -r it; it=$(printf "%b_" "$it"); eval "${it%_}"'
+)
 """The same for a command with a secret in it, which comes as the first line of its input: a command
 line shows in every list of processes."""
+_LEFT = """
+for file in $(grep -slzxF "CE_RUN_TASK=$1" /proc/[0-9]*/environ); do
+  grep -qszxF "CE_RUN_ENGINE=$2" "$file" && continue
+  grep -qszxF "CE_RUN_TASK=$1" "$file" || continue  # it was the search itself, and is gone
+  pid=${file#/proc/}
+  echo "${pid%/environ}"
+done
+"""
+"""Tells the processes of a task that another engine has started and that still run."""
+
 _END = """
 pids=$(ps -A -o pid= -o ppid= 2>/dev/null | awk -v root=%(pid)d '
   { parent[$1] = $2 }
@@ -360,9 +375,36 @@ def run(
 def _wrapped(ctx: Context, command: str) -> tuple[str, bytes]:
     """What is run there, and what its input begins with."""
     if not ctx.holds_secret(command):
-        return f"/bin/sh -c {shlex.quote(_WRAPPER)} sh {shlex.quote(command)}", b""
+        return _line(_WRAPPER, ctx.key, _engine(), command), b""
     in_one_line = command.replace("\\", r"\0134").replace("\n", r"\0012")
-    return f"/bin/sh -c {shlex.quote(_HIDING)}", f"{in_one_line}\n".encode()
+    return _line(_HIDING, ctx.key, _engine()), f"{in_one_line}\n".encode()
+
+
+def _line(script: str, *arguments: str) -> str:
+    """A command line that runs a script with ``/bin/sh``."""
+    return shlex.join(["/bin/sh", "-c", script, "sh", *arguments])
+
+
+def _engine() -> str:
+    """This process among all engines."""
+    return f"{socket.gethostname()}:{os.getpid()}"
+
+
+def left(ctx: Context, where: Address) -> list[int]:
+    """Process ids there of this task's commands that outlived the engine that started them.
+
+    An engine that is killed cannot end them, and two at the same time is more than was asked for.
+    Where there is no /proc, nothing is found.
+    """
+    found = run(ctx, where, _line(_LEFT, ctx.key, _engine()), log=False)
+    return [int(word) for word in found.stdout.split() if word.isdigit()]
+
+
+def end_left(ctx: Context, where: Address) -> None:
+    """End them, with what they started. Before a first attempt there are none."""
+    for pid in left(ctx, where) if ctx.attempt > 1 else ():
+        ctx.progress(f"ending what a killed engine has left running on {where}: {pid}")
+        run(ctx, where, _END % {"pid": pid}, log=False)
 
 
 class _Remote:
@@ -438,7 +480,7 @@ class _Remote:
                 beside = self._connection.open_session(timeout=2)
                 with contextlib.closing(beside):
                     beside.settimeout(4)
-                    beside.exec_command(f"/bin/sh -c {shlex.quote(_END % {'pid': self._pid})}")
+                    beside.exec_command(_line(_END % {"pid": self._pid}))
                     beside.recv(1)  # the end of the stream: it is done
         with contextlib.suppress(Exception):
             self._channel.close()

@@ -51,7 +51,8 @@ def run(
     """Run a command with ``/bin/sh`` on another machine.
 
     Result data: as of `shell`: ``code``, ``stdout``, ``stderr``, ``truncated``, ``skipped``.
-    Effect once, in the same way: `creates`, `unless` or `effect` tell what a repetition means. At
+    Effect once, in the same way: `creates`, `unless` or `effect` tell what a repetition means, and
+    what still runs of it after a crash is ended before it is repeated. At
     a deadline or a cancellation the command is ended on that machine, with what it started.
     Secrets belong into `stdin`: a command line can be read by every user there. A text with a
     secret in it is handed to the shell unseen, but what the shell starts with it is not; a list
@@ -70,6 +71,7 @@ def run(
     """
     _command.refuse_shown(ctx, command)
     where = _ssh.address(ctx, host)
+    _ssh.end_left(ctx, where)
     if (creates or unless) and _satisfied(ctx, where, creates, unless):
         return _command.skipped(creates, unless)
     text = _command.text_of(command)
@@ -121,7 +123,11 @@ def run_probe(
     """Only `creates`, `unless` or `effect` can tell whether a command has run."""
     told = None
     if effect == "once" and (creates or unless):
-        told = _satisfied(ctx, _ssh.address(ctx, host), creates, unless)
+        where = _ssh.address(ctx, host)
+        if still := _ssh.left(ctx, where):
+            pids = ", ".join(map(str, still))
+            return Probe("unknown", message=f"it still runs there (process {pids})")
+        told = _satisfied(ctx, where, creates, unless)
     return _command.probed(effect, creates, unless, told)
 
 

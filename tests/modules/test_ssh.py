@@ -196,6 +196,30 @@ def test_creates_unless_and_effect_are_as_in_shell(make: Make, root: Path) -> No
     assert made.read_text() == "x\n"
 
 
+def test_what_a_killed_engine_left_running_there_is_ended_before_it_is_repeated(
+    make: Make, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    run_id = f"run-of-{os.getpid()}"  # not that of the same test beside this one
+    first = make(step="backup", run_id=run_id)
+    ours = int(ssh.run(first, "setsid sleep 60 >/dev/null 2>&1 & echo $!").data["stdout"])
+    monkeypatch.setattr("modules._ssh._engine", lambda: "another-machine:7")
+    theirs = int(ssh.run(first, "setsid sleep 60 >/dev/null 2>&1 & echo $!").data["stdout"])
+    monkeypatch.undo()
+    assert ssh.run.prober is not None
+    again = make(step="backup", attempt=2, run_id=run_id)
+    probe = ssh.run.prober(make(step="backup", run_id=run_id), "backup", creates="/no/such/file")
+    assert (probe.verdict, probe.message) == (
+        "unknown",
+        f"it still runs there (process {theirs})",
+    )
+    ssh.run(make(step="restore", attempt=2, run_id=run_id), "true")
+    assert alive(theirs)
+    ssh.run(again, "true")
+    assert not alive(theirs)
+    assert alive(ours)  # left in the background on purpose
+    os.kill(ours, 9)
+
+
 # -- logging in ---------------------------------------------------------------------------------
 def test_an_unknown_host_key_is_refused(make: Make, root: Path) -> None:
     (root / "nobody").write_text("")
