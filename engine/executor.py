@@ -30,6 +30,10 @@ T = TypeVar("T")
 _LOOK = 0.05
 """Seconds between two looks of who waits for a client that another task is making."""
 
+ANSWER_PATIENCE = 1.0
+"""Seconds that a request has for its answer once its task was asked to end; as long as a run that
+takes over waits for it (`engine.locks`)."""
+
 CLOSE_PATIENCE = 0.5
 """Seconds for closing all clients: part of the five within which an interrupted run leaves."""
 
@@ -184,6 +188,7 @@ class TaskContext:
         self._silent = silent
         self._stopping = False
         self._stop: threading.Event | None = None  # made when somebody waits for it
+        self._answered: threading.Event | None = None  # while a request is on its way
         self._callbacks: list[Callable[[], None]] = []
         self._lock = threading.Lock()
         self._log_path: Path | None = None
@@ -246,11 +251,19 @@ class TaskContext:
                 self._callbacks.remove(callback)
 
     def cancel(self) -> None:
-        """Ask the action to end: wakes its sleeps and calls its callbacks. For the executor."""
+        """Ask the action to end: wakes its sleeps and calls its callbacks. For the executor.
+
+        A request that is on its way is given a moment for its answer. To cut it off would leave
+        open whether it happens, and could have it happen later, when the fence is another run's.
+        """
         with self._lock:
             self._stopping = True
             if self._stop is not None:
                 self._stop.set()
+            answered = self._answered
+        if answered is not None:
+            self._services.clock.wait_event(answered, ANSWER_PATIENCE)
+        with self._lock:
             callbacks = list(self._callbacks)
         for callback in callbacks:
             with contextlib.suppress(Exception):
@@ -264,7 +277,21 @@ class TaskContext:
     def fence(self) -> contextlib.AbstractContextManager[None]:
         """Hold the run's locks for one request."""
         self.checkpoint()
-        return self._services.fence.hold()
+        return self._fenced()
+
+    @contextlib.contextmanager
+    def _fenced(self) -> Iterator[None]:
+        with self._services.fence.hold():
+            with self._lock:
+                outermost = self._answered is None
+                answered = self._answered = self._answered or threading.Event()
+            try:
+                yield
+            finally:
+                if outermost:
+                    with self._lock:
+                        self._answered = None
+                    answered.set()
 
     def identity(self) -> dict[str, str]:
         """Headers with run and token."""

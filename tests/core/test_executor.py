@@ -13,7 +13,15 @@ import pytest
 
 from engine.clock import Mailbox, SystemClock, VirtualClock
 from engine.errors import Cancelled, Failed, Refused, TimedOut, Unreachable
-from engine.executor import Job, Outcome, Services, TaskContext, ThreadExecutor, carry_out
+from engine.executor import (
+    ANSWER_PATIENCE,
+    Job,
+    Outcome,
+    Services,
+    TaskContext,
+    ThreadExecutor,
+    carry_out,
+)
 from engine.module_api import Context, Probe, Result
 
 PATIENCE = 20.0
@@ -359,6 +367,33 @@ def test_logs_are_masked_and_their_owners_alone(tmp_path: Path) -> None:
     assert told == [("a/b", 2, "still ***")]
     assert stat.S_IMODE(log.stat().st_mode) == 0o600
     assert stat.S_IMODE(context.folder().stat().st_mode) == 0o700
+
+
+def test_a_request_on_its_way_is_answered_before_it_is_cut_off() -> None:
+    """Cut off, it could still be carried out, when the fence is another run's already."""
+    context = job(lambda ctx: Result()).context
+    cut: list[str] = []
+    where = "in the fence"
+    with context.on_cancel(lambda: cut.append(where)):
+        with context.fence():
+            with context.fence():  # one inside the other changes nothing
+                canceller = threading.Thread(target=context.cancel)
+                canceller.start()
+                while not context.stopping:
+                    pass
+            where = "after it"
+        canceller.join(PATIENCE)
+    assert cut == ["after it"]
+
+
+def test_a_request_without_an_answer_is_cut_off_all_the_same() -> None:
+    clock = VirtualClock()
+    context = job(lambda ctx: Result(), services(clock=clock)).context
+    begun = clock.now()
+    cut: list[float] = []
+    with context.on_cancel(lambda: cut.append(clock.now() - begun)), context.fence():
+        context.cancel()
+    assert cut == [ANSWER_PATIENCE]
 
 
 def test_requests_go_through_the_fence_of_the_run() -> None:

@@ -20,6 +20,7 @@ from engine.lab import control
 from engine.lab.inbox_file import Message, read_inbox
 from engine.lab.kube.requestlog import RequestRecord
 from engine.lab.layout import Layout
+from engine.locks import TAKEOVER_PATIENCE
 from tests.rollback.duty import PHASES, Duty, Ended
 from tests.rollback.watch import (
     arrived,
@@ -96,12 +97,13 @@ def sent_after(duty: Duty, run: Ended, moment: float) -> list[RequestRecord]:
 
 
 def told_after(duty: Duty, run: Ended, moment: float) -> list[Message]:
-    """What a run still told people after a moment."""
+    """What a run still told people after a moment; a busy receiver notes a little late what was on
+    its way, and a takeover waits that long for it at most."""
     return [
         each
         for each in read_inbox(Layout(duty.state).inbox)
         if run.run in (each.headers.get("X-CE-Run"), each.headers.get("x-ce-run"))
-        and datetime.fromisoformat(each.at).timestamp() > moment + 0.001
+        and datetime.fromisoformat(each.at).timestamp() > moment + TAKEOVER_PATIENCE
     ]
 
 
