@@ -7,6 +7,7 @@ same machine. Run it alone: ``python -m benchmarks.processes``.
 from __future__ import annotations
 
 import os
+import signal
 import socket
 import statistics
 import subprocess
@@ -24,6 +25,7 @@ CE_RUN = Path(sys.executable).with_name("ce-run")
 PAIRS = 15
 SHELL_STEPS = 200
 FIRST_REQUEST_SECONDS = 0.6
+DEPLOY_AGAIN_SECONDS = 2.0
 
 
 def seconds(command: list[str]) -> float:
@@ -101,6 +103,41 @@ def first_request() -> list[Figure]:
     ]
 
 
+def deploy_again() -> list[Figure]:
+    """From ``make deploy`` to the first line of the run, where one has been made before."""
+    with tempfile.TemporaryDirectory() as state:
+        words = ["make", "-s", "deploy", f"STATE={state}", f"VENV={CE_RUN.parent.parent}"]
+        try:
+            _until_the_run_begins(words)
+            taken = [_until_the_run_begins(words) for _ in range(3)]
+        finally:
+            seconds([str(CE_RUN), "lab", "down", "--state", state])
+    what = "make deploy again, until the run begins"
+    return [Figure(what, statistics.median(taken), 1.0, DEPLOY_AGAIN_SECONDS, "1 s")]
+
+
+def _until_the_run_begins(words: list[str]) -> float:
+    start = time.perf_counter()
+    process = subprocess.Popen(
+        words,
+        cwd=ROOT,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.DEVNULL,
+        text=True,
+        start_new_session=True,
+    )
+    assert process.stdout is not None
+    try:
+        for line in process.stdout:
+            if " · run " in line:
+                return time.perf_counter() - start
+        raise SystemExit("make deploy ended without a run")
+    finally:
+        os.killpg(process.pid, signal.SIGINT)
+        process.stdout.read()
+        process.wait()
+
+
 def _until_first_request() -> float:
     with tempfile.TemporaryDirectory() as folder, socket.create_server(("127.0.0.1", 0)) as door:
         port = door.getsockname()[1]
@@ -156,7 +193,12 @@ clusters: [{{name: here, cluster: {{server: "http://127.0.0.1:{port}"}}}}]
 users: [{{name: me, user: {{}}}}]
 """
 
-ALL: tuple[Callable[[], list[Figure]], ...] = (start_up, shell_steps, first_request)
+ALL: tuple[Callable[[], list[Figure]], ...] = (
+    start_up,
+    shell_steps,
+    first_request,
+    deploy_again,
+)
 
 if __name__ == "__main__":
     for measure in ALL:

@@ -253,6 +253,15 @@ def replace_file(path: Path, data: bytes) -> None:
     journal.sync_folder(path.parent)
 
 
+def _age(path: Path) -> tuple[str, int]:
+    """Sorts runs as they began; of the same second, whose ids do not tell, by their first file."""
+    try:
+        made = (path / "run.json").stat().st_mtime_ns
+    except OSError:
+        made = 0
+    return path.name[: len("20260131-140509")], made
+
+
 class Runs:
     """All runs of a state folder."""
 
@@ -283,7 +292,7 @@ class Runs:
         if not self.folder.is_dir():
             return []
         found = (path for path in self.folder.iterdir() if (path / journal.FILE_NAME).exists())
-        return [RunFolder(path) for path in sorted(found, reverse=True)]
+        return [RunFolder(path) for path in sorted(found, key=_age, reverse=True)]
 
     def find(self, name: str) -> RunFolder:
         """The run with that id, or the only one whose id contains the text; ``last`` is newest.
@@ -291,7 +300,12 @@ class Runs:
         Raises UsageError when there is none or more than one.
         """
         runs = self.all()
-        if name in ("last", "latest") and runs:
+        if not runs:
+            raise UsageError(
+                f"there are no runs in {self.folder}",
+                hint="--state names another folder; `ce-run FILE` starts a run",
+            )
+        if name in ("last", "latest"):
             return runs[0]
         matches = [run for run in runs if run.run_id == name] or [
             run for run in runs if name and name in run.run_id

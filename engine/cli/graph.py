@@ -48,8 +48,8 @@ def graph(
 ) -> None:
     """Draw a runbook: what runs after what, what runs at the same time, the critical path.
 
-    Times come from waits, timeouts and budgets, and are upper bounds; with --run they are those
-    of a former run. The SVG is one file without scripts, for light and dark pages.
+    Times come from waits, soaks, timeouts and budgets; with --run they are those of a former run.
+    The SVG is one file without scripts, for light and dark pages.
 
     \b
     Examples:

@@ -174,7 +174,7 @@ def _answer(
         click.echo(f"{path} {answer} by {who(person)}; run {folder.run_id} goes on")
         return 0
     note(folder, event)
-    click.echo(f"{path} {answer} by {who(person)}; nobody carries run {folder.run_id} now")
+    click.echo(f"{path} {answer} by {who(person)}; no process carries run {folder.run_id} now")
     click.echo(f"next: {workspace.commands.spell('resume', folder.run_id)}")
     return 0
 

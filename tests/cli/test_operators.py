@@ -231,7 +231,7 @@ def test_an_answer_that_a_dying_process_does_not_take_is_noted_all_the_same(desk
     process.wait()
     status, output = desk.end(approving)
     assert status == 0, output
-    assert "nobody carries run" in output
+    assert "no process carries run" in output
     [event] = desk.events(GateAnswered)
     assert isinstance(event, GateAnswered)
     assert event.by.name == "ada"
