@@ -75,6 +75,12 @@ def test_both_languages_say_the_same_things(kind: str) -> None:
     assert re.search(r"[\u4e00-\u9fff]{4}", chinese)
 
 
+def test_the_guide_names_every_kind() -> None:
+    guide = (ROOT / "docs" / "writing-runbooks.md").read_text(encoding="utf-8")
+    section = guide.split("## Telling people")[-1].split("\n## ")[0]
+    assert set(re.findall(r"`([a-z-]+)`", section)) >= KINDS
+
+
 def test_every_placeholder_that_was_asked_for_is_used() -> None:
     used = set().union(*(names_in(kind, "en") for kind in KINDS))
     assert used >= PLACEHOLDERS
