@@ -48,7 +48,9 @@ def that(
     own_words = fail_msg or msg
     raise Failed(
         own_words or f"not true: {'; '.join(texts)}",
-        evidence=[line for one in texts for line in _explain(ctx, one)],
+        evidence=[
+            line for one in false if not isinstance(one, bool) for line in _explain(ctx, one)
+        ],
         data={"assertions": len(wanted), "failed": texts},
     )
 

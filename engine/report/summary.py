@@ -276,15 +276,13 @@ def warning_lines(facts: RunFacts) -> list[Line]:
 
 
 def _half_rescued(facts: RunFacts, group: str) -> str:
-    """Where a rescue stopped: what it had done by then is done, the rest is not."""
+    """Where a rescue stopped, and with which words; what it did before that stands above."""
     name = group or "the run"
     inside = [each for each in facts.failures if each.step.startswith(f"{group}.rescue/")]
     if not inside:
         return f"what the rescue of {name} should have put right is not"
-    done = "did what stands above, then " if facts.changes else ""
-    return (
-        f"the rescue of {name} {done}stopped at {inside[-1].step}; what follows there was not done"
-    )
+    last = inside[-1]
+    return f"the rescue of {name} stopped at {last.step}: {one_line(kind_words(last))}"
 
 
 def reason_lines(facts: RunFacts) -> list[Line]:

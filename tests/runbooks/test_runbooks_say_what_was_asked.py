@@ -331,6 +331,19 @@ def test_a_rollback_does_traffic_first_and_pods_second() -> None:
         assert step("emergency-rollback", id).needs == needs
 
 
+@pytest.mark.parametrize("group", ["back", "verify"])
+def test_people_are_called_when_a_rollback_fails_or_cannot_be_verified(group: str) -> None:
+    rescue = step("emergency-rollback", group).rescue
+    assert rescue is not None
+    call, stop = rescue.steps
+    assert call.call is not None
+    assert stop.call is not None
+    assert call.call.arguments["channel"] == "alarm"
+    assert call.ignore_errors
+    assert stop.call.arguments["that"] is False
+    assert "erson must" in stop.call.arguments["fail_msg"]
+
+
 def test_traffic_is_back_within_its_budget() -> None:
     assert step("emergency-rollback", "back").budget == "{{ budgets.rollback }}"
     budget = "{{ budgets.recovery if at_once else budgets.planned_rollback }}"
