@@ -12,7 +12,7 @@ import contextlib
 import queue
 import threading
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from datetime import datetime
 from pathlib import Path
 from typing import Any, Literal, Protocol, TypeVar
@@ -75,6 +75,7 @@ class Services:
         run_id: str,
         clock: Clock,
         root: Path,
+        folders: Sequence[Path] = (),
         logs: Path | None = None,
         fence: Fence | None = None,
         section: Callable[[str], Mapping[str, Any]] = lambda name: {},
@@ -85,11 +86,12 @@ class Services:
         warn: Callable[[str, str], None] = lambda step, text: None,
     ) -> None:
         """`section(name)` gives a rendered part of the inventory; `masked(text)` hides secrets;
-        `report(step, task, text)` takes progress lines, `warn(step, text)` warnings; `root` is
-        the runbook's folder."""
+        `report(step, task, text)` takes progress lines, `warn(step, text)` warnings; `root` is what
+        paths start from, `folders` (else `root`) are those that a runbook may name files in."""
         self.run_id = run_id
         self.clock = clock
-        self.root = root
+        self.root = root.resolve()
+        self.folders = tuple(each.resolve() for each in folders) or (self.root,)
         self.logs = logs
         self.fence = fence or NoFence(run_id)
         self.section = section
@@ -322,11 +324,11 @@ class TaskContext:
 
     def file(self, path: str | Path) -> Path:
         """An absolute path below the runbook's folder."""
-        root = self._services.root.resolve()
-        found = (root / path).resolve()
-        if not found.is_relative_to(root):
+        folders = self._services.folders
+        found = (self._services.root / path).resolve()
+        if not any(found.is_relative_to(each) for each in folders):
             raise Refused(
-                f"{path} lies outside the runbook's folder {root}",
+                f"{path} lies outside the runbook's folder {folders[0]}",
                 hint="keep the files of a runbook beside it, below its folder",
             )
         return found

@@ -176,5 +176,8 @@ class Runbook(msgspec.Struct, frozen=True):
     rescue: Block | None = None
     always: Block | None = None
     root: str = "."
+    folders: tuple[str, ...] = ()
+    """Folders (absolute) that its files lie below: its own, and those of the runbooks that it
+    includes from elsewhere. Above them `root` may hold what is nobody's business here."""
     sources: dict[str, str] = {}
     """Every file that took part, by the path it was found under, with its SHA-256."""

@@ -128,6 +128,7 @@ class Session:
             run_id=folder.run_id,
             clock=clock,
             root=Path(plan.runbook.root),
+            folders=[Path(each) for each in plan.runbook.folders],
             logs=folder.logs,
             fence=self.locks or NoFence(folder.run_id),
             section=self._section,
@@ -339,9 +340,9 @@ def begin(
         runbook_path, registry=registry, inventory_path=options.inventory, strict=True
     )
     check_options(runbook, options)
-    inputs = convert_inputs(runbook.inputs, _inputs_of(runbook, options.extra))
-    _known_extras(runbook, inventory, options.extra)
+    inputs = convert_inputs(runbook.inputs, options.extra)
     plan = build_plan(runbook, tags=options.tags, skip_tags=options.skip_tags)
+    _known_extras(plan, inventory, options.extra)
     by = by or this_person()
     clock = SystemClock()
     folder = _create_folder(state_folder, runbook, inventory, options, clock.now())
@@ -404,16 +405,22 @@ def check_options(runbook: Runbook, options: Options) -> None:
         )
 
 
-def _inputs_of(runbook: Runbook, extra: Mapping[str, Any]) -> dict[str, Any]:
-    return {name: value for name, value in extra.items() if name in runbook.inputs}
-
-
 def _extra_vars(runbook: Runbook, extra: Mapping[str, Any]) -> dict[str, Any]:
     return {name: value for name, value in extra.items() if name not in runbook.inputs}
 
 
-def _known_extras(runbook: Runbook, inventory: Inventory, extra: Mapping[str, Any]) -> None:
-    known = [*runbook.inputs, *runbook.vars, *inventory.vars]
+def _known_extras(plan: Plan, inventory: Inventory, extra: Mapping[str, Any]) -> None:
+    if not extra:
+        return
+    known = dict.fromkeys((*plan.runbook.inputs, *plan.runbook.vars))
+    for node in plan.steps():
+        assert node.step is not None
+        known.update(dict.fromkeys(node.step.vars or ()))
+        known.update(dict.fromkeys(node.step.included.vars if node.step.included else ()))
+    for layer in (inventory.vars, *(each.vars for each in inventory.groups.values())):
+        known.update(dict.fromkeys(layer))
+    for host in inventory.hosts.values():
+        known.update(dict.fromkeys(host))
     for name in extra:
         if name not in known:
             hint = did_you_mean(name, known, what="there are")

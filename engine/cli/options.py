@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import re
 import shlex
@@ -17,6 +18,7 @@ from engine.errors import UsageError
 if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
+    from engine.loader import Extra
     from engine.report.next_steps import Commands
     from engine.runs import RunFolder, Runs
 
@@ -145,21 +147,23 @@ def _complete_step(
 
 
 # -- variables of the command line --------------------------------------------------------------
-def extra_vars(given: Iterable[str]) -> dict[str, Any]:
+def extra_vars(given: Iterable[str]) -> Extra:
     """What ``-e`` says, later ones winning: ``name=value``, a JSON object, or ``@file``.
 
     Values of ``name=value`` are text; an input's declared type converts them. As in Ansible
     ``-e "a=1 b=2"`` gives two. Raises UsageError.
     """
-    found: dict[str, Any] = {}
+    from engine.loader import Extra
+
+    found = Extra()
     for text in given:
         stripped = text.strip()
         if stripped.startswith("@"):
-            found.update(_from_file(Path(stripped[1:])))
+            found.add(_from_file(Path(stripped[1:])))
         elif stripped.startswith("{"):
-            found.update(_from_json(stripped, "-e"))
+            found.add(_from_json(stripped, "-e"))
         else:
-            found.update(_pairs(text))
+            found.add(_pairs(text))
     return found
 
 
@@ -196,32 +200,15 @@ def _from_json(text: str, where: str) -> dict[str, Any]:
 
 
 def _from_file(path: Path) -> dict[str, Any]:
-    try:
-        data = path.read_bytes()
-    except OSError as error:
-        raise UsageError(f"-e @{path}: {error.strerror or error}") from None
-    if len(data) > _MOST_EXTRA_BYTES:
-        raise UsageError(f"-e @{path}: larger than 1 MiB")
-    text = data.decode("utf-8", errors="replace")
-    if text.lstrip().startswith("{"):
-        return _from_json(text, f"-e @{path}")
-    return _from_yaml(path, text)
+    """A file is read as runbooks are: what is wrong is told with its place, and what is written
+    stays as it is written until an input says which type it wants."""
+    from engine.loader import load_variables
 
-
-def _from_yaml(path: Path, text: str) -> dict[str, Any]:
-    import yaml
-
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        value = yaml.load(text, Loader=loader)
-    except (yaml.YAMLError, RecursionError, ValueError) as error:
-        said = " ".join(str(error).split())
-        raise UsageError(f"-e @{path}: not valid YAML: {said}") from None
-    if value is None:
-        return {}
-    if not isinstance(value, dict) or not all(isinstance(name, str) for name in value):
-        raise UsageError(f"-e @{path}: expected a mapping of names to values")
-    return value
+    if path.suffix == ".json":
+        with contextlib.suppress(OSError, UnicodeDecodeError):
+            if path.is_file() and path.stat().st_size <= _MOST_EXTRA_BYTES:
+                return _from_json(path.read_text(encoding="utf-8-sig"), f"-e @{path}")
+    return load_variables(path)
 
 
 def comma_list(given: Iterable[str]) -> tuple[str, ...]:

@@ -17,16 +17,20 @@ from engine.errors import InvalidRunbook
 from engine.inventory import Inventory
 from engine.loader.book import Session
 from engine.loader.checks import check_book
+from engine.loader.fields import Fields
 from engine.loader.includes import common_root, gather, included_path
-from engine.loader.inputs import convert_inputs, fit
+from engine.loader.inputs import Extra, convert_inputs, fit
 from engine.loader.inventory_file import read_inventory
 from engine.loader.problems import Problems
+from engine.loader.reader import read
 from engine.loader.runbook import read_runbook
+from engine.loader.source import Map
 from engine.model import Runbook
-from engine.registry import Registry
+from engine.registry import Registry, describe
+from engine.registry.types import plain
 from engine.text import display_name
 
-__all__ = ["convert_inputs", "fit", "load", "load_inventory"]
+__all__ = ["Extra", "convert_inputs", "fit", "load", "load_inventory", "load_variables"]
 
 
 def load(
@@ -55,7 +59,7 @@ def load(
         if first not in sources:
             raise InvalidRunbook(problems.sorted())
         session = Session(registry, problems, common_root(sources, first), sources, extra)
-        session.reader, session.strict = read_runbook, strict
+        session.reader, session.strict, session.home = read_runbook, strict, first.parent
         session.inventory = inventory or _find_inventory(session, first, inventory_path)
         book = session.main = session.book(first)
         for each in (*session.books.values(), session.inventory_book):
@@ -76,6 +80,26 @@ def load_inventory(path: Path | str, *, registry: Registry) -> Inventory:
         if session.inventory_book is not None:
             check_book(session.inventory_book)
     return found or Inventory()
+
+
+def load_variables(path: Path | str) -> Extra:
+    """Variables of a file for ``-e``: a mapping of names to values, in the YAML of runbooks.
+
+    Raises InvalidRunbook with all problems.
+    """
+    file = _absolute(Path(path))
+    found = Extra()
+    with _all_problems(file) as problems:
+        source = read(file, problems)
+        if source is not None and isinstance(source.root, Map):
+            fields = Fields(source.root, source, problems)
+            for name, value in source.root.items():
+                if fields.variable_name(name, source.root.key_at(name), "the variable"):
+                    found.give(name, plain(value), fields.raw(name))
+        elif source is not None and source.root is not None:
+            said = f"this is {describe(source.root)}, and a mapping of names to values is wanted"
+            problems.add(source.name, (1, 1), said)
+    return found
 
 
 @contextlib.contextmanager
@@ -122,4 +146,7 @@ def _whole(session: Session, runbook: Runbook) -> Runbook:
         if other is not None and other.runbook is not None:
             locks.update(dict.fromkeys(other.runbook.locks))
         sources[source.name] = source.digest
-    return msgspec.structs.replace(runbook, locks=tuple(locks), sources=sources)
+    folders = {str(session.home): None, **{str(path.parent): None for path in session.sources}}
+    return msgspec.structs.replace(
+        runbook, locks=tuple(locks), sources=sources, folders=tuple(folders)
+    )

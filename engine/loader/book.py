@@ -53,6 +53,8 @@ class Session:
         self.inventory: Inventory | None = None
         self.inventory_book: Book | None = None
         self.main: Book | None = None
+        self.home = root
+        """The folder of the runbook that is loaded; `root` holds all included ones as well."""
         self.strict = False
         self.broken: set[str] = set()
         """Action keys whose modules cannot be imported; that has been noted."""

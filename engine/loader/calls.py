@@ -169,7 +169,7 @@ def _file_problem(book: Book, path: str) -> tuple[str, str] | None:
         return f"'{path!r}' is no path", ""
     try:
         found = (book.folder / path).resolve()
-        if not found.is_relative_to(book.session.root.resolve()):
+        if not any(found.is_relative_to(each) for each in (book.folder, book.session.home)):
             hint = "keep the files of a runbook beside it, below its folder"
             return f"the file '{path}' lies outside the runbook's folder", hint
         if found.exists():

@@ -170,6 +170,28 @@ def _misfit(input: Input, text: str) -> str:
     return f"`{input.name}` wants text like {pattern}, not {describe(text)}"
 
 
+class Extra(dict[str, Any]):
+    """Variables of the command line; `raws` holds what was written for numbers and the like, since
+    only the type of an input tells whether `5.10` is a number or a version."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.raws: dict[str, str] = {}
+
+    def give(self, name: str, value: Any, raw: str | None = None) -> None:
+        """Add a variable; a later one wins."""
+        self[name] = value
+        self.raws.pop(name, None)
+        if raw is not None:
+            self.raws[name] = raw
+
+    def add(self, other: Mapping[str, Any]) -> None:
+        """Add all of some others."""
+        raws = other.raws if isinstance(other, Extra) else {}
+        for name, value in other.items():
+            self.give(name, value, raws.get(name))
+
+
 def convert_inputs(
     inputs: Mapping[str, Input],
     given: Mapping[str, Any],
@@ -181,9 +203,13 @@ def convert_inputs(
     """
     wrong: list[str] = []
     made: dict[str, Any] = {}
+    raws = given.raws if isinstance(given, Extra) else {}
+    way = "-e NAME=VALUE"
     for name, input in inputs.items():
         if name in given:
-            made[name], said, hint = fit(input, given[name])
+            made[name], said, hint = fit(input, given[name], raws.get(name))
+            if said and input.type in ("list", "mapping"):
+                way = "-e '{\"NAME\": […]}' or -e @FILE"
             if said:
                 wrong.append(f"{said} ({hint})" if hint else said)
         elif input.required:
@@ -193,7 +219,7 @@ def convert_inputs(
         else:
             made[name] = input.default
     if wrong:
-        raise UsageError("; ".join(wrong), hint="give inputs with -e NAME=VALUE")
+        raise UsageError("; ".join(wrong), hint=f"give inputs with {way}")
     return made
 
 

@@ -352,6 +352,17 @@ def test_files_outside_the_runbooks_folder_are_refused(tmp_path: Path) -> None:
             context.file(path)
 
 
+def test_of_a_root_only_the_folders_of_runbooks_are_open(tmp_path: Path) -> None:
+    for name in ("a", "b", "private"):
+        (tmp_path / name).mkdir()
+    shared = services(root=tmp_path, folders=[tmp_path / "a", tmp_path / "b"])
+    context = job(lambda ctx: Result(), shared).context
+    assert context.file("b/x.sql") == (tmp_path / "b" / "x.sql").resolve()
+    for path in ("private/key", "key", "a/../private/key"):
+        with pytest.raises(Refused, match="lies outside"):
+            context.file(path)
+
+
 def test_logs_are_masked_and_their_owners_alone(tmp_path: Path) -> None:
     told: list[tuple[str, int, str]] = []
     shared = services(

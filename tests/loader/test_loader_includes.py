@@ -148,6 +148,28 @@ def test_a_runbook_may_include_one_from_above_its_folder(desk: Desk) -> None:
     assert inner.steps[0].call.arguments["file"] == ["files/a.txt"]
 
 
+def test_including_a_runbook_from_elsewhere_opens_only_its_own_folder(
+    desk: Desk, tmp_path_factory: pytest.TempPathFactory
+) -> None:
+    elsewhere = tmp_path_factory.mktemp("elsewhere")
+    (elsewhere / "files").mkdir()
+    (elsewhere / "files" / "a.txt").write_text("a", encoding="utf-8")
+    (elsewhere.parent / "private.txt").write_text("x", encoding="utf-8")
+    part = elsewhere / "part.yml"
+    part.write_text("steps: [{toy.look: {name: x, file: files/a.txt}}]", encoding="utf-8")
+    desk.write("b.txt", "b")
+    book = desk.load(f"steps: [{{runbook: {part}}}, {{toy.look: {{name: x, file: b.txt}}}}]")
+    assert book.folders == (str(desk.folder), str(elsewhere))
+    said = desk.said(f"""
+        steps:
+          - runbook: {part}
+          - toy.look: {{name: x, file: {elsewhere.parent / "private.txt"}}}
+          - toy.look: {{name: x, file: /etc/passwd}}
+    """)
+    assert [each.split(" '")[0] for each in said] == ["4:31: the file", "5:31: the file"]
+    assert all("lies outside the runbook's folder" in each for each in said)
+
+
 GUARDED = """
 guards: [{toy.look: x, trip: result.bad}]
 budget: 5m
