@@ -711,7 +711,7 @@ def _answered(state: RunState, node: Node) -> bool:
 def _batches(serial: Any, count: int) -> tuple[int, ...]:
     """Sizes of the batches that `serial` makes of so many tasks; the last size goes on, and 0 means
     all that are left."""
-    sizes = serial if isinstance(serial, list | tuple) else [serial]
+    sizes = (serial or [None]) if isinstance(serial, list | tuple) else [serial]
     made: list[int] = []
     left = count
     for number in range(count):

@@ -88,6 +88,11 @@ class Inventory(msgspec.Struct, dict=True):
         """Names of the hosts of a group and of its children, in the order of the file."""
         if group == "all":
             return list(self.hosts)
+        if group == "ungrouped" and group not in self.groups:
+            grouped = {
+                host for each in self.groups if each != "all" for host in self._members[each]
+            }
+            return [name for name in self.hosts if name not in grouped]
         members = self._members.get(group, frozenset())
         return [name for name in self.hosts if name in members]
 
@@ -133,7 +138,7 @@ class Inventory(msgspec.Struct, dict=True):
         name, subscript = _subscript(part)
         if name in ("all", "*"):
             found = list(self.hosts)
-        elif name in self.groups:
+        elif name in self.groups or name == "ungrouped":
             found = self.hosts_of(name)
         elif name in self.hosts:
             found = [name]

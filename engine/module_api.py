@@ -34,6 +34,7 @@ __all__ = [
     "Action",
     "ActionError",
     "Cancelled",
+    "Condition",
     "Context",
     "Duration",
     "Effect",
@@ -60,6 +61,10 @@ File = Annotated[Path, "file"]
 
 Expression = Annotated[str, "expression"]
 """A Jinja2 expression without braces, kept as text until the action calls `ctx.evaluate`."""
+
+Condition = Annotated[str, "condition"]
+"""An `Expression` that the action evaluates without names of its own: the loader checks those that
+it reads before anything runs."""
 
 P = ParamSpec("P")
 T = TypeVar("T")

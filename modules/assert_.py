@@ -8,7 +8,7 @@ from __future__ import annotations
 import re
 from typing import Any
 
-from engine.module_api import Context, Expression, Failed, Refused, Result, action
+from engine.module_api import Condition, Context, Failed, Refused, Result, action
 
 _NAME = re.compile(r"(?<![\w.'\"])[A-Za-z_]\w*(?:\.\w+|\[\d+\])*(?!\w|\s*\()")
 _TEXT = re.compile(r"'[^']*'|\"[^\"]*\"")
@@ -21,7 +21,7 @@ _SHOWN = 200
 @action(effect="read", inline=True)
 def that(
     ctx: Context,
-    that: list[Expression | bool] | Expression | bool,
+    that: list[Condition | bool] | Condition | bool,
     *,
     fail_msg: str = "",
     msg: str = "",

@@ -49,6 +49,7 @@ INVENTORY = Inventory(
         ("web?", ["web1", "web2", "web3"]),
         (["web1", "db"], ["web1", "db1", "db2"]),
         ("", []),
+        ("ungrouped", ["other"]),
     ],
 )
 def test_a_pattern_means_hosts_in_the_order_of_the_file(

@@ -18,7 +18,7 @@ from engine.inventory import Inventory
 from engine.loader.book import Session
 from engine.loader.checks import check_book
 from engine.loader.fields import Fields
-from engine.loader.includes import common_root, gather, included_path
+from engine.loader.includes import common_root, gather, included_path, near_file
 from engine.loader.inputs import Extra, convert_inputs, fit
 from engine.loader.inventory_file import read_inventory
 from engine.loader.problems import Problems
@@ -132,7 +132,8 @@ def _find_inventory(session: Session, first: Path, given: Path | str | None) -> 
     target = included_path(first.parent, named)
     if target is None or not target.is_file():
         at = source.root.value_at("inventory")
-        session.problems.add(source.name, at, f"there is no inventory '{named}'")
+        near = near_file(target, named) if target is not None else ""
+        session.problems.add(source.name, at, f"there is no inventory '{named}'", near)
         return None
     return read_inventory(session, target)
 

@@ -134,7 +134,7 @@ def _note_by_kind(
 ) -> bool:
     """Note templates and, where the signature wants them, expressions."""
     if isinstance(value, str) and kind is not None and kind.is_expression:
-        book.uses.append(Use(value, at, step, expression=True, open=True))
+        book.uses.append(Use(value, at, step, expression=True, open=not kind.is_closed))
         return False
     found = False
     if isinstance(value, Map):

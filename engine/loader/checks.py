@@ -89,7 +89,10 @@ class _Checker:
         for fault in found.faults:
             self._problem(use, fault.line, fault.fragment, fault.message, fault.suggestion)
         for name, line in found.names.items():
-            self._check_name(use, name, line)
+            if name in found.called and name not in FUNCTIONS:
+                self._unknown_function(use, name, line)
+            else:
+                self._check_name(use, name, line)
         for member in (*found.members, *found.secrets):
             self._check_member(use, member)
 
@@ -118,6 +121,11 @@ class _Checker:
             self._check_registered(use, name, line)
         elif not self._could_exist(use, name):
             self._problem(use, line, name, f"'{name}' is undefined", self._hint(use, name))
+
+    def _unknown_function(self, use: Use, name: str, line: int) -> None:
+        known = ("env", "secret", "now", "lab", "range", "dict")
+        hint = did_you_mean(name, known, what="there are")
+        self._problem(use, line, name, f"there is no function '{name}'", hint)
 
     def _could_exist(self, use: Use, name: str) -> bool:
         """Whether a name that is nowhere may yet be given: by a module, the command line, or an

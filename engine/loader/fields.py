@@ -34,6 +34,24 @@ FOREIGN = {
 }
 """Words of other systems, and what is written here instead."""
 
+FOREIGN_IN_STEPS = {
+    **FOREIGN,
+    **dict.fromkeys(("depends", "after", "requires"), "dependencies are written `needs:`"),
+    **dict.fromkeys(("condition", "only_if"), "a condition is written `when:`"),
+    **dict.fromkeys(("foreach", "for_each", "items"), "a loop is written `loop:`"),
+    **dict.fromkeys(("on_failure", "catch"), "what runs after a failure is written `rescue:`"),
+    **dict.fromkeys(("finally", "post"), "what runs in every case is written `always:`"),
+    **dict.fromkeys(("rollback", "revert"), "what takes a step back is written `undo:`"),
+    **dict.fromkeys(("environment", "env"), "it is an argument: `shell: {command: …, env: {…}}`"),
+    **dict.fromkeys(("debug", "print", "echo"), "write `shell: echo …`"),
+    "set_fact": "variables are written `vars:`, results are `register:`ed",
+    "fail": "write `assert:` with `that` and `fail_msg`",
+    "uri": "write `http-check:` or `http.request:`",
+    "pause": "write `wait:` for a time, `confirm:` for a person",
+    "description": "what a step is for is written `name:`",
+}
+"""The same, with words that would mean something else outside a step."""
+
 
 class Fields:
     """One mapping of a file being read: values by key, problems at their places."""

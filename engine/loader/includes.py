@@ -79,7 +79,7 @@ def _follow(
         said = f"'{name}' and this runbook have no folder in common: all files would be theirs"
         problems.add(source.name, at, said, "keep the runbooks that include each other together")
     elif not target.is_file():
-        problems.add(source.name, at, f"there is no runbook '{name}'", _near(target, name))
+        problems.add(source.name, at, f"there is no runbook '{name}'", near_file(target, name))
     elif len(way) >= DEEPEST:
         said = f"runbooks include each other more than {DEEPEST} levels deep"
         problems.add(source.name, at, said)
@@ -97,10 +97,11 @@ def included_path(folder: Path, name: str) -> Path | None:
     return found
 
 
-def _near(target: Path, name: str) -> str:
+def near_file(target: Path, name: str) -> str:
+    """The file of YAML beside a missing one that was meant, as a suggestion; "" if none is near."""
     folder = target.parent
-    names = [each.name for each in folder.glob("*.y*ml")] if folder.is_dir() else []
-    near = nearest(target.name, sorted(names))
+    files = folder.glob("*.y*ml") if folder.is_dir() else ()
+    near = nearest(target.name, sorted(each.name for each in files if each.is_file()))
     return f"did you mean '{Path(name).parent / near}'?" if near else ""
 
 

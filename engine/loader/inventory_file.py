@@ -18,7 +18,7 @@ from engine.text import fold
 
 MOST_HOSTS = 10_000
 
-_RANGE = re.compile(r"\[(\d+|[a-z]):(\d+|[a-z])\]")
+_RANGE = re.compile(r"\[(\d+|[a-zA-Z]):(\d+|[a-zA-Z])(?::(\d+))?\]")
 _HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?")
 _GROUP_KEYS = ("hosts", "vars", "children")
 
@@ -150,6 +150,7 @@ class _Hosts:
         self.source = book.source
         self.problems = book.problems
         self._members: set[tuple[str, str]] = set()
+        self._children: dict[tuple[str, str], tuple[int, int]] = {}
 
     def read(self, fields: Fields) -> None:
         """Fill in groups and hosts."""
@@ -180,6 +181,7 @@ class _Hosts:
             assert children is not None
             if child not in group.children:
                 group.children.append(child)
+                self._children[name, child] = children.key_at(child)
             self._group(child, inner, Fields(children, self.source, self.problems), (*way, name))
 
     def _hosts_of(self, group: Group, fields: Fields) -> None:
@@ -202,6 +204,8 @@ class _Hosts:
             said = f"the host '{pattern}' wants a mapping of its variables, not {describe(value)}"
             fields.problem(at, said)
             return
+        if next(expand_range(pattern), None) is None:
+            fields.problem(at, f"the range in '{pattern}' is empty: it ends before it begins")
         for name in expand_range(pattern):
             if len(self.inventory.hosts) >= MOST_HOSTS:
                 fields.problem(at, f"the inventory has more than {MOST_HOSTS} hosts")
@@ -226,7 +230,7 @@ class _Hosts:
             if name in way:
                 path = " → ".join([*way[way.index(name) :], name])
                 said = f"these groups are each other's children: {path}"
-                fields.problem(fields.map.value_at("hosts"), said)
+                fields.problem(self._children[way[-1], name], said)
                 groups[way[-1]].children.remove(name)
                 return
             for child in list(groups[name].children):
@@ -238,16 +242,17 @@ class _Hosts:
 
 
 def expand_range(pattern: str) -> Iterator[str]:
-    """``web[01:03]`` → web01, web02, web03; ``db-[a:c]`` → db-a, db-b, db-c; else itself."""
+    """``web[01:03]`` → web01, web02, web03; ``db-[a:c]`` → db-a, db-b, db-c; ``w[1:9:4]`` → w1, w5,
+    w9; else itself."""
     found = _RANGE.search(pattern)
     if found is None:
         yield pattern
         return
-    first, last = found[1], found[2]
+    first, last, step = found[1], found[2], int((found[3] or "1")[:9]) or 1
     if first.isdigit() != last.isdigit():
         yield pattern
         return
     low, high = (int(first), int(last)) if first.isdigit() else (ord(first), ord(last))
-    for number in range(low, min(high, low + MOST_HOSTS) + 1):
+    for number in range(low, min(high, low + MOST_HOSTS * step) + 1, step):
         text = str(number).zfill(len(first)) if first.isdigit() else chr(number)
         yield from expand_range(pattern[: found.start()] + text + pattern[found.end() :])

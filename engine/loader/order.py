@@ -38,7 +38,9 @@ def _ids(book: Book, maps: list[Map]) -> list[str]:
     given: list[str | None] = []
     for map in maps:
         id = _given_id(book, map) if "id" in map else None
-        if id is not None and id in first:
+        if id is not None and id in first and id != map["id"]:
+            id = None  # made of one that cannot be: that has been told
+        elif id is not None and id in first:
             line = first[id].value_at("id")[0]
             said = f"the id '{id}' is here twice; it stands in line {line}, too"
             book.problem(map.value_at("id"), said)

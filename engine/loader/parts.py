@@ -20,6 +20,7 @@ from engine.text import quoted_list
 _GUARD_KEYS = ("name", "every", "for", "min_samples", "trip")
 _RETRY_KEYS = ("attempts", "delay", "backoff", "max_delay", "jitter")
 _GATE_KEYS = ("message", "checklist", "timeout")
+MOST_ATTEMPTS = 1_000_000
 _PERCENTAGE = re.compile(r"\d{1,3}(\.\d+)?%")
 
 
@@ -50,8 +51,8 @@ def read_retry(book: Book, fields: Fields) -> Retry | None:
     """``retry``: how many attempts, or a mapping."""
     value = fields.map["retry"]
     if isinstance(value, int) and not isinstance(value, bool):
-        if value < 1:
-            fields.wrong("retry", "a number of attempts, at least 1")
+        if not 1 <= value <= MOST_ATTEMPTS:
+            fields.wrong("retry", f"a number of attempts from 1 to {MOST_ATTEMPTS}")
             return None
         return Retry(value)
     if not isinstance(value, Map):
@@ -60,7 +61,7 @@ def read_retry(book: Book, fields: Fields) -> Retry | None:
         return None
     inner = Fields(value, book.source, book.problems)
     inner.unknown_keys(_RETRY_KEYS, "`retry`")
-    attempts = inner.number("attempts", 3, least=1)
+    attempts = inner.number("attempts", 3, least=1, most=MOST_ATTEMPTS)
     if attempts != int(attempts):
         inner.wrong("attempts", "a whole number")
     return Retry(
@@ -135,7 +136,7 @@ def _check_hosts(book: Book, fields: Fields) -> None:
 
 def _check_serial(fields: Fields) -> None:
     value = fields.map.get("serial")
-    sizes = value if isinstance(value, Seq) else [value]
+    sizes = (value or [0]) if isinstance(value, Seq) else [value]
     for size in sizes:
         fine = size is None or _templated(size)
         fine = fine or (isinstance(size, int) and not isinstance(size, bool) and size > 0)

@@ -34,6 +34,7 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_QUOTED_VALUE = re.compile(r"\s*(?:- )?(?:[\w.-]+:\s+)?'")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
 
@@ -103,7 +104,7 @@ def _syntax_problem(error: yaml.YAMLError, source: Source, problems: Problems) -
     at = (mark.line + 1, mark.column + 1) if mark is not None else (1, 1)
     said = str(getattr(error, "problem", None) or error).split("\n", 1)[0]
     line = source.line(at[0])
-    hint = ""
+    hint = _hint_for(said, line, at, error, source)
     if "\t" in line[: at[1]] and ("token" in said or "tab" in said):
         said, hint = "a tab stands where YAML wants spaces", "indent with spaces"
     elif said == "mapping values are not allowed in this context":
@@ -112,6 +113,28 @@ def _syntax_problem(error: yaml.YAMLError, source: Source, problems: Problems) -
     elif "{{" in line and ("flow" in said or "expected" in said):
         hint = "put a value that begins with '{{' in quotes"
     problems.add(source.name, at, f"this is no YAML: {said}", hint)
+
+
+def _hint_for(said: str, line: str, at: Spot, error: yaml.YAMLError, source: Source) -> str:
+    """What to write instead of what the YAML parser stumbled over."""
+    began = getattr(error, "context_mark", None)
+    doing = str(getattr(error, "context", None) or "")
+    if began is not None and ("quoted scalar" in doing or "flow" in doing):
+        what = "quote" if "quoted" in doing else "bracket"
+        number, column = began.line + 1, began.column + 1
+        sign = source.line(number)[column - 1 : column]
+        return f"the {what} {sign} of line {number}, column {column}, is not closed"
+    if "cannot start any token" in said:
+        return f"put text that begins with '{line[at[1] - 1 : at[1]]}' in quotes"
+    if "alphabetic or numeric character" in said:
+        return f"put text that begins with '{line[max(at[1] - 2, 0) : at[1] - 1]}' in quotes"
+    if "did not find expected" in said and not line[: at[1] - 1].strip():
+        return "indent this line like those it belongs to"
+    if "did not find expected key" in said and _QUOTED_VALUE.match(line):
+        return "a ' inside '…' is written twice, or put the whole text in \"…\""
+    if "did not find expected" in said and ": " in line[: at[1]]:
+        return "put text that holds ': ' in quotes"
+    return ""
 
 
 class _Stop(Exception):
@@ -202,7 +225,7 @@ class _Reader:
         if len(self._stack) >= DEEPEST:
             self._stop(value.at, f"this is nested more than {DEEPEST} levels deep")
         if self._stack and self._awaits_key(self._stack[-1]):
-            braces = self._source.line(value.at[0])[value.at[1] - 1 :].startswith("{")
+            braces = self._source.line(value.at[0])[: value.at[1]].endswith("{{")
             hint = "put a value that begins with '{{' in quotes" if braces else ""
             self._stop(value.at, "a key has to be a word, not a list or mapping", hint)
         self._stack.append(_Frame(value, event.anchor))
@@ -219,7 +242,8 @@ class _Reader:
         if any(frame.anchor == event.anchor for frame in self._stack):
             self._stop(at, f"the alias *{event.anchor} stands inside what it stands for")
         if event.anchor not in self._anchors:
-            self._stop(at, f"there is no anchor &{event.anchor} before this alias")
+            said = f"there is no anchor &{event.anchor} before this alias"
+            self._stop(at, said, "put text that begins with '*' in quotes")
         if self._stack and self._awaits_key(self._stack[-1]):
             self._stop(at, "a key has to be a word, not an alias")
         value, _, raw, size = self._anchors[event.anchor]
@@ -278,7 +302,10 @@ class _Reader:
 
     def _refuse_tag(self, event: Any, at: Spot) -> None:
         tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
-        self._stop(at, f"the tag {tag} is not allowed", "a runbook holds plain values only")
+        hint = "a runbook holds plain values only"
+        if tag[:1] == "!" and tag[1:2] != "!":
+            hint = "put text that begins with '!' in quotes"
+        self._stop(at, f"the tag {tag} is not allowed", hint)
 
 
 _Loader: Any = getattr(yaml, "CSafeLoader", yaml.SafeLoader)

@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.loader.book import RESULT, Book
 from engine.loader.calls import arguments_of, find_action, has_templates, read_call
-from engine.loader.fields import FOREIGN, Fields
+from engine.loader.fields import FOREIGN_IN_STEPS, Fields
 from engine.loader.includes import included_path
 from engine.loader.inputs import read_with
 from engine.loader.order import settle_order
@@ -68,6 +68,8 @@ def _maps(book: Book, value: Any, at: Spot, what: str) -> list[Map]:
             found.append(each)
             continue
         hint = f"write `{each}:`" if isinstance(each, str) and find_action(book, each) else ""
+        if isinstance(each, str) and "\xa0" in each:
+            hint = "a no-break space (U+00A0) stands in it: write a plain one"
         said = f"a step is a mapping such as `shell: uptime`, not {describe(each)}"
         book.problem(value.item_at(index), said, hint)
     return found
@@ -154,8 +156,8 @@ class StepReader:
         if self.book.problems.many:
             self.fields.problem(at, f"unknown key '{key}'")
             return
-        if key in FOREIGN:
-            self.fields.problem(at, f"unknown key '{key}' in a step", FOREIGN[key])
+        if key in FOREIGN_IN_STEPS:
+            self.fields.problem(at, f"unknown key '{key}' in a step", FOREIGN_IN_STEPS[key])
             return
         module = key.partition(".")[0]
         if "." in key or registry.has_module(module):

@@ -39,6 +39,7 @@ _MARKED: dict[str, Kind] = {
     "duration": DurationSeconds(),
     "file": FilePath(below=True),
     "expression": ExpressionText(),
+    "condition": ExpressionText(closed=True),
 }
 _LISTS: dict[Any, collections.abc.Callable[[list[Any]], Any]] = {
     list: list,

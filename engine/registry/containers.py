@@ -64,6 +64,12 @@ class Either(Kind):
         texts = [member for member in self.members if isinstance(member, Text)]
         return bool(texts) and all(text.is_expression for text in texts)
 
+    @property
+    def is_closed(self) -> bool:
+        return self.is_expression and all(
+            each.is_closed for each in self.members if each.is_expression
+        )
+
 
 class Many(Kind):
     """A list; `make` builds what the action wants of it. A single value is a list of one."""
@@ -253,3 +259,7 @@ class Constrained(Kind):
     @property
     def is_expression(self) -> bool:
         return self.base.is_expression
+
+    @property
+    def is_closed(self) -> bool:
+        return self.base.is_closed

@@ -117,6 +117,11 @@ class Kind:
         return None
 
     @property
+    def is_closed(self) -> bool:
+        """Whether an expression reads only names that the runbook gives."""
+        return False
+
+    @property
     def is_expression(self) -> bool:
         """Whether text that is given is an expression."""
         return False
@@ -169,6 +174,15 @@ class ExpressionText(Text):
     """An expression without braces, kept as text."""
 
     words = "an expression"
+
+    def __init__(self, *, closed: bool = False) -> None:
+        """`closed`: the action evaluates it without names of its own, so that those it reads can be
+        checked before the run."""
+        self._closed = closed
+
+    @property
+    def is_closed(self) -> bool:
+        return self._closed
 
     @property
     def is_expression(self) -> bool:

@@ -47,6 +47,8 @@ class References(msgspec.Struct, frozen=True):
     names: dict[str, int]
     members: tuple[Member, ...] = ()
     secrets: tuple[Member, ...] = ()
+    called: frozenset[str] = frozenset()
+    """Names that are called as functions."""
     faults: tuple[Fault, ...] = ()
 
 
@@ -66,6 +68,7 @@ def references(text: str, expression: bool = False) -> References:
         names,
         tuple(m for m in walk.members if m.root not in walk.declared),
         tuple(walk.secrets),
+        frozenset(walk.called - walk.declared),
         tuple(walk.faults),
     )
 
@@ -73,6 +76,10 @@ def references(text: str, expression: bool = False) -> References:
 def _syntax_fault(error: TemplateSyntaxError, text: str, expression: bool) -> Fault:
     message = (error.message or "it cannot be parsed").rstrip(".")
     message = message[:1].lower() + message[1:]
+    if expression and not text.strip():
+        return Fault(1, "the expression is empty")
+    if "end of template" in message and expression:
+        message = "the expression ends where a value is due"
     hint = ""
     if expression and ("{{" in text or "{%" in text):
         message = "an expression is written without braces"
@@ -89,6 +96,7 @@ class _Walk:
         self.declared: set[str] = set()
         self.members: list[Member] = []
         self.secrets: list[Member] = []
+        self.called: set[str] = set()
         self.faults: list[Fault] = []
 
     def visit(self, tree: nodes.Node) -> None:
@@ -130,7 +138,10 @@ class _Walk:
             self.members.append(Member(root.name, str(node.arg.value), node.lineno))
 
     def _call(self, node: nodes.Call) -> None:
-        if not isinstance(node.node, nodes.Name) or node.node.name != "secret":
+        if not isinstance(node.node, nodes.Name):
+            return
+        self.called.add(node.node.name)
+        if node.node.name != "secret":
             return
         if node.args and isinstance(node.args[0], nodes.Const):
             self.secrets.append(Member("secret", str(node.args[0].value), node.lineno))

@@ -115,7 +115,7 @@ def test_an_empty_inventory_is_one(desk: Desk) -> None:
         ("hosts: {web: {hosts: {a: 1}}}", "1:23: the host 'a' wants a mapping of its variabl"),
         ("hosts: {web: {hosts: ['a b']}}", "1:23: 'a b' is no name of a host"),
         ("hosts: {web: {hosts: {'w[1:99999]': }}}", "1:23: the inventory has more than 10000"),
-        ("hosts: {a: {children: {b: }}, b: {children: {a: }}}", "1:8: these groups are each oth"),
+        ("hosts: {a: {children: {b: }}, b: {children: {a: }}}", "1:46: these groups are each oth"),
         ("hosts: {web: {host: {}, vars: {}}}", "1:15: unknown key 'host' in the group 'web' …"),
     ],
 )
@@ -158,3 +158,26 @@ def test_the_inventory_that_the_runbook_names_is_used_unless_another_is_given(
 def test_problems_of_inventory_and_runbook_are_told_together(desk: Desk) -> None:
     found = desk.problems("steps: [{toy.lok: x}]", "var: {}")
     assert [each.file for each in found] == ["book.yml", "inventory.yml"]
+
+
+@pytest.mark.parametrize(
+    ("pattern", "hosts"),
+    [
+        ("web[01:03]", ["web01", "web02", "web03"]),
+        ("web[1:10:4]", ["web1", "web5", "web9"]),
+        ("db-[a:c].x", ["db-a.x", "db-b.x", "db-c.x"]),
+        ("r[A:B][1:2]", ["rA1", "rA2", "rB1", "rB2"]),
+        ("plain", ["plain"]),
+    ],
+)
+def test_ranges_of_hosts(desk: Desk, pattern: str, hosts: list[str]) -> None:
+    _, inventory = desk.whole(
+        "steps: [{toy.look: x}]", f"hosts: {{all: {{hosts: {{'{pattern}': }}}}}}"
+    )
+    assert list(inventory.hosts) == hosts
+
+
+def test_an_empty_range_is_told(desk: Desk) -> None:
+    assert desk.said("steps: [{toy.look: x}]", "hosts: {all: {hosts: {'w[5:1]': }}}") == [
+        "inventory.yml:1:23: the range in 'w[5:1]' is empty: it ends before it begins"
+    ]

@@ -356,3 +356,67 @@ def test_reading_far_back_in_a_long_list_is_quick(desk: Desk) -> None:
     lines = ["steps:", "  - {id: first, toy.look: x}"]
     lines += [f"  - {{id: s{n}, toy.look: '{{{{ steps.first.result }}}}'}}" for n in range(3000)]
     assert len(desk.load("\n".join(lines)).block.steps) == 3001
+
+
+PLACES = {
+    "argument": "{toy.look: {name: x, anything: {deep: ['{{ NAME }}']}}}",
+    "key of an argument": "{toy.look: {name: x, anything: {'{{ NAME }}': 1}}}",
+    "when": "{toy.look: x, when: [true, NAME]}",
+    "until": "{toy.look: x, until: NAME}",
+    "failed_when": "{toy.look: x, failed_when: NAME}",
+    "changed_when": "{toy.look: x, changed_when: NAME}",
+    "hosts": "{toy.look: x, hosts: '{{ NAME }}'}",
+    "loop": "{toy.look: x, loop: [1, '{{ NAME }}']}",
+    "serial": "{toy.look: x, loop: [1], serial: [1, '{{ NAME }}']}",
+    "timeout": "{toy.look: x, timeout: '{{ NAME }}'}",
+    "budget": "{toy.look: x, budget: '{{ NAME }}'}",
+    "vars": "{toy.look: x, vars: {a: {b: '{{ NAME }}'}}}",
+    "confirm": "{toy.look: x, confirm: '{{ NAME }}'}",
+    "checklist": "{confirm: {message: x, checklist: [a, '{{ NAME }}']}}",
+    "timeout of a gate": "{confirm: {message: x, timeout: '{{ NAME }}'}}",
+    "guard": "{steps: [{toy.look: x}], guards: [{toy.look: '{{ NAME }}', trip: a, vars: 1}]}",
+    "trip": "{steps: [{toy.look: x}], guards: [{toy.look: x, trip: NAME}]}",
+    "every": "{steps: [{toy.look: x}], guards: [{toy.look: x, trip: '1', every: '{{ NAME }}'}]}",
+    "for": "{steps: [{toy.look: x}], guards: [{toy.look: x, trip: '1', for: '{{ NAME }}'}]}",
+    "min_samples": "{steps: [{toy.look: x}], guards: [{toy.look: x, trip: '1', "
+    "min_samples: '{{ NAME }}'}]}",
+    "undo": "{toy.look: x, undo: {toy.look: '{{ NAME }}'}}",
+    "rescue": "{toy.look: x, rescue: [{toy.look: '{{ NAME }}'}]}",
+    "always": "{toy.look: x, always: [{toy.look: '{{ NAME }}'}]}",
+    "group": "{parallel: true, steps: [{toy.look: '{{ NAME }}'}]}",
+    "with": "{runbook: inner.yml, with: {x: ['{{ NAME }}']}}",
+    "assert": "{assert: {that: [NAME, 'true']}}",
+}
+"""A step for each place in which a template or an expression may stand."""
+
+
+@pytest.mark.parametrize("place", PLACES)
+def test_what_is_undefined_is_told_wherever_it_stands(desk: Desk, place: str) -> None:
+    desk.write("inner.yml", "inputs: {x: {type: list}}\nsteps: [{toy.look: x}]")
+    text = f"vars: {{here: 1}}\nsteps:\n  - {PLACES[place]}\n"
+    told = desk.said(text.replace("NAME", "heree"), "name: lab")
+    column = PLACES[place].replace("NAME", "heree").index("heree") + 5
+    assert f"3:{column}: 'heree' is undefined … did you mean 'here'?" in told
+
+
+@pytest.mark.parametrize("text", ["vars: {a: NAME}", "endpoints: {a: NAME}", "metrics: {a: NAME}"])
+def test_what_is_undefined_is_told_in_an_inventory(desk: Desk, text: str) -> None:
+    book = "steps: [{toy.look: x}]"
+    (said,) = desk.said(book, text.replace("NAME", "'{{ nowhere }}'"))
+    assert said.startswith("inventory.yml:1:")
+    assert "'nowhere' is undefined" in said
+    for where in ("hosts: {g: {vars: {a: NAME}}}", "hosts: {g: {hosts: {h: {a: NAME}}}}"):
+        (said,) = desk.said(book, where.replace("NAME", "'{{ nowhere }}'"))
+        assert "'nowhere' is undefined" in said
+
+
+def test_a_function_that_is_none_is_told_even_without_an_inventory(desk: Desk) -> None:
+    assert desk.said("""
+        steps:
+          - toy.look: "{{ lookup('file', '/etc/passwd') }}"
+          - toy.look: "{{ evn('HOME') }}"
+          - toy.look: "{% macro m() %}x{% endmacro %}{{ m() }}{{ env('HOME') }}{{ given }}"
+    """) == [
+        "3:19: there is no function 'lookup' … there are: env, secret, now, lab, range, dict",
+        "4:19: there is no function 'evn' … did you mean 'env'?",
+    ]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
@@ -69,14 +70,14 @@ def step(text: str) -> str:
         ("{toy.look: x, timeout: 5mm}", "3:28: `timeout` wants a duration such as 90s, 5m or"),
         ("{toy.look: x, timeout: 0}", "3:28: `timeout` wants a duration above 0, not the numb"),
         ("{toy.look: x, timeout: -1}", "3:28: `timeout` wants a duration such as"),
-        ("{toy.look: x, retry: -1}", "3:26: `retry` wants a number of attempts, at least 1"),
+        ("{toy.look: x, retry: -1}", "3:26: `retry` wants a number of attempts from 1 to 1000000"),
         ("{toy.look: x, retry: x}", "3:26: `retry` wants a number of attempts or a mapping, not"),
         ("{toy.look: x, retry: {atempts: 1}}", "3:27: unknown key 'atempts' in `retry` … did y"),
         ("{toy.look: x, retry: {jitter: 2}}", "3:35: `jitter` wants a number from 0 to 1, not"),
         ("{toy.look: x, retry: {delay: '{{ 1 }}'}}", "3:34: `delay` wants a duration such as 2s"),
         ("{toy.look: x, when: {a: b}}", "3:25: `when` wants a condition or a list of them, not"),
         ("{toy.look: x, when: '{{ run.id }}'}", "3:25: an expression is written without braces"),
-        ("{toy.look: x, when: a ==}", "3:25: unexpected 'end of template'"),
+        ("{toy.look: x, when: a ==}", "3:25: the expression ends where a value is due"),
         ("{toy.look: x, serial: 2}", "3:19: `serial` means nothing without `hosts` or `loop`"),
         ("{toy.look: x, loop: 5}", "3:25: `loop` wants a list, or a template of one, not the"),
         ("{toy.look: x, loop: [1], serial: 0}", "3:38: `serial` wants a number of tasks at a"),
@@ -216,3 +217,36 @@ def test_lines_too_long_to_be_read_are_not_shown(desk: Desk) -> None:
 def test_thousands_of_problems_are_told_quickly_enough(said: Said) -> None:
     lines = "".join(f"  - {{toy.look: x, needs: [nobody{n}], wrng{n}: 1}}\n" for n in range(3000))
     assert len(said("steps:\n" + lines)) == 6000
+
+
+def test_an_empty_serial_and_endless_attempts_are_refused(desk: Desk) -> None:
+    said = desk.said("""
+        steps:
+          - {toy.look: x, loop: [1], serial: []}
+          - {toy.look: x, retry: 99999999999}
+          - {toy.look: x, retry: {attempts: 99999999999}}
+          - {toy.look: x, when: ''}
+          - {id: a/b, toy.look: x}
+          - {id: a.b, toy.look: x}
+    """)
+    assert [re.split(", not|, a perc| … ", each)[0] for each in said] == [
+        "3:38: `serial` wants a number of tasks at a time",
+        "4:26: `retry` wants a number of attempts from 1 to 1000000",
+        "5:37: `attempts` wants a number from 1 to 1e+06",
+        "6:25: the expression is empty",
+        "7:10: the id 'a/b' has to be of letters, digits, - and _",
+        "8:10: the id 'a.b' has to be of letters, digits, - and _",
+    ]
+
+
+def test_a_suggested_file_is_another_one_and_a_file(desk: Desk) -> None:
+    (desk.folder / "innner.yml").mkdir()
+    desk.write("prod.yml", "name: prod")
+    said = desk.said("""
+        inventory: prodd.yml
+        steps: [{runbook: innner.yml}]
+    """)
+    assert said == [
+        "2:12: there is no inventory 'prodd.yml' … did you mean 'prod.yml'?",
+        "3:19: there is no runbook 'innner.yml'",
+    ]

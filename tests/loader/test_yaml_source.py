@@ -184,3 +184,28 @@ def test_files_elsewhere_are_named_by_their_whole_path(
     problems = Problems()
     read(other, problems)
     assert problems.sorted()[0].file == str(other)
+
+
+@pytest.mark.parametrize(
+    ("text", "said"),
+    [
+        ("a: @x", "put text that begins with '@' in quotes"),
+        ("a: `x`", "put text that begins with '`' in quotes"),
+        ("a: {b: *, c: 1}", "put text that begins with '*' in quotes"),
+        ("a: *web", "put text that begins with '*' in quotes"),
+        ("a: !web", "put text that begins with '!' in quotes"),
+        ("a: 'it's'", "a ' inside '…' is written twice, or put the whole text in \"…\""),
+        ('a: "x\nb: 1', 'the quote " of line 1, column 4, is not closed'),
+        ("a:\n  - {b: 1\n  - c", "the bracket { of line 2, column 5, is not closed"),
+        ("a:\n  - b: 1\n   c: 2", "indent this line like those it belongs to"),
+        ("a: {{ x }}", "put a value that begins with '{{' in quotes"),
+        ("a: b: c", "put text that holds ': ' in quotes"),
+        ("a:\n  - b == {'c': 'd', 'e': 1}", "put text that holds ': ' in quotes"),
+    ],
+)
+def test_what_to_write_instead_of_what_is_no_yaml(desk: Desk, text: str, said: str) -> None:
+    assert complaint(desk, text).endswith(f" … {said}")
+
+
+def test_a_mapping_as_a_key_is_not_taken_for_a_template(desk: Desk) -> None:
+    assert complaint(desk, "{a: 1}: x").endswith("a key has to be a word, not a list or mapping")
