@@ -9,6 +9,7 @@ the journal says so).
 from __future__ import annotations
 
 import contextlib
+import os
 import queue
 import threading
 import traceback
@@ -33,6 +34,11 @@ _LOOK = 0.05
 ANSWER_PATIENCE = 1.0
 """Seconds that a request has for its answer once its task was asked to end; as long as a run that
 takes over waits for it (`engine.locks`)."""
+
+LOG_BYTES = 64 * 1024 * 1024
+"""Size at which the log of an attempt is full: a command that floods it must not fill the disk."""
+
+LOG_FULL = "… the log of this attempt is full: what comes after this line was not kept\n"
 
 CLOSE_PATIENCE = 0.5
 """Seconds for closing all clients: part of the five within which an interrupted run leaves."""
@@ -377,7 +383,11 @@ class TaskContext:
             self._log_path = self._services.logs / f"{self._stem()}.log"
         # A full disk is the journal's to tell: an effect has not failed because of its log.
         with contextlib.suppress(OSError), _open_private(self._log_path) as stream:
-            stream.write(self._services.masked(text.rstrip("\n")) + "\n")
+            size = os.fstat(stream.fileno()).st_size
+            lines = self._services.masked(text.rstrip("\n")) + "\n"
+            if size < LOG_BYTES:
+                full = size + len(lines) >= LOG_BYTES
+                stream.write(lines + (LOG_FULL if full else ""))
 
     def warn(self, text: str) -> None:
         """Tell people of something unsafe; also with ``no_log``, since it is no result."""
@@ -405,8 +415,6 @@ def log_stem(step: str, task: int, attempt: int) -> str:
 
 
 def _open_private(path: Path) -> Any:
-    import os
-
     descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")
 

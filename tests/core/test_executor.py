@@ -15,6 +15,7 @@ from engine.clock import Mailbox, SystemClock, VirtualClock
 from engine.errors import Cancelled, Failed, Refused, TimedOut, Unreachable
 from engine.executor import (
     ANSWER_PATIENCE,
+    LOG_FULL,
     Job,
     Outcome,
     Services,
@@ -72,6 +73,21 @@ def test_whatever_an_action_does_is_an_outcome(tmp_path: Path) -> None:
     assert isinstance(left, Failed)
     refused = carry_out(job(refuses, shared)).error
     assert isinstance(refused, Refused)
+
+
+def test_a_flood_of_lines_does_not_fill_the_disk(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("engine.executor.LOG_BYTES", 20)
+
+    def work(ctx: Context) -> Result:
+        for number in range(1000):
+            ctx.log(f"line {number}")
+        return Result()
+
+    carry_out(job(work, services(logs=tmp_path)))
+    [log] = tmp_path.iterdir()
+    assert log.read_text() == f"line 0\nline 1\nline 2\n{LOG_FULL}"
 
 
 def test_half_a_character_can_be_logged_and_told(tmp_path: Path) -> None:
