@@ -17,11 +17,9 @@ import binascii
 import bisect
 import contextlib
 import functools
-import html
 import json
 import re
 import threading
-import unicodedata
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 from typing import Any
@@ -276,6 +274,8 @@ def _forms(value: str) -> Iterator[Form]:
     """A value with each character in all its spellings, in base64 and in hexadecimal."""
     yield tuple(map(_spellings, value))
     if not value.isascii():
+        import unicodedata
+
         for form in ("NFC", "NFD"):
             yield tuple(map(_spellings, unicodedata.normalize(form, value)))
     for text in _base64_texts(value):
@@ -326,9 +326,6 @@ def _spellings(character: str) -> str:
     ]
     data = _bytes(character)
     found.append("".join(f"%(?:25)*{_hex(f'{byte:02x}')}" for byte in data))
-    named = html.escape(character)
-    if named != character:
-        found.append(re.escape(named))
     if not character.isascii():
         found += _beyond_ascii(character, data)
     return f"(?:{'|'.join(found)})"
@@ -349,8 +346,11 @@ _IN_BASE64 = {"+": r"(?:\+|%(?:25)*2[bB])", "/": r"(?:\\*/|%(?:25)*2[fF])"}
 _MORE: dict[str, tuple[str, ...]] = {
     " ": (r"\+", r"\s+"),  # in a query; where a text was folded
     "\n": (r"\r?\n[ \t]*", r"(?:\\+r)?\\+n"),
+    "&": ("&amp;",),
+    "<": ("&lt;",),
+    ">": ("&gt;",),
     "'": (r"'\\+''", "'\"'\"'", "''"),  # quoted for a shell; for SQL and YAML
-    '"': ('""',),
+    '"': ('""', "&quot;"),
     "\\": (r"\\+",),
     "\t": (r"\\+t",),
 }
