@@ -1,0 +1,76 @@
+"""What the command line says about a run, and whether it fits the runbook."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine.errors import UsageError
+from engine.inventory import Inventory
+from engine.model import Runbook
+from engine.plan import Plan
+from engine.registry import Registry
+from engine.scheduler import DEFAULT_FORKS
+from engine.text import did_you_mean
+
+
+class Options(msgspec.Struct, frozen=True, omit_defaults=True):
+    """What the command line says about a run. Paths are as given, relative to `RunInfo.cwd`."""
+
+    inventory: str | None = None
+    extra: dict[str, Any] = {}
+    check: bool = False
+    tags: tuple[str, ...] = ()
+    skip_tags: tuple[str, ...] = ()
+    limit: str | None = None
+    forks: int = DEFAULT_FORKS
+    force: bool = False
+    reason: str = ""
+    yes: bool = False
+    modules: tuple[str, ...] = ()
+
+
+def registry_for(runbook_path: str, folders: Sequence[str] = ()) -> Registry:
+    """The modules a runbook can use: built in, beside it, from ``--modules``, installed."""
+    beside = Path(runbook_path).parent / "modules"
+    return Registry([*([beside] if beside.is_dir() else []), *(Path(each) for each in folders)])
+
+
+def check_options(runbook: Runbook, options: Options) -> None:
+    """Refuse options that do not fit the runbook."""
+    if options.force and not runbook.preempts:
+        raise UsageError(
+            f"--force: {runbook.file} does not say `preempts: true`, so it takes nothing over",
+            hint="use --yes if you want to approve its confirmations",
+        )
+
+
+def extra_vars(runbook: Runbook, extra: Mapping[str, Any]) -> dict[str, Any]:
+    """What was given with ``-e`` and is no input: variables, above all others."""
+    return {name: value for name, value in extra.items() if name not in runbook.inputs}
+
+
+def known_extras(plan: Plan, inventory: Inventory, extra: Mapping[str, Any]) -> None:
+    """Raise UsageError for a name of ``-e`` that nothing reads."""
+    if not extra:
+        return
+    known = dict.fromkeys((*plan.runbook.inputs, *plan.runbook.vars))
+    for node in plan.steps():
+        assert node.step is not None
+        known.update(dict.fromkeys(node.step.vars or ()))
+        known.update(dict.fromkeys(node.step.included.vars if node.step.included else ()))
+    for layer in (inventory.vars, *(each.vars for each in inventory.groups.values())):
+        known.update(dict.fromkeys(layer))
+    for host in inventory.hosts.values():
+        known.update(dict.fromkeys(host))
+    for name in extra:
+        if name not in known:
+            hint = did_you_mean(name, known, what="there are")
+            raise UsageError(
+                f"-e {name}=…: neither the runbook nor the inventory has an input or variable "
+                f"'{name}'",
+                hint=hint or "declare it under `inputs:`, so that it is checked",
+            )

@@ -1,0 +1,280 @@
+"""Going on with a run that stopped or died, and what people decide about it before."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import Any
+
+import msgspec
+
+from engine import VERSION, journal
+from engine.clock import SystemClock
+from engine.errors import IllegalEvent, InvalidRunbook, JournalError, ResumeRefused, UsageError
+from engine.events import (
+    AnyEvent,
+    GateAnswered,
+    Overridden,
+    Person,
+    Record,
+    RunResumed,
+    RunStopped,
+)
+from engine.fold import apply, fold, override_refusal
+from engine.inventory import Inventory
+from engine.loader import load
+from engine.plan import Plan, build_plan
+from engine.registry import Registry
+from engine.runner import Observer
+from engine.runs import Command, RunFolder, RunInfo, replace_file, this_person, write_private
+from engine.session.edits import changed_inventory, compare_plans, fold_anew
+from engine.session.options import Options, registry_for
+from engine.session.recorded import old_plan
+from engine.session.session import Session
+from engine.state import RunState
+from engine.text import did_you_mean
+
+
+class Decision(msgspec.Struct, frozen=True):
+    """What an operator decides about a step before a resume."""
+
+    step: str
+    decision: str
+    reason: str = ""
+
+
+def resume(
+    folder: RunFolder,
+    *,
+    state_folder: Path,
+    decisions: Sequence[Decision] = (),
+    give_up: str | None = None,
+    after: str = "",
+    yes: bool = False,
+    attended: bool = False,
+    observers: Sequence[Observer] = (),
+    tick: float | None = None,
+    by: Person | None = None,
+) -> Session:
+    """Go on with a run that stopped or died. `give_up` (a reason) has it rescued or undone.
+
+    `after` names (a part of) the run that has owned a lock of this one in between: somebody has
+    looked at what it did. Raises ResumeRefused, LockHeld, JournalDamaged, InvalidRunbook.
+    """
+    by = by or this_person()
+    folder.own()
+    try:
+        return _resumed(
+            folder, state_folder, decisions, give_up, after, yes, attended, observers, tick, by
+        )
+    except BaseException:
+        folder.disown()
+        raise
+
+
+def _resumed(
+    folder: RunFolder,
+    state_folder: Path,
+    decisions: Sequence[Decision],
+    give_up: str | None,
+    after: str,
+    yes: bool,
+    attended: bool,
+    observers: Sequence[Observer],
+    tick: float | None,
+    by: Person,
+) -> Session:
+    records, book = journal.reopen(folder.journal_path)
+    if not records:
+        raise ResumeRefused(
+            f"run {folder.run_id} was never started: its journal is empty",
+            hint="start it anew",
+        )
+    info = folder.info()
+    options = msgspec.convert(info.options, Options, strict=False)
+    options = msgspec.structs.replace(options, yes=options.yes or yes)
+    old = old_plan(folder, options)
+    state = fold(old, records)
+    _refuse_if_over(folder, state, decisions)
+    _forget_commands(folder)
+    redone = frozenset(each.step for each in decisions if each.decision == "redo")
+    plan, inventory, registry, changed = _plan_for_resume(folder, info, options, old, state, redone)
+    if plan is not old:
+        state = fold_anew(old, state, plan, records)
+    session = Session(
+        plan=plan,
+        inventory=inventory,
+        registry=registry,
+        folder=folder,
+        state_folder=state_folder,
+        state=state,
+        book=book,
+        options=options,
+        clock=SystemClock(not_before=max(records[-1].time, folder.last_beat())),
+        attended=attended,
+        observers=observers,
+        tick=tick,
+    )
+    _refuse_if_overtaken(session, after)
+    session.take_locks(by)
+    if plan is not old:
+        _keep_plan(folder, plan, len(records))
+    _append_resume(session, decisions, give_up, attended, changed, by)
+    return session
+
+
+def _forget_commands(folder: RunFolder) -> None:
+    """What was said to a process that is gone is not meant for the one that goes on."""
+    with contextlib.suppress(OSError):
+        folder.take_commands()
+
+
+def _keep_plan(folder: RunFolder, plan: Plan, records: int) -> None:
+    """The journal is read with the runbook that the run goes on with; the one before is kept."""
+    path = folder.path / "runbook.json"
+    try:
+        write_private(path.with_name(f"runbook-until-{records}.json"), path.read_bytes())
+        replace_file(path, msgspec.json.encode(plan.runbook))
+    except OSError as error:
+        raise JournalError(f"{path} cannot be written: {error.strerror or error}") from error
+
+
+def _refuse_if_overtaken(session: Session, after: str) -> None:
+    """What another run did to the environment meanwhile is not undone by its being over."""
+    other = session.locks.taken_since(session.state.tokens) if session.locks else None
+    run = (other.run or other.last) if other is not None else ""
+    if other is None or run in ("", session.folder.run_id):  # only unlocked: nothing has changed
+        return
+    if after and after in run:
+        return
+    raise ResumeRefused(
+        f"run {run} has owned {other.name} since this run stopped, and may have changed what it "
+        "relies on",
+        hint=f"look at `ce-run show {run}`; then start the runbook anew, or go on all the same "
+        f"with `ce-run resume {session.folder.run_id} --after {run}`",
+    )
+
+
+def _append_resume(
+    session: Session,
+    decisions: Sequence[Decision],
+    give_up: str | None,
+    attended: bool,
+    changed: tuple[str, ...],
+    by: Person,
+) -> None:
+    runner = session.runner
+    for event in _found_dead(session.folder, session.state):
+        runner.append(event)
+    for each in decisions:
+        _override(session, each, by)
+    runner.append(RunResumed(by, VERSION, attended, changed))
+    session.note_locks()
+    if give_up is not None:
+        session.mailbox.put(Command("abandon", by, reason=give_up))
+
+
+def _found_dead(folder: RunFolder, state: RunState) -> list[AnyEvent]:
+    """What a process that died could not note itself."""
+    if state.life not in ("running", "stopping"):
+        return []
+    return [RunStopped("interrupted", "its process ended without a word", folder.last_beat())]
+
+
+def answer(folder: RunFolder, event: GateAnswered) -> None:
+    """Note a person's answer in the journal of a run that no process carries.
+
+    Raises ResumeRefused when one does, and UsageError when nobody waits for the answer any more.
+    """
+
+    def before(records: list[Record]) -> list[AnyEvent]:
+        plan = old_plan(folder, msgspec.convert(folder.info().options, Options, strict=False))
+        state = fold(plan, records)
+        stopped = _found_dead(folder, state)
+        now = records[-1].time
+        try:
+            for number, each in enumerate((*stopped, event), len(records) + 1):
+                apply(state, Record(number, now, each))
+        except IllegalEvent as error:
+            raise UsageError(
+                f"step '{event.step}' does not wait for an answer any more",
+                hint=f"see `ce-run show {folder.run_id}`",
+            ) from error
+        return stopped
+
+    folder.append(event, before)
+
+
+def _override(session: Session, each: Decision, by: Person) -> None:
+    state = session.state
+    index = state.plan.by_path.get(each.step)
+    if index is None:
+        paths = [node.path for node in state.plan.steps() if node.index in state.steps]
+        raise UsageError(
+            f"there is no step '{each.step}' in this run",
+            hint=did_you_mean(each.step, paths, what="there are"),
+        )
+    why = override_refusal(state, state.plan.nodes[index])
+    if why:
+        raise ResumeRefused(f"--{each.decision} {each.step}: {why}")
+    decision: Any = each.decision
+    session.runner.append(Overridden(each.step, decision, by, each.reason))
+
+
+def _refuse_if_over(folder: RunFolder, state: RunState, decisions: Sequence[Decision]) -> None:
+    if state.stop is not None and state.stop.kind == "preempted" and state.life == "stopped":
+        raise ResumeRefused(
+            f"run {folder.run_id} was preempted ({state.stop.reason}) and cannot go on",
+            hint="start the runbook anew once the other run is over",
+        )
+    if state.life == "finished" and not decisions:
+        raise ResumeRefused(
+            f"run {folder.run_id} is finished: {state.outcome}",
+            hint="a failed step can be taken up with --redo, --done or --skip"
+            if state.outcome in ("failed", "needs_person")
+            else f"see `ce-run show {folder.run_id}`",
+        )
+
+
+def _plan_for_resume(
+    folder: RunFolder,
+    info: RunInfo,
+    options: Options,
+    old: Plan,
+    state: RunState,
+    redone: frozenset[str],
+) -> tuple[Plan, Inventory, Registry, tuple[str, ...]]:
+    """The plan to go on with: that of the files as they are now, if that is allowed."""
+    with _inside(info.cwd):
+        registry = registry_for(info.runbook, options.modules)
+        try:
+            runbook, inventory = load(
+                info.runbook, registry=registry, inventory_path=info.inventory or options.inventory
+            )
+        except InvalidRunbook as error:
+            error.hint = f"the files as they were when the run started are in {folder.path}/source"
+            raise
+    new = build_plan(runbook, tags=options.tags, skip_tags=options.skip_tags)
+    changed, refused = compare_plans(old, new, state, redone)
+    if refused:
+        raise ResumeRefused(
+            f"the runbook changed where this run has been already: {', '.join(refused)}",
+            hint="put these steps back as they were (see `source/` in the run's folder), "
+            "or start a new run",
+        )
+    inventories = changed_inventory(folder, info)
+    return (new if changed else old), inventory, registry, (*changed, *inventories)
+
+
+@contextlib.contextmanager
+def _inside(folder: str) -> Iterator[None]:
+    """Relative paths of the command line mean what they meant when the run was started."""
+    before = Path.cwd()
+    if Path(folder).is_dir():
+        os.chdir(folder)
+    try:
+        yield
+    finally:
+        os.chdir(before)
