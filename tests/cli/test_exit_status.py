@@ -194,7 +194,11 @@ def test_a_preempted_run_ends_with_6(desk: Desk) -> None:
 def test_a_signal_leaves_a_run_that_goes_on(desk: Desk, number: int, expected: int) -> None:
     desk.write(LONG.replace("60s", "{{ env('SLOW', '0s') }}"))
     desk.environment["SLOW"] = "60s"
-    process = desk.start("book.yml")
+    ours = signal.signal(number, signal.SIG_DFL)  # the tests themselves may run under nohup
+    try:
+        process = desk.start("book.yml")
+    finally:
+        signal.signal(number, ours)
     wait_until(lambda: soaking(desk), "the soak")
     status, output = desk.end(process, number)
     assert status == expected
