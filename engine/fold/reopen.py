@@ -196,6 +196,8 @@ def _reopen_group(
 ) -> None:
     was_over = step.status in FINAL
     _open_again(state, node, step, group, time)
+    if group.phase_before_stop is not None and below.role != "always":
+        group.phase = group.phase_before_stop  # its always block ran for an interruption only
     if below.role == "rescue":
         group.phase = "rescue"
         group.rescue_status = None

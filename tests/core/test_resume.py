@@ -411,6 +411,18 @@ def test_a_rescue_that_failed_can_be_redone() -> None:
     assert case.world.effects["g.rescue/r1#0"] == 1
 
 
+@pytest.mark.parametrize(("decision", "again"), [("redo", ["x"]), ("done", []), ("skip", [])])
+def test_a_step_in_doubt_is_decided_about_after_an_always_block_ran_for_the_interruption(
+    decision: str, again: list[str]
+) -> None:
+    runbook = book(step("x", effect="once"), always=[step("z")])
+    case = Case(runbook, {"x": [Act(seconds=60), OK]}).at(10, TERM).begin()
+    assert case.world.paths() == ["x", ".always/z"]
+    case.resume((decision, "x"))
+    assert case.outcome == "succeeded"
+    assert case.world.paths() == ["x", ".always/z", *again, ".always/z"]
+
+
 def test_an_always_block_that_failed_can_be_redone() -> None:
     runbook = book(group("g", step("x"), always=[step("z")]), step("after"))
     case = Case(runbook, {"g.always/z": [FAILS, OK]}).begin().resume(("redo", "g.always/z"))
