@@ -5,7 +5,7 @@ Every function takes the facts of a run and gives lines; nothing is read or deci
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Container, Sequence
 from typing import Any
 
 from engine.plan import Plan
@@ -307,8 +307,9 @@ def change_lines(
         rows = [(f"  {each.task}", cut(one_line(each.message), _MESSAGE)) for each in changes]
         return [line(text) for text in table(rows, head=False)]
     grouped: dict[str, list[str]] = {}
+    known = frozenset(phases)
     for each in changes:
-        phase = _phase_of(each.step, phases)
+        phase = _phase_of(each.step, known)
         name = each.task.removeprefix(phase).strip("/ ") or phase
         grouped.setdefault(phase, []).append(name)
     shown = list(grouped.items())[: 2 * most]
@@ -327,10 +328,15 @@ def _named(names: Sequence[str]) -> str:
     return cut(listed(names, most), _MESSAGE)
 
 
-def _phase_of(path: str, phases: Sequence[str]) -> str:
+def _phase_of(path: str, phases: Container[str]) -> str:
     """The innermost phase around a step, or its rescue or undo; else the step at the top."""
-    around = [each for each in phases if path == each or path.startswith((f"{each}/", f"{each}."))]
-    phase = max(around, key=len, default=path.split("/")[0])
+    phase = path.split("/")[0]
+    end = len(path)
+    while end > 0:
+        if path[:end] in phases:
+            phase = path[:end]
+            break
+        end = max(path.rfind("/", 0, end), path.rfind(".", 0, end))
     handler = path[len(phase) :].split("/")[0]  # `.rescue`, when the step stands in one
     return phase + handler
 
