@@ -264,13 +264,20 @@ def _child_closed(state: RunState, node: Node, step: StepState, time: float) -> 
         startable = group.in_body and may_start(state, node)
         for other in node.dependents:
             state.unmet[other] -= 1
-            if startable and state.unmet[other] == 0:
+            if startable and state.unmet[other] == 0 and _is_to_come(state, other):
                 state.ready.append((other, WHOLE_STEP))
     else:
         _pass_up(group, node, step)
         state.attention[node.parent] = None
     if group.left == 0 or group.latch is not None:
         state.attention[node.parent] = None
+
+
+def _is_to_come(state: RunState, index: int) -> bool:
+    """Whether a step has not begun; it has, where one before it is run again whose failure had
+    been ignored."""
+    found = state.steps.get(index)
+    return found is None or found.status == "pending"
 
 
 def _pass_up(group: GroupState, node: Node, step: StepState) -> None:

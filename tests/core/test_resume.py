@@ -348,6 +348,14 @@ def test_a_fan_is_redone_only_where_it_did_not_succeed() -> None:
     assert [case.world.effects[f"s#{n}"] for n in range(6)] == [1] * 6
 
 
+def test_a_failure_that_was_ignored_can_be_redone_without_what_came_after_it() -> None:
+    runbook = book(step("a", ignore_errors=True), step("b"), step("c"), step("d"))
+    case = Case(runbook, {"a": [FAILS, OK], "c": [Act(seconds=60), OK]}).at(10, TERM).begin()
+    case.resume(("redo", "a"))
+    assert case.outcome == "succeeded"
+    assert case.world.paths() == ["a", "b", "c", "a", "c", "d"]
+
+
 def test_a_redone_step_has_all_its_attempts_again() -> None:
     runbook = book(step("a", retry=Retry(3)))
     case = Case(runbook, {"a": [FAILS] * 5 + [OK]}).begin().resume(("redo", "a"))
