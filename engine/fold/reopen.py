@@ -143,6 +143,8 @@ def _refusal_around(state: RunState, node: Node) -> str:
         step = state.steps[up.index]
         if below.role == "undo":
             return ""
+        if step.group is None and step.status in FINAL:
+            return f"{up.path} has been decided about as a whole ({step.reason})"
         if step.group is not None and below.role == "body":
             why = _refusal_by(up, step, step.group)
             if why:

@@ -383,6 +383,14 @@ def test_a_group_can_be_taken_as_done() -> None:
     assert case.unfinished() == []
 
 
+def test_what_is_in_a_group_that_was_decided_about_cannot_be_redone_alone() -> None:
+    runbook = book(group("g", step("x"), step("y"), ignore_errors=True), step("z"))
+    case = Case(runbook, {"g/x": FAILS}).begin().resume(("done", "g"))
+    assert case.outcome == "succeeded"
+    why = override_refusal(case.state, case.plan.node("g/x"))
+    assert why == "g has been decided about as a whole (done by somebody: as the test says)"
+
+
 def test_the_budget_of_a_group_begins_anew_when_a_person_reopens_it() -> None:
     runbook = book(group("g", step("x"), step("y"), budget=30.0))
     script: dict[str, Any] = {"g/x": [Act("failed", 25), Act(seconds=20)], "g/y": Act(seconds=5)}
