@@ -258,7 +258,12 @@ def _revive(state: RunState, node: Node, step: StepState, time: float) -> None:
         _open_again(state, node, step, group, time)
         group.phase = "body"
         group.latch = None
+        group.handled = False
         group.passed_up = None
+        group.answered = False
+        group.rescue_status = None
+        if node.rescue != NONE:  # it answered the cancellation; a failure of its own may follow
+            reset(state, state.plan.nodes[node.rescue])
         _forget_always(state, node, group)
         _revive_children(state, node, time)
     if step.tasks:

@@ -21,7 +21,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
-from engine.events import GateAnswered, RunStopped, StopRequested
+from engine.events import GateAnswered, Overridden, RunStopped, StopRequested
 from engine.fold import fold, override_refusal
 from engine.runner import Signal, Wake
 from engine.runs import Command
@@ -134,21 +134,24 @@ class Operators(RuleBasedStateMachine):
     # -- what has to hold ---------------------------------------------------------------------
     @invariant()
     def nothing_happens_twice(self) -> None:
-        """Unless a person had it done again. An always block answers each leaving, and the end."""
+        """Unless a person had it done again. Always and rescue blocks answer each end of their
+        group: when the run is left, and anew once a person has decided about what is in it."""
         for path in self.generated.once:
             node = self.case.plan.node(path)
             if node.index in self.redone:
                 continue
-            always = any(up.role == "always" for up in self.case.plan.ancestors(node))
-            most = 1 + (self._leavings() if always else 0)
+            answers = any(up.role in ("always", "rescue") for up in self.case.plan.ancestors(node))
+            most = 1 + (self._ends_taken_back() if answers else 0)
             for number in range(5):
                 assert self.case.world.effects[f"{path}#{number}"] <= most, path
 
-    def _leavings(self) -> int:
-        """How often the run was asked to leave, for whatever reason but a takeover."""
+    def _ends_taken_back(self) -> int:
+        """How often a group may have ended, or been left, and gone on."""
         events = [record.event for record in self.case.records()]
         return sum(
-            isinstance(event, StopRequested) and event.kind == "interrupted" for event in events
+            isinstance(event, Overridden)
+            or (isinstance(event, StopRequested) and event.kind == "interrupted")
+            for event in events
         )
 
     def teardown(self) -> None:

@@ -330,6 +330,16 @@ def test_what_was_cancelled_because_of_it_goes_on_without_repeating_what_was_don
     assert [case.world.effects[f"g/{name}#0"] for name in ("done", "slow", "later")] == [1, 1, 1]
 
 
+def test_a_rescue_that_answered_a_cancellation_answers_a_failure_later() -> None:
+    runbook = book(step("a"), group("g", step("x"), rescue=[step("r")], needs=[]))
+    script = {"a": Act("failed", seconds=5), "g/x": [Act(seconds=60), FAILS]}
+    case = Case(runbook, script).begin()
+    assert case.world.paths() == ["a", "g/x", "g.rescue/r"]
+    case.resume(("done", "a"))
+    assert case.world.paths()[3:] == ["g/x", "g.rescue/r"]
+    assert case.outcome == "rescued"
+
+
 def test_a_once_only_task_that_was_cancelled_is_in_doubt_when_its_run_goes_on() -> None:
     runbook = book(step("fails", needs=[]), step("slow", effect="once", needs=[]))
     script: dict[str, Any] = {"fails": [Act("failed", 5), OK], "slow": Act(seconds=60, effect=0.0)}
