@@ -330,9 +330,13 @@ def test_what_was_cancelled_because_of_it_goes_on_without_repeating_what_was_don
     assert [case.world.effects[f"g/{name}#0"] for name in ("done", "slow", "later")] == [1, 1, 1]
 
 
-def test_a_rescue_that_answered_a_cancellation_answers_a_failure_later() -> None:
+def test_a_rescue_that_failed_at_a_cancellation_answers_a_failure_later() -> None:
     runbook = book(step("a"), group("g", step("x"), rescue=[step("r")], needs=[]))
-    script = {"a": Act("failed", seconds=5), "g/x": [Act(seconds=60), FAILS]}
+    script: dict[str, Any] = {
+        "a": Act("failed", seconds=5),
+        "g/x": Act("failed", seconds=60),
+        "g.rescue/r": [FAILS, OK],
+    }
     case = Case(runbook, script).begin()
     assert case.world.paths() == ["a", "g/x", "g.rescue/r"]
     case.resume(("done", "a"))
