@@ -78,6 +78,12 @@ class StepEvaluator:
         self._bound: dict[int, dict[str, Any]] = {}
         self._inputs: dict[int, dict[str, Any]] = {}
         self._private: dict[tuple[int, int], dict[str, Any]] = {}
+        self._hidden = frozenset(
+            index
+            for node in plan.steps()
+            if node.step is not None and node.step.no_log
+            for index in range(node.index, node.end)
+        )
         self._secret_items: dict[int, tuple[TaskSpec, ...]] = {}
 
     # -- preparing a step -------------------------------------------------------------------------
@@ -352,8 +358,7 @@ class StepEvaluator:
 
     def _is_private(self, node: Node) -> bool:
         """Whether nothing that a step gives may be kept: it or a group around it says no_log."""
-        around = (node, *self.plan.ancestors(node))
-        return any(each.step is not None and each.step.no_log for each in around)
+        return node.index in self._hidden
 
     # -- judging -----------------------------------------------------------------------------------
     def judge(self, state: RunState, node: Node, outcome: Outcome) -> TaskFinished:

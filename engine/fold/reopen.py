@@ -198,8 +198,8 @@ def _reopen_group(
 ) -> None:
     was_over = step.status in FINAL
     _open_again(state, node, step, group, time)
-    if group.phase_before_stop is not None and below.role != "always":
-        group.phase = group.phase_before_stop  # its always block ran for an interruption only
+    if below.role != "always":
+        forget_always_of_stop(state, node, group)
     if below.role == "rescue":
         group.phase = "rescue"
         group.rescue_status = None
@@ -228,6 +228,14 @@ def _open_again(
     state.groups[node.index] = None
     if step.budget is not None:  # a named override starts it anew
         state.timers.set(("budget", node.index, 0), time + step.budget)
+
+
+def forget_always_of_stop(state: RunState, node: Node, group: GroupState) -> None:
+    """An always block that ran for an interruption runs again when its group really ends."""
+    if group.phase_before_stop is None:
+        return
+    group.phase = group.phase_before_stop
+    _forget_always(state, node, group)
 
 
 def _forget_always(state: RunState, node: Node, group: GroupState) -> None:

@@ -18,7 +18,7 @@ from engine.events import (
     StopRequested,
     Warned,
 )
-from engine.fold.reopen import rebuild, reset
+from engine.fold.reopen import forget_always_of_stop, rebuild
 from engine.fold.rules import STOP_TIME, may_start, require
 from engine.fold.steps import close, drop_ready
 from engine.fold.tasks import set_retry
@@ -98,7 +98,9 @@ def run_resumed(state: RunState, event: RunResumed, time: float) -> None:
     state.timers.drop("deadline", "grace", "stop", "guard")
     state.timers.shift("budget", time - left_at)
     for node in list(state.open_groups()):
-        _forget_always_of_stop(state, node)
+        step = state.steps.get(node.index)  # one inside an always block may be forgotten with it
+        if step is not None and step.group is not None:
+            forget_always_of_stop(state, node, step.group)
     for index, step in state.steps.items():
         if step.status == "opened" and step.tasks:
             _doubt_unfinished(state, state.plan.nodes[index], step, time - left_at)
@@ -106,18 +108,6 @@ def run_resumed(state: RunState, event: RunResumed, time: float) -> None:
         _restart_guards(state, node.index, state.group(node.index), time)
     state.running.clear()
     rebuild(state)
-
-
-def _forget_always_of_stop(state: RunState, node: Node) -> None:
-    """An always block that ran for the interruption runs again when its group really ends."""
-    step = state.steps.get(node.index)
-    group = step.group if step is not None else None
-    if group is None or group.phase_before_stop is None:
-        return
-    reset(state, state.plan.nodes[node.always])
-    group.phase = group.phase_before_stop
-    group.phase_before_stop = None
-    group.always_status = None
 
 
 def _doubt_unfinished(state: RunState, node: Node, step: StepState, downtime: float) -> None:

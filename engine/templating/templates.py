@@ -187,27 +187,27 @@ class Templates:
         )
 
 
-class Lazy(Mapping[str, Any]):
-    """A mapping among the variables whose entries are rendered when they are first read.
+class _ReadOneByOne(Mapping[str, Any]):
+    """A mapping whose entries are made when they are first read.
 
-    So ``endpoints.health`` can be ``{{ endpoints.api }}/health``, and an entry that cannot be
-    rendered here harms nobody who does not read it.
+    An entry that cannot be made here harms nobody who does not read it.
     """
 
-    __slots__ = ("_name", "_raw", "_rendered", "_scope", "_templates")
+    __slots__ = ("_made", "_raw", "_scope", "_templates")
 
-    def __init__(self, name: str, raw: dict[str, Any], scope: Scope, templates: Templates) -> None:
-        self._name = name
+    def __init__(self, raw: dict[str, Any], scope: Scope, templates: Templates) -> None:
         self._raw = raw
         self._scope = scope
         self._templates = templates
-        self._rendered: dict[str, Any] = {}
+        self._made: dict[str, Any] = {}
+
+    def _make(self, key: str, raw: Any) -> Any:
+        raise NotImplementedError
 
     def __getitem__(self, key: str) -> Any:
-        if key not in self._rendered:
-            name, raw = f"{self._name}.{key}", self._raw[key]
-            self._rendered[key] = self._templates._variable(name, raw, self._scope)
-        return self._rendered[key]
+        if key not in self._made:
+            self._made[key] = self._make(key, self._raw[key])
+        return self._made[key]
 
     def __iter__(self) -> Iterator[str]:
         return iter(self._raw)
@@ -219,42 +219,38 @@ class Lazy(Mapping[str, Any]):
         return key in self._raw
 
 
-class Entries(Mapping[str, Any]):
-    """A section of the inventory, whose entries are rendered whole when they are first read.
+class Lazy(_ReadOneByOne):
+    """A mapping among the variables: ``endpoints.health`` can be ``{{ endpoints.api }}/health``."""
 
-    Named entries within one (channels, registries) are read one by one as well. So a secret that
-    is missing here harms nobody but the entry that needs it.
+    __slots__ = ("_name",)
+
+    def __init__(self, name: str, raw: dict[str, Any], scope: Scope, templates: Templates) -> None:
+        super().__init__(raw, scope, templates)
+        self._name = name
+
+    def _make(self, key: str, raw: Any) -> Any:
+        return self._templates._variable(f"{self._name}.{key}", raw, self._scope)
+
+
+class Entries(_ReadOneByOne):
+    """A section of the inventory, whose entries are rendered whole.
+
+    Named entries within one (channels, registries) are read one by one as well, so a secret that
+    is missing here stops only the entry that needs it.
     """
 
-    __slots__ = ("_deep", "_raw", "_rendered", "_scope", "_templates")
+    __slots__ = ("_deep",)
 
     def __init__(
         self, raw: dict[str, Any], scope: Scope, templates: Templates, *, deep: bool = True
     ) -> None:
-        self._raw = raw
-        self._scope = scope
-        self._templates = templates
+        super().__init__(raw, scope, templates)
         self._deep = deep
-        self._rendered: dict[str, Any] = {}
 
-    def __getitem__(self, key: str) -> Any:
-        if key not in self._rendered:
-            raw = self._raw[key]
-            self._rendered[key] = (
-                Entries(raw, self._scope, self._templates, deep=False)
-                if self._deep and _named_entries(raw)
-                else self._templates.render(raw, self._scope)
-            )
-        return self._rendered[key]
-
-    def __iter__(self) -> Iterator[str]:
-        return iter(self._raw)
-
-    def __len__(self) -> int:
-        return len(self._raw)
-
-    def __contains__(self, key: object) -> bool:
-        return key in self._raw
+    def _make(self, key: str, raw: Any) -> Any:
+        if self._deep and _named_entries(raw):
+            return Entries(raw, self._scope, self._templates, deep=False)
+        return self._templates.render(raw, self._scope)
 
 
 def _named_entries(raw: Any) -> bool:
