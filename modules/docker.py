@@ -17,7 +17,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.module_api import Context, Failed, Refused, Result, action
-from modules import _docker
+from modules._docker import engine as docker_engine
 
 
 @action(effect="idempotent")
@@ -65,12 +65,12 @@ def build(
         **({"target": target} if target else {}),
         **({"platform": platform} if platform else {}),
     }
-    with _docker.client(ctx) as engine:
-        before = _docker.find(engine, tag)
+    with docker_engine.client(ctx) as engine:
+        before = docker_engine.find(engine, tag)
         with ctx.fence():
-            stream = engine.build(timeout=_docker.seconds(ctx), **options)
-        _docker.follow(ctx, stream, f"the build of {tag}")
-        after = _docker.find(engine, tag)
+            stream = engine.build(timeout=docker_engine.seconds(ctx), **options)
+        docker_engine.follow(ctx, stream, f"the build of {tag}")
+        after = docker_engine.find(engine, tag)
     if after is None:
         raise Failed(f"the build of {tag} ended without an image", hint="see the step's log")
     data = _image_data(tag, after)
@@ -84,8 +84,8 @@ def build_check(
 ) -> Result:
     """See that the context and the engine are there."""
     _folder(ctx, context, dockerfile)
-    with _docker.client(ctx) as engine:
-        there = _docker.find(engine, tag)
+    with docker_engine.client(ctx) as engine:
+        there = docker_engine.find(engine, tag)
     data = {"image": tag, "id": "", "size": 0} if there is None else _image_data(tag, there)
     return Result(changed=True, data=data, diff=f"+ image {tag}\n", message=f"would build {tag}")
 
@@ -114,20 +114,20 @@ def push(ctx: Context, image: str) -> Result:
     Args:
         image: its name with the registry, such as ``registry.example.com/claude-enhancer:5.1``.
     """
-    name, tag = _docker.split(image)
+    name, tag = docker_engine.split(image)
     if "@" in image:
         raise Refused(f"{image} names a digest", hint="push it under a tag")
-    with _docker.client(ctx) as engine:
-        if _docker.find(engine, image) is None:
+    with docker_engine.client(ctx) as engine:
+        if docker_engine.find(engine, image) is None:
             raise Failed(f"there is no image {image} to push", hint="build or tag it first")
-        before = _docker.registry_digest(ctx, engine, image)
-        _docker.patient(ctx, engine)  # a large layer may go without a word for long
+        before = docker_engine.registry_digest(ctx, engine, image)
+        docker_engine.patient(ctx, engine)  # a large layer may go without a word for long
         with ctx.fence():
             stream = engine.push(
-                name, tag, stream=True, decode=True, auth_config=_docker.login(ctx, name)
+                name, tag, stream=True, decode=True, auth_config=docker_engine.login(ctx, name)
             )
-        told = _docker.follow(ctx, stream, f"the push of {image}")
-        digest = told or _docker.registry_digest(ctx, engine, image)
+        told = docker_engine.follow(ctx, stream, f"the push of {image}")
+        digest = told or docker_engine.registry_digest(ctx, engine, image)
     if not digest:
         raise Failed(f"the push of {image} ended without a digest", hint="see the step's log")
     data = {"image": image, "digest": digest}
@@ -137,9 +137,9 @@ def push(ctx: Context, image: str) -> Result:
 @push.check
 def push_check(ctx: Context, image: str) -> Result:
     """Compare what is here with what the registry has."""
-    with _docker.client(ctx) as engine:
-        local = _docker.find(engine, image)
-        there = _docker.registry_digest(ctx, engine, image)
+    with docker_engine.client(ctx) as engine:
+        local = docker_engine.find(engine, image)
+        there = docker_engine.registry_digest(ctx, engine, image)
     known = [] if local is None else local.get("RepoDigests") or []
     same = bool(there) and any(one.endswith(f"@{there}") for one in known)
     return Result(
@@ -161,11 +161,11 @@ def inspect_digest(ctx: Context, image: str, *, expect: str = "", local: bool = 
         expect: the digest that it must be, ``sha256:…``.
         local: ask the engine what it pulled or pushed under that name, not the registry.
     """
-    with _docker.client(ctx) as engine:
+    with docker_engine.client(ctx) as engine:
         if local:
-            digest = _docker.local_digest(engine, image)
+            digest = docker_engine.local_digest(engine, image)
         else:
-            digest = _docker.registry_digest(ctx, engine, image)
+            digest = docker_engine.registry_digest(ctx, engine, image)
     if not digest:
         where = "engine" if local else "registry"
         raise Failed(f"the {where} has no {image}", hint="was it pushed under this name?")
@@ -189,9 +189,9 @@ def tag(ctx: Context, image: str, new: str) -> Result:
         image: the image: a name or an id.
         new: the name to add.
     """
-    name, label = _docker.split(new)
-    with _docker.client(ctx) as engine:
-        found, before = _docker.find(engine, image), _docker.find(engine, new)
+    name, label = docker_engine.split(new)
+    with docker_engine.client(ctx) as engine:
+        found, before = docker_engine.find(engine, image), docker_engine.find(engine, new)
         if found is None:
             raise Failed(f"there is no image {image}")
         same = before is not None and before["Id"] == found["Id"]
@@ -204,8 +204,8 @@ def tag(ctx: Context, image: str, new: str) -> Result:
 @tag.check
 def tag_check(ctx: Context, image: str, new: str) -> Result:
     """Say whether the name would change."""
-    with _docker.client(ctx) as engine:
-        found, before = _docker.find(engine, image), _docker.find(engine, new)
+    with docker_engine.client(ctx) as engine:
+        found, before = docker_engine.find(engine, image), docker_engine.find(engine, new)
     if found is None:
         return Result(changed=True, data={"image": new, "id": "", "size": 0}, diff=f"+ {new}\n")
     same = before is not None and before["Id"] == found["Id"]

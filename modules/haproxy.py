@@ -17,7 +17,8 @@ from collections.abc import Callable
 from typing import Any
 
 from engine.module_api import Context, Duration, Refused, Result, action
-from modules import _haproxy, _haproxy_text
+from modules._haproxy import runtime as haproxy_runtime
+from modules._haproxy import text as haproxy_text
 
 _HEAVIEST = 256
 
@@ -37,7 +38,7 @@ def weight(ctx: Context, backend: str, weights: dict[str, int], *, connection: s
         connection: which HAProxy of the inventory; may be left out if there is one.
     """
     edge, wanted = _prepare_weights(ctx, backend, weights, connection)
-    before, after = _haproxy.set_weights(ctx, edge, backend, wanted)
+    before, after = haproxy_runtime.set_weights(ctx, edge, backend, wanted)
     return _weights_result(ctx, edge, backend, before, after, "set")
 
 
@@ -47,7 +48,7 @@ def weight_check(
 ) -> Result:
     """Compare the weights with those that are in force."""
     edge, wanted = _prepare_weights(ctx, backend, weights, connection)
-    before = _haproxy.weights_before(edge.servers(ctx, backend), backend, wanted)
+    before = haproxy_runtime.weights_before(edge.servers(ctx, backend), backend, wanted)
     return _weights_result(ctx, edge, backend, before, wanted, "would set")
 
 
@@ -139,10 +140,10 @@ def wait_drained(
         every: how often to look; HAProxy tells only when asked.
         connection: which HAProxy of the inventory; may be left out if there is one.
     """
-    edge, names = _haproxy.connect(ctx, connection), _names(backend, server)
+    edge, names = haproxy_runtime.connect(ctx, connection), _names(backend, server)
     for servers in edge.servers(ctx, backend).values():
         for name in names:
-            _haproxy.find(servers, backend, name)
+            haproxy_runtime.find(servers, backend, name)
     while True:
         sessions = _sessions(ctx, edge, backend, names)
         left = sum(sessions.values())
@@ -168,17 +169,19 @@ def state(ctx: Context, backend: str = "", *, connection: str = "") -> Result:
         backend: only this backend; default: all.
         connection: which HAProxy of the inventory; may be left out if there is one.
     """
-    edge = _haproxy.connect(ctx, connection)
-    command = f"show servers state {_haproxy.valid_name(backend)}" if backend else _ALL_STATES
+    edge = haproxy_runtime.connect(ctx, connection)
+    command = (
+        f"show servers state {haproxy_runtime.valid_name(backend)}" if backend else _ALL_STATES
+    )
     found = {
-        address: _haproxy_text.parse_all_servers(edge.ask(ctx, address, command))
+        address: haproxy_text.parse_all_servers(edge.ask(ctx, address, command))
         for address in edge.addresses
     }
     named = {
         address: {f"{one.backend}/{one.name}": one for one in servers}
         for address, servers in found.items()
     }
-    differences = _haproxy_text.disagreements(named)
+    differences = haproxy_text.disagreements(named)
     servers = [one._asdict() for one in next(iter(found.values()))]
     up = sum(one["operational"] == "up" for one in servers)
     return Result(
@@ -202,10 +205,10 @@ def stats(ctx: Context, backend: str = "", server: str = "", *, connection: str 
         server: only this server, or ``FRONTEND`` or ``BACKEND`` for the totals; default: all.
         connection: which HAProxy of the inventory; may be left out if there is one.
     """
-    edge = _haproxy.connect(ctx, connection)
+    edge = haproxy_runtime.connect(ctx, connection)
     rows = []
     for address in edge.addresses:
-        table = _haproxy_text.parse_stats(edge.ask(ctx, address, "show stat"))
+        table = haproxy_text.parse_stats(edge.ask(ctx, address, "show stat"))
         rows += [
             {"address": address, **row} if len(edge.addresses) > 1 else row
             for row in table
@@ -221,20 +224,20 @@ _ALL_STATES = "show servers state"
 
 def _prepare_weights(
     ctx: Context, backend: str, weights: dict[str, int], connection: str
-) -> tuple[_haproxy.Edge, dict[str, int]]:
-    _haproxy.valid_name(backend)
+) -> tuple[haproxy_runtime.Edge, dict[str, int]]:
+    haproxy_runtime.valid_name(backend)
     if not weights:
         raise Refused("no weights are given", hint="write `weights: {server: 50, …}`")
     for name, value in weights.items():
-        _haproxy.valid_name(name)
+        haproxy_runtime.valid_name(name)
         if not 0 <= value <= _HEAVIEST:
             raise Refused(f"the weight of {name} must be 0 to {_HEAVIEST}, not {value}")
-    return _haproxy.connect(ctx, connection), dict(weights)
+    return haproxy_runtime.connect(ctx, connection), dict(weights)
 
 
 def _weights_result(
     ctx: Context,
-    edge: _haproxy.Edge,
+    edge: haproxy_runtime.Edge,
     backend: str,
     before: dict[str, int],
     after: dict[str, int],
@@ -265,16 +268,16 @@ def _weights_result(
 def _set_state(
     ctx: Context, backend: str, server: str | list[str], connection: str, wanted: str
 ) -> Result:
-    edge, names = _haproxy.connect(ctx, connection), _names(backend, server)
-    before = _haproxy.set_admin(ctx, edge, backend, names, wanted)
+    edge, names = haproxy_runtime.connect(ctx, connection), _names(backend, server)
+    before = haproxy_runtime.set_admin(ctx, edge, backend, names, wanted)
     return _state_result(backend, names, before, wanted, "now in")
 
 
 def _check_state(
     ctx: Context, backend: str, server: str | list[str], connection: str, wanted: str
 ) -> Result:
-    edge, names = _haproxy.connect(ctx, connection), _names(backend, server)
-    before = _haproxy.admin_before(edge.servers(ctx, backend), backend, names, wanted)
+    edge, names = haproxy_runtime.connect(ctx, connection), _names(backend, server)
+    before = haproxy_runtime.admin_before(edge.servers(ctx, backend), backend, names, wanted)
     return _state_result(backend, names, before, wanted, "would be in")
 
 
@@ -292,17 +295,19 @@ def _state_result(
 
 
 def _names(backend: str, server: str | list[str]) -> list[str]:
-    _haproxy.valid_name(backend)
+    haproxy_runtime.valid_name(backend)
     names = [server] if isinstance(server, str) else list(server)
     if not names:
         raise Refused("no server is named")
-    return [_haproxy.valid_name(name) for name in names]
+    return [haproxy_runtime.valid_name(name) for name in names]
 
 
-def _sessions(ctx: Context, edge: _haproxy.Edge, backend: str, names: list[str]) -> dict[str, int]:
+def _sessions(
+    ctx: Context, edge: haproxy_runtime.Edge, backend: str, names: list[str]
+) -> dict[str, int]:
     sessions = dict.fromkeys(names, 0)
     for address in edge.addresses:
-        for row in _haproxy_text.parse_stats(edge.ask(ctx, address, "show stat")):
+        for row in haproxy_text.parse_stats(edge.ask(ctx, address, "show stat")):
             if row["pxname"] == backend and row["svname"] in sessions:
                 sessions[row["svname"]] += int(row["scur"] or 0) + int(row["qcur"] or 0)
     return sessions

@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from typing import Any, Literal
 
 from engine.module_api import Context, Duration, Failed, Probe, Refused, Result, Unreachable, action
-from modules import _http
+from modules._http import client as http_client
 
 _TEXT = 16384
 
@@ -36,7 +36,7 @@ def request(
     status: Status = "2xx",
     done_if: str = "",
     repeatable: bool = False,
-    timeout: Duration = _http.TIMEOUT,
+    timeout: Duration = http_client.TIMEOUT,
 ) -> Result:
     """Send a request with the task's key in the header ``Idempotency-Key``.
 
@@ -62,22 +62,22 @@ def request(
     safe = repeatable or bool(done_if)
     try:
         with ctx.fence():
-            answer = _http.request(
+            answer = http_client.request(
                 ctx,
                 method,
                 url,
                 headers={"Idempotency-Key": ctx.key, **_headers(ctx, headers)},
-                tls=_http.Tls.of(ctx.connection("http"), "http"),
+                tls=http_client.Tls.of(ctx.connection("http"), "http"),
                 timeout=timeout,
                 **_body(body),
             )
-    except _http.NotSent:
+    except http_client.NotSent:
         raise
     except Unreachable as error:
         raise error if safe else _in_doubt(error.message, error.evidence) from None
     data = _data(answer)
     wanted = status if isinstance(status, list) else [status]
-    if any(_http.fits(answer.status, one) for one in wanted):
+    if any(http_client.fits(answer.status, one) for one in wanted):
         return Result(changed=True, data=data, message=f"{answer.status} to {method} {url}")
     expected = " or ".join(str(one) for one in wanted)
     message = f"{method} {url}: expected status {expected}, got {answer.status}"
@@ -96,7 +96,7 @@ def request_check(
     method: str = "POST",
     body: Any = None,
     done_if: str = "",
-    timeout: Duration = _http.TIMEOUT,
+    timeout: Duration = http_client.TIMEOUT,
     **others: Any,
 ) -> Result:
     """Show the request; only `done_if` is asked."""
@@ -118,7 +118,7 @@ def request_probe(
     *,
     done_if: str = "",
     repeatable: bool = False,
-    timeout: Duration = _http.TIMEOUT,
+    timeout: Duration = http_client.TIMEOUT,
     **others: Any,
 ) -> Probe:
     """Ask `done_if`."""
@@ -141,12 +141,12 @@ def _in_doubt(message: str, evidence: list[str]) -> InDoubt:
 
 
 def _is_done(ctx: Context, url: str, timeout: float) -> bool:
-    answer = _http.request(
+    answer = http_client.request(
         ctx,
         "GET",
         url,
         headers=_headers(ctx, None),
-        tls=_http.Tls.of(ctx.connection("http"), "http"),
+        tls=http_client.Tls.of(ctx.connection("http"), "http"),
         timeout=timeout,
     )
     if 200 <= answer.status < 300:
@@ -179,7 +179,7 @@ def _json(body: Any) -> str:
         raise Refused(f"`body` cannot be written as JSON: {error}") from None
 
 
-def _data(answer: _http.Response) -> dict[str, Any]:
+def _data(answer: http_client.Response) -> dict[str, Any]:
     try:
         document = answer.json()
     except Failed:

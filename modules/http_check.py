@@ -19,7 +19,8 @@ from typing import Any, Literal
 import msgspec
 
 from engine.module_api import ActionError, Context, Duration, Failed, Refused, Result, action
-from modules import _http, _telling, _values
+from modules._http import client as http_client
+from modules._shared import telling, values
 
 TEXT = 16384
 """Characters of the body that are kept in the result."""
@@ -73,10 +74,10 @@ class _Samples:
         self.seconds: list[float] = []
         self.statuses: dict[str, int] = {}
         self.unmet: dict[str, int] = {}
-        self.last: _http.Response | None = None
+        self.last: http_client.Response | None = None
         self.error: ActionError | None = None
 
-    def answer(self, response: _http.Response, unmet: list[str]) -> None:
+    def answer(self, response: http_client.Response, unmet: list[str]) -> None:
         self.taken += 1
         self.last = response
         self.seconds.append(response.seconds)
@@ -113,7 +114,7 @@ def get(
     duration: Duration | None = None,
     interval: Duration | None = None,
     concurrency: int = 1,
-    timeout: Duration = _http.TIMEOUT,
+    timeout: Duration = http_client.TIMEOUT,
     follow: bool = False,
 ) -> Result:
     """Send a request, or many, and fail unless the answers are as expected.
@@ -157,7 +158,7 @@ def get(
 
     async def one(session: Any) -> None:
         try:
-            answer = await _http.send(ctx, session, method, url, timeout=timeout, **options)
+            answer = await http_client.send(ctx, session, method, url, timeout=timeout, **options)
         except ActionError as error:
             seen.no_answer(error)
         else:
@@ -172,12 +173,12 @@ def get(
 
     async def work() -> None:
         plan = _Plan(ctx, samples, duration, wanted.error_rate is None)
-        tls = _http.Tls.of(section, "http-check")
-        async with _http.client(ctx, tls, connections=concurrency) as session:
+        tls = http_client.Tls.of(section, "http-check")
+        async with http_client.client(ctx, tls, connections=concurrency) as session:
             senders = 1 if samples == 1 and duration is None else concurrency
             await asyncio.gather(*(sender(session, plan) for _ in range(senders)))
 
-    _http.run(ctx, work)
+    http_client.run(ctx, work)
     return _verdict(ctx, url, wanted, seen)
 
 
@@ -219,14 +220,14 @@ def _expectations(expect: Expect | Mapping[str, Any] | None) -> Expect:
         if not re.fullmatch(r"[1-5](\d\d|xx)", str(status)):
             raise Refused(f"{status!r} is not a status", hint="write 200, [200, 204] or 2xx")
     for bound in wanted.latency.given().values():
-        _values.milliseconds(bound)
+        values.milliseconds(bound)
     for pattern in (wanted.regex, *filter(None, map(_pattern, wanted.headers.values()))):
         try:
             re.compile(pattern)
         except re.error as error:
             raise Refused(f"/{pattern}/ is not a pattern: {error}") from None
     if wanted.error_rate is not None:
-        _values.percent(wanted.error_rate)
+        values.percent(wanted.error_rate)
     return wanted
 
 
@@ -239,10 +240,10 @@ def _texts(headers: Mapping[str, Any]) -> dict[str, str]:
 
 
 # -- one answer ---------------------------------------------------------------------------------
-def _unmet(ctx: Context, wanted: Expect, answer: _http.Response) -> list[str]:
+def _unmet(ctx: Context, wanted: Expect, answer: http_client.Response) -> list[str]:
     """What is expected of every answer and does not hold for this one."""
     reasons = []
-    if not any(_http.fits(answer.status, status) for status in _listed(wanted.status)):
+    if not any(http_client.fits(answer.status, status) for status in _listed(wanted.status)):
         expected = " or ".join(str(status) for status in _listed(wanted.status))
         reasons.append(f"expected status {expected}, got {answer.status}")
     for name, value in wanted.headers.items():
@@ -272,7 +273,7 @@ def _pattern(wanted: Any) -> str | None:
 
 
 def _json(
-    ctx: Context, wanted: dict[str, Any] | list[str] | str, answer: _http.Response
+    ctx: Context, wanted: dict[str, Any] | list[str] | str, answer: http_client.Response
 ) -> list[str]:
     try:
         document = answer.json()
@@ -307,7 +308,7 @@ def _verdict(ctx: Context, url: str, wanted: Expect, seen: _Samples) -> Result:
         seen.error.data = _data(ctx, seen)  # nobody ever answered: that failure says it all
         raise seen.error
     data = _data(ctx, seen)
-    allowed = 0.0 if wanted.error_rate is None else _values.percent(wanted.error_rate)
+    allowed = 0.0 if wanted.error_rate is None else values.percent(wanted.error_rate)
     reasons = []
     if seen.error_rate > allowed:
         reasons += [_times(reason, count, seen.taken) for reason, count in seen.unmet.items()]
@@ -317,8 +318,8 @@ def _verdict(ctx: Context, url: str, wanted: Expect, seen: _Samples) -> Result:
             )
     for name, bound in wanted.latency.given().items():
         measured = data["latency"].get(name)
-        if measured is not None and measured > _values.milliseconds(bound):
-            reasons.append(f"expected {name} within {bound}, got {_telling.milliseconds(measured)}")
+        if measured is not None and measured > values.milliseconds(bound):
+            reasons.append(f"expected {name} within {bound}, got {telling.milliseconds(measured)}")
     if wanted.tls_days is not None:
         reasons += _certificate(wanted.tls_days, data["tls_days"])
     if not reasons:
@@ -357,11 +358,11 @@ def _data(ctx: Context, seen: _Samples) -> dict[str, Any]:
         "failures": seen.failures,
         "error_rate": round(seen.error_rate, 4),
         "statuses": seen.statuses,
-        "latency": _values.latencies(seen.seconds),
+        "latency": values.latencies(seen.seconds),
     }
 
 
-def _document(last: _http.Response | None) -> Any:
+def _document(last: http_client.Response | None) -> Any:
     if last is None or len(last.body) > _JSON:
         return None
     try:
@@ -372,7 +373,7 @@ def _document(last: _http.Response | None) -> Any:
 
 def _summary(seen: _Samples, data: dict[str, Any]) -> str:
     if seen.taken == 1:
-        return f"{data['status']} in {_telling.milliseconds(data['latency']['p50'])}"
+        return f"{data['status']} in {telling.milliseconds(data['latency']['p50'])}"
     latency = data["latency"].items()
-    figures = ", ".join(f"{name} {_telling.milliseconds(value)}" for name, value in latency)
-    return f"{_telling.count(seen.taken, 'request')}, {seen.failures} failed, {figures}"
+    figures = ", ".join(f"{name} {telling.milliseconds(value)}" for name, value in latency)
+    return f"{telling.count(seen.taken, 'request')}, {seen.failures} failed, {figures}"

@@ -24,23 +24,21 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.module_api import Context, Duration, Failed, File, Probe, Refused, Result, action
-from modules import (
-    _kube,
-    _kube_apply,
-    _kube_command,
-    _kube_delete,
-    _kube_diff,
-    _kube_errors,
-    _kube_exec,
-    _kube_logs,
-    _kube_patch,
-    _kube_revisions,
-    _kube_rollout,
-    _kube_top,
-    _kube_wait,
-    _telling,
-)
-from modules._kube_watch import Selection
+from modules._kube import api as kube_api
+from modules._kube import apply as kube_apply
+from modules._kube import command as kube_command
+from modules._kube import delete as kube_delete
+from modules._kube import diff as kube_diff
+from modules._kube import errors as kube_errors
+from modules._kube import exec as kube_exec
+from modules._kube import logs as kube_logs
+from modules._kube import patch as kube_patch
+from modules._kube import revisions as kube_revisions
+from modules._kube import rollout as kube_rollout
+from modules._kube import top as kube_top
+from modules._kube import wait as kube_wait
+from modules._kube.watch import Selection
+from modules._shared import telling
 
 
 # -- apply --------------------------------------------------------------------------------------
@@ -53,7 +51,7 @@ def apply(
     namespace: str | None = None,
     force_conflicts: bool = False,
     wait: bool = False,
-    schedule_grace: Duration = _kube_rollout.SCHEDULE_GRACE,
+    schedule_grace: Duration = kube_rollout.SCHEDULE_GRACE,
 ) -> Result:
     """Create objects or bring them to what their manifests say (server-side apply).
 
@@ -72,17 +70,17 @@ def apply(
         wait: wait until applied Deployments, StatefulSets and DaemonSets are rolled out.
         schedule_grace: how long a pod without a node is waited for before the rollout fails.
     """
-    cluster = _kube.cluster(ctx)
-    items = _kube_apply.read(ctx, cluster, _files(file), objects or [], namespace)
-    done = _kube_apply.apply(ctx, cluster, items, force=force_conflicts, dry_run=False)
+    cluster = kube_api.cluster(ctx)
+    items = kube_apply.read(ctx, cluster, _files(file), objects or [], namespace)
+    done = kube_apply.apply(ctx, cluster, items, force=force_conflicts, dry_run=False)
     rollouts = {}
     for one in done:
-        if wait and one.item.kind.kind in _kube_rollout.ROLLED_OUT:
+        if wait and one.item.kind.kind in kube_rollout.ROLLED_OUT:
             item = one.item
-            rollouts[item.label] = _kube_rollout.follow(
+            rollouts[item.label] = kube_rollout.follow(
                 ctx, cluster, item.kind, item.namespace, item.name, schedule_grace=schedule_grace
             ).data
-    return _kube_apply.result(done, rollouts, "")
+    return kube_apply.result(done, rollouts, "")
 
 
 @apply.check
@@ -97,15 +95,15 @@ def apply_check(
     schedule_grace: Duration = 0.0,
 ) -> Result:
     """Have the server rehearse it (``dryRun=All``) and show what it would store."""
-    cluster = _kube.cluster(ctx)
-    items = _kube_apply.read(ctx, cluster, _files(file), objects or [], namespace)
-    done = _kube_apply.apply(ctx, cluster, items, force=force_conflicts, dry_run=True)
+    cluster = kube_api.cluster(ctx)
+    items = kube_apply.read(ctx, cluster, _files(file), objects or [], namespace)
+    done = kube_apply.apply(ctx, cluster, items, force=force_conflicts, dry_run=True)
     rollouts = {}
     for one in done:
-        if wait and one.item.kind.kind in _kube_rollout.ROLLED_OUT:
+        if wait and one.item.kind.kind in kube_rollout.ROLLED_OUT:
             desired = int((one.item.object.get("spec") or {}).get("replicas", 1))
             rollouts[one.item.label] = {"ready": desired, "desired": desired, "done": True}
-    return _kube_apply.result(done, rollouts, "would be ")
+    return kube_apply.result(done, rollouts, "would be ")
 
 
 # -- delete -------------------------------------------------------------------------------------
@@ -142,11 +140,11 @@ def delete(
         grace: how long pods may take to end; default: what they say themselves.
         propagation: what happens to dependents: deleted after it, before it, or left.
     """
-    cluster = _kube.cluster(ctx)
-    found = _kube_delete.targets(
+    cluster = kube_api.cluster(ctx)
+    found = kube_delete.targets(
         ctx, cluster, kind, name, selector, _files(file), namespace, api_version
     )
-    _kube_delete.delete(
+    kube_delete.delete(
         ctx,
         cluster,
         found,
@@ -155,7 +153,7 @@ def delete(
         grace=grace,
         propagation=propagation,
     )
-    return _kube_delete.result(found, "")
+    return kube_delete.result(found, "")
 
 
 @delete.check
@@ -171,10 +169,10 @@ def delete_check(
     **others: Any,
 ) -> Result:
     """Tell which objects are there; what is missing may be made by an earlier step."""
-    found = _kube_delete.targets(
-        ctx, _kube.cluster(ctx), kind, name, selector, _files(file), namespace, api_version
+    found = kube_delete.targets(
+        ctx, kube_api.cluster(ctx), kind, name, selector, _files(file), namespace, api_version
     )
-    return _kube_delete.result(found, "would be ")
+    return kube_delete.result(found, "would be ")
 
 
 # -- patch and scale ----------------------------------------------------------------------------
@@ -205,10 +203,10 @@ def patch(
         api_version: for a kind that several groups have.
         subresource: such as ``status``.
     """
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     found, place = cluster.kind(ctx, kind, api_version), namespace or cluster.namespace
-    wanted = _kube_patch.plan(found, place, name, patch, type_, subresource)
-    return _kube_patch.carry_out(ctx, cluster, wanted, dry_run=False)
+    wanted = kube_patch.plan(found, place, name, patch, type_, subresource)
+    return kube_patch.carry_out(ctx, cluster, wanted, dry_run=False)
 
 
 @patch.check
@@ -227,13 +225,13 @@ def patch_check(
 
     What is not there may be made by an earlier step.
     """
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     found, place = cluster.kind(ctx, kind, api_version), namespace or cluster.namespace
-    wanted = _kube_patch.plan(found, place, name, patch, type_, subresource)
+    wanted = kube_patch.plan(found, place, name, patch, type_, subresource)
     try:
-        return _kube_patch.carry_out(ctx, cluster, wanted, dry_run=True)
-    except _kube_errors.NotFound:
-        return _kube_patch.of_what_is_to_come(wanted)
+        return kube_patch.carry_out(ctx, cluster, wanted, dry_run=True)
+    except kube_errors.NotFound:
+        return kube_patch.of_what_is_to_come(wanted)
 
 
 @action(effect="idempotent")
@@ -246,7 +244,7 @@ def scale(
     namespace: str | None = None,
     wait: bool = True,
     missing_ok: bool = False,
-    schedule_grace: Duration = _kube_rollout.SCHEDULE_GRACE,
+    schedule_grace: Duration = kube_rollout.SCHEDULE_GRACE,
 ) -> Result:
     """Set the number of replicas and wait until they are ready (or gone).
 
@@ -262,22 +260,22 @@ def scale(
         missing_ok: with `replicas` 0, an object that is not there is fine.
         schedule_grace: how long a pod without a node is waited for before it fails.
     """
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     found, place = cluster.kind(ctx, kind), namespace or cluster.namespace
-    before = _kube_patch.replicas(
+    before = kube_patch.replicas(
         ctx, cluster, found, place, name, missing_ok=missing_ok and replicas == 0
     )
     if before is None:
-        return _kube_patch.scaled(found, place, name, None, replicas, 0)
+        return kube_patch.scaled(found, place, name, None, replicas, 0)
     if before != replicas:
         patch = {"spec": {"replicas": replicas}}
         cluster.patch(ctx, found, place, name, patch, sub="scale")
     ready = replicas
-    if wait and found.kind in _kube_rollout.ROLLED_OUT:
-        ready = _kube_rollout.follow(
+    if wait and found.kind in kube_rollout.ROLLED_OUT:
+        ready = kube_rollout.follow(
             ctx, cluster, found, place, name, schedule_grace=schedule_grace
         ).ready
-    return _kube_patch.scaled(found, place, name, before, replicas, ready)
+    return kube_patch.scaled(found, place, name, before, replicas, ready)
 
 
 @scale.check
@@ -291,10 +289,10 @@ def scale_check(
     **others: Any,
 ) -> Result:
     """Compare with the number that is set."""
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     found, place = cluster.kind(ctx, kind), namespace or cluster.namespace
-    before = _kube_patch.replicas(ctx, cluster, found, place, name, missing_ok=True)
-    return _kube_patch.scaled(found, place, name, before, replicas, replicas)
+    before = kube_patch.replicas(ctx, cluster, found, place, name, missing_ok=True)
+    return kube_patch.scaled(found, place, name, before, replicas, replicas)
 
 
 # -- rollouts -----------------------------------------------------------------------------------
@@ -305,7 +303,7 @@ def rollout_status(
     *,
     kind: str = "Deployment",
     namespace: str | None = None,
-    schedule_grace: Duration = _kube_rollout.SCHEDULE_GRACE,
+    schedule_grace: Duration = kube_rollout.SCHEDULE_GRACE,
 ) -> Result:
     """Wait until a rollout is done; the step's `timeout` bounds it.
 
@@ -318,13 +316,13 @@ def rollout_status(
         namespace: default: the inventory's.
         schedule_grace: how long a pod without a node is waited for before it fails.
     """
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     found, place = cluster.kind(ctx, kind), namespace or cluster.namespace
     if ctx.check:  # what is to be rolled out may come of a step that was not carried out
         item = cluster.find(ctx, found, place, name)
-        now = _kube_rollout.progress(item) if item else _kube_rollout.NOT_THERE
+        now = kube_rollout.progress(item) if item else kube_rollout.NOT_THERE
     else:
-        now = _kube_rollout.follow(ctx, cluster, found, place, name, schedule_grace=schedule_grace)
+        now = kube_rollout.follow(ctx, cluster, found, place, name, schedule_grace=schedule_grace)
     return Result(
         data={"kind": found.kind, "name": name, **now.data},
         message=f"{found.label(name)}: {now.text}",
@@ -339,7 +337,7 @@ def rollout_restart(
     kind: str = "Deployment",
     namespace: str | None = None,
     wait: bool = True,
-    schedule_grace: Duration = _kube_rollout.SCHEDULE_GRACE,
+    schedule_grace: Duration = kube_rollout.SCHEDULE_GRACE,
 ) -> Result:
     """Replace all pods by new ones of the same template, in the object's own update strategy.
 
@@ -354,13 +352,13 @@ def rollout_restart(
         wait: wait until the new pods are ready.
         schedule_grace: how long a pod without a node is waited for before it fails.
     """
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     found, place = cluster.kind(ctx, kind), namespace or cluster.namespace
-    before, after = _kube_revisions.restart(ctx, cluster, found, place, name, dry_run=False)
-    now = _kube_rollout.progress(after)
+    before, after = kube_revisions.restart(ctx, cluster, found, place, name, dry_run=False)
+    now = kube_rollout.progress(after)
     if wait:
-        now = _kube_rollout.follow(ctx, cluster, found, place, name, schedule_grace=schedule_grace)
-    return _kube_revisions.restarted(ctx, found, before, after, now, "restarted")
+        now = kube_rollout.follow(ctx, cluster, found, place, name, schedule_grace=schedule_grace)
+    return kube_revisions.restarted(ctx, found, before, after, now, "restarted")
 
 
 @rollout_restart.check
@@ -373,14 +371,14 @@ def rollout_restart_check(
     **others: Any,
 ) -> Result:
     """Have the server rehearse the restart; what is not there may be made by an earlier step."""
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     found, place = cluster.kind(ctx, kind), namespace or cluster.namespace
     try:
-        before, after = _kube_revisions.restart(ctx, cluster, found, place, name, dry_run=True)
-    except _kube_errors.NotFound:
-        return _kube_revisions.restart_to_come(ctx, found, name)
-    now = _kube_rollout.progress(before)
-    return _kube_revisions.restarted(ctx, found, before, after, now, "would be restarted")
+        before, after = kube_revisions.restart(ctx, cluster, found, place, name, dry_run=True)
+    except kube_errors.NotFound:
+        return kube_revisions.restart_to_come(ctx, found, name)
+    now = kube_rollout.progress(before)
+    return kube_revisions.restarted(ctx, found, before, after, now, "would be restarted")
 
 
 @action(effect="idempotent")
@@ -391,7 +389,7 @@ def rollout_undo(
     to_revision: int | None = None,
     namespace: str | None = None,
     wait: bool = True,
-    schedule_grace: Duration = _kube_rollout.SCHEDULE_GRACE,
+    schedule_grace: Duration = kube_rollout.SCHEDULE_GRACE,
 ) -> Result:
     """Put a Deployment's pods back to an earlier revision of their template.
 
@@ -406,13 +404,13 @@ def rollout_undo(
         wait: wait until its pods are ready.
         schedule_grace: how long a pod without a node is waited for before it fails.
     """
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     place = namespace or cluster.namespace
-    undo = _kube_revisions.undo(ctx, cluster, place, name, to_revision)
+    undo = kube_revisions.undo(ctx, cluster, place, name, to_revision)
     after = undo.carry_out(ctx, cluster, dry_run=False)
-    now = _kube_rollout.progress(after)
+    now = kube_rollout.progress(after)
     if wait:
-        now = _kube_rollout.follow(
+        now = kube_rollout.follow(
             ctx, cluster, undo.kind, place, name, schedule_grace=schedule_grace
         )
     return undo.result(after, now, "back at")
@@ -431,14 +429,14 @@ def rollout_undo_check(
 
     The revision to leave, or the one to go back to, may be made by an earlier step.
     """
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     place = namespace or cluster.namespace
     try:
-        undo = _kube_revisions.undo(ctx, cluster, place, name, to_revision)
+        undo = kube_revisions.undo(ctx, cluster, place, name, to_revision)
     except Failed as error:  # no such Deployment, or no such revision
-        return _kube_revisions.undo_to_come(name, to_revision, error.message)
+        return kube_revisions.undo_to_come(name, to_revision, error.message)
     after = undo.carry_out(ctx, cluster, dry_run=True)
-    return undo.result(after, _kube_rollout.progress(undo.before), "would go back to")
+    return undo.result(after, kube_rollout.progress(undo.before), "would go back to")
 
 
 # -- looking ------------------------------------------------------------------------------------
@@ -469,15 +467,15 @@ def wait(
     """
     if bool(name) == bool(selector):
         raise Refused("give either `name` or `selector` to wait for")
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     found = cluster.kind(ctx, kind, api_version)
     place = (namespace or cluster.namespace) if found.namespaced else ""
     selection = Selection(found, place, name or "", selector)
-    wanted = _kube_wait.parse(for_)
+    wanted = kube_wait.parse(for_)
     if ctx.check:  # what is waited for may come of steps that were not carried out
         items, _ = cluster.list(ctx, found, place, labels=selector, fields=selection.field_selector)
     else:
-        items = _kube_wait.until(ctx, cluster, selection, wanted)
+        items = kube_wait.until(ctx, cluster, selection, wanted)
     names = [item["metadata"]["name"] for item in items]
     return Result(
         data={"kind": found.kind, "names": names, "for": for_},
@@ -516,13 +514,13 @@ def get(
         missing_ok: an object that is not there is no failure.
         limit: the most objects to read.
     """
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     found = cluster.kind(ctx, kind, api_version)
     place = "" if all_namespaces else namespace or cluster.namespace
     if name:
         try:
-            item = _kube_diff.for_result(cluster.get(ctx, found, place, name))
-        except _kube_errors.NotFound:
+            item = kube_diff.for_result(cluster.get(ctx, found, place, name))
+        except kube_errors.NotFound:
             if not missing_ok and not ctx.check:
                 raise
             return Result(
@@ -531,8 +529,8 @@ def get(
         return Result(data={"found": True, "object": item}, message=found.label(name))
     items, _ = cluster.list(ctx, found, place, labels=selector, fields=fields, limit=limit)
     return Result(
-        data={"items": [_kube_diff.for_result(item) for item in items], "count": len(items)},
-        message=_telling.count(len(items), found.kind.lower(), found.plural),
+        data={"items": [kube_diff.for_result(item) for item in items], "count": len(items)},
+        message=telling.count(len(items), found.kind.lower(), found.plural),
     )
 
 
@@ -565,16 +563,16 @@ def logs(
         match: only lines in which this regular expression is found.
         namespace: default: the inventory's.
     """
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     place = namespace or cluster.namespace
-    pods = _kube_logs.pods(ctx, cluster, place, name, selector, none_ok=ctx.check)
-    wanted = _kube_logs.Wanted(container, tail, since, previous, match)
-    found = _kube_logs.read(ctx, cluster, pods, wanted, none_ok=ctx.check)
+    pods = kube_logs.pods(ctx, cluster, place, name, selector, none_ok=ctx.check)
+    wanted = kube_logs.Wanted(container, tail, since, previous, match)
+    found = kube_logs.read(ctx, cluster, pods, wanted, none_ok=ctx.check)
     count = sum(len(lines) for lines in found.lines.values())
     without = "; ".join(f"none of {title}: {why}" for title, why in found.unread.items())
     return Result(
         data={"pods": found.lines, "count": count, "unread": found.unread},
-        message=f"{_telling.count(count, 'line')} of {_telling.count(len(pods), 'pod')}"
+        message=f"{telling.count(count, 'line')} of {telling.count(len(pods), 'pod')}"
         + (f"; {without}" if without else ""),
     )
 
@@ -598,11 +596,11 @@ def top(
         selector: label selector.
         namespace: of the pods; default: the inventory's.
     """
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     if what == "nodes":
-        items = _kube_top.nodes(ctx, cluster, selector)
+        items = kube_top.nodes(ctx, cluster, selector)
     else:
-        items = _kube_top.pods(ctx, cluster, namespace or cluster.namespace, selector)
+        items = kube_top.pods(ctx, cluster, namespace or cluster.namespace, selector)
     data: dict[str, Any] = {
         "items": items,
         "cpu": round(sum(item["cpu"] for item in items), 6),
@@ -612,7 +610,7 @@ def top(
         for key in ("cpu_percent", "memory_percent"):
             known = [item[key] for item in items if item[key] is not None]
             data[key] = max(known) if known else None
-    number = _telling.count(len(items), what.rstrip("s"), what)
+    number = telling.count(len(items), what.rstrip("s"), what)
     return Result(
         data=data,
         message=f"{number}: {data['cpu']:.2f} cores, {data['memory'] / 2**20:.0f} MiB",
@@ -654,22 +652,22 @@ def exec_(
         limit: bytes of stdout and of stderr to keep in the result.
         namespace: default: the inventory's.
     """
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     place = namespace or cluster.namespace
-    target = _kube_logs.ready_pod(ctx, cluster, place, pod, selector)
-    if unless and _kube_command.satisfied(ctx, cluster, place, target, container, unless):
-        return _kube_command.skipped(target)
-    finished = _kube_exec.run(
+    target = kube_logs.ready_pod(ctx, cluster, place, pod, selector)
+    if unless and kube_command.satisfied(ctx, cluster, place, target, container, unless):
+        return kube_command.skipped(target)
+    finished = kube_exec.run(
         ctx,
         cluster,
         place,
         target,
-        _kube_command.words(command),
+        kube_command.words(command),
         container=container,
         stdin=stdin,
         limit=limit,
     )
-    return _kube_command.judged(ctx, target, command, finished, expect, changed=True)
+    return kube_command.judged(ctx, target, command, finished, expect, changed=True)
 
 
 @exec_.check
@@ -686,16 +684,16 @@ def exec_check(
     **others: Any,
 ) -> Result:
     """Find the pod (one may still be to come) and say what would run in it."""
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     place = namespace or cluster.namespace
     try:
-        target = _kube_logs.ready_pod(ctx, cluster, place, pod, selector)
+        target = kube_logs.ready_pod(ctx, cluster, place, pod, selector)
     except Failed:
         target = pod or selector
         unless = ""
-    if unless and _kube_command.satisfied(ctx, cluster, place, target, container, unless):
-        return _kube_command.skipped(target)
-    return _kube_command.planned(target, command, expect)
+    if unless and kube_command.satisfied(ctx, cluster, place, target, container, unless):
+        return kube_command.skipped(target)
+    return kube_command.planned(target, command, expect)
 
 
 @exec_.probe
@@ -713,11 +711,11 @@ def exec_probe(
     """Only `unless` can tell whether the command has done its work."""
     if not unless:
         return Probe("unknown", message="a command leaves no trace that could be asked for")
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     place = namespace or cluster.namespace
-    target = _kube_logs.ready_pod(ctx, cluster, place, pod, selector)
-    if _kube_command.satisfied(ctx, cluster, place, target, container, unless):
-        return Probe("done", _kube_command.skipped(target))
+    target = kube_logs.ready_pod(ctx, cluster, place, pod, selector)
+    if kube_command.satisfied(ctx, cluster, place, target, container, unless):
+        return Probe("done", kube_command.skipped(target))
     return Probe("unknown", message="it was started, and what it should bring about is not there")
 
 
@@ -747,24 +745,24 @@ def exec_read(
         limit: bytes of stdout and of stderr to keep in the result.
         namespace: default: the inventory's.
     """
-    cluster = _kube.cluster(ctx)
+    cluster = kube_api.cluster(ctx)
     place = namespace or cluster.namespace
     try:
-        target = _kube_logs.ready_pod(ctx, cluster, place, pod, selector)
+        target = kube_logs.ready_pod(ctx, cluster, place, pod, selector)
     except Failed:
         if not ctx.check:
             raise
-        return Result(data=_kube_command.nothing(pod or selector), message="no pod is ready yet")
-    finished = _kube_exec.run(
+        return Result(data=kube_command.nothing(pod or selector), message="no pod is ready yet")
+    finished = kube_exec.run(
         ctx,
         cluster,
         place,
         target,
-        _kube_command.words(command),
+        kube_command.words(command),
         container=container,
         limit=limit,
     )
-    return _kube_command.judged(ctx, target, command, finished, expect, changed=False)
+    return kube_command.judged(ctx, target, command, finished, expect, changed=False)
 
 
 def _files(file: File | list[File] | None) -> list[Path]:

@@ -45,8 +45,9 @@ from engine.module_api import (
     Unreachable,
     action,
 )
-from modules import _metrics, _telling
-from modules._metrics import Reading, Threshold, Verdict
+from modules._metrics import sources as metric_sources
+from modules._metrics.sources import Reading, Threshold, Verdict
+from modules._shared import telling
 
 
 class Inconclusive(Failed):
@@ -98,10 +99,10 @@ def read(
         pass_if: an expression over ``value`` and ``samples`` that must be true.
         min_samples: fewer samples are inconclusive; default: the metric's own.
     """
-    variables = _metrics.variables(version, window, vars)
-    reading = _metrics.read(ctx, name, variables)
+    variables = metric_sources.variables(version, window, vars)
+    reading = metric_sources.read(ctx, name, variables)
     bounds = Limits(max=max, min=min, min_samples=min_samples)
-    threshold = _metrics.threshold(bounds.max, bounds.min, bounds.min_samples)
+    threshold = metric_sources.threshold(bounds.max, bounds.min, bounds.min_samples)
     verdict = threshold.judge(reading)
     if verdict.word == "pass" and pass_if:
         holds = ctx.evaluate(pass_if, value=reading.value, samples=reading.samples)
@@ -137,7 +138,7 @@ def validate(
         vars: further ``$variables``.
         min_samples: fewer samples are inconclusive; default: each metric's own.
     """
-    variables = _metrics.variables(version, window, vars)
+    variables = metric_sources.variables(version, window, vars)
     judged = _judge_all(ctx, _thresholds(ctx, expect, min_samples), variables)
     data = {
         "verdict": _worst(judged),
@@ -182,7 +183,7 @@ def soak(
     """
     if every <= 0:
         raise Refused("`every` must be more than nothing")
-    variables = _metrics.variables(version, window, vars)
+    variables = metric_sources.variables(version, window, vars)
     thresholds = _thresholds(ctx, expect, min_samples)
     history = _History()
     while True:
@@ -194,7 +195,7 @@ def soak(
         if _worst(judged) == "fail" or (over and _worst(judged) == "inconclusive"):
             raise _failure(judged, history.data(judged))
         if over:
-            message = f"{_telling.count(history.checks, 'validation')} passed"
+            message = f"{telling.count(history.checks, 'validation')} passed"
             return Result(data=history.data(judged), message=message)
         ctx.sleep(every if every < left else left)
 
@@ -205,14 +206,14 @@ def soak_check(
 ) -> Result:
     """Validate once, without waiting; what does not hold yet is said, not failed."""
     window, given = others.get("window"), others.get("vars")
-    variables = _metrics.variables(others.get("version", ""), window, given)
+    variables = metric_sources.variables(others.get("version", ""), window, given)
     thresholds = _thresholds(ctx, expect, others.get("min_samples"))
     judged = _judge_all(ctx, thresholds, variables, patient=True)
     history = _History()
     history.add(judged)
     now = "; ".join(_line(reading, verdict) for reading, verdict in judged)
     return Result(
-        data=history.data(judged), message=f"would watch for {_telling.lasting(for_)}; now: {now}"
+        data=history.data(judged), message=f"would watch for {telling.lasting(for_)}; now: {now}"
     )
 
 
@@ -249,10 +250,10 @@ def compare(
     judged = []
     for one in [name] if isinstance(name, str) else name:
         value, base = (
-            _metrics.read(ctx, one, _metrics.variables(which, window, vars))
+            metric_sources.read(ctx, one, metric_sources.variables(which, window, vars))
             for which in (version, baseline)
         )
-        verdict = _metrics.relation(value, base, tolerance, slack, min_samples)
+        verdict = metric_sources.relation(value, base, tolerance, slack, min_samples)
         ratio = value.value / base.value if value.value is not None and base.value else None
         measured[one] = {
             **_data(value, verdict),
@@ -312,13 +313,13 @@ def _thresholds(
         raise Refused("`expect` names no metric")
     found = []
     for name, text in expect.items():
-        unit = _metrics.definition(ctx, name).unit
+        unit = metric_sources.definition(ctx, name).unit
         if isinstance(text, Limits | dict):
             limits = text if isinstance(text, Limits) else msgspec.convert(text, Limits)
             fewest = min_samples if limits.min_samples is None else limits.min_samples
-            found.append((name, _metrics.threshold(limits.max, limits.min, fewest)))
+            found.append((name, metric_sources.threshold(limits.max, limits.min, fewest)))
         else:
-            found.append((name, _metrics.parse_threshold(name, text, unit, min_samples)))
+            found.append((name, metric_sources.parse_threshold(name, text, unit, min_samples)))
     return found
 
 
@@ -333,11 +334,11 @@ def _judge_all(
     judged = []
     for name, threshold in thresholds:
         try:
-            reading = _metrics.read(ctx, name, variables)
+            reading = metric_sources.read(ctx, name, variables)
         except Unreachable as error:
             if not patient:
                 raise
-            reading = _metrics.unread(ctx, name)
+            reading = metric_sources.unread(ctx, name)
             judged.append((reading, Verdict("inconclusive", error.message)))
         else:
             judged.append((reading, threshold.judge(reading)))
@@ -363,7 +364,7 @@ def _data(reading: Reading, verdict: Verdict) -> dict[str, Any]:
 def _line(reading: Reading, verdict: Verdict) -> str:
     if reading.value is None:
         return f"{reading.name}: {verdict.reason}"
-    value = f"{_telling.figure(reading.value)} {reading.unit}".strip()
+    value = f"{telling.figure(reading.value)} {reading.unit}".strip()
     tail = "" if verdict.word == "pass" else f" ({verdict.word}: {verdict.reason})"
     return f"{reading.name} {value}{tail}"
 

@@ -50,9 +50,10 @@ from engine.module_api import (
     Result,
     action,
 )
-from modules import _notify, _notify_text
-from modules._http import TIMEOUT
-from modules._notify import Notice, Severity, Target
+from modules._http.client import TIMEOUT
+from modules._notify import channels as notify_channels
+from modules._notify import text as notify_text
+from modules._notify.channels import Notice, Severity, Target
 
 Status = Literal["", "investigating", "identified", "monitoring", "resolved"]
 Components = Literal["", "operational", "degraded", "down", "partial_outage", "under_maintenance"]
@@ -116,9 +117,9 @@ def send(
     already = [target.name for target in targets if target.name in done]
 
     def deliver(target: Target, patience: float) -> None:
-        words = _notify_text.chosen(notices, target.languages)
+        words = notify_text.chosen(notices, target.languages)
         notice = Notice(words, severity, incident, status, component_status, alert)
-        known = _notify.deliver(ctx, target, notice, patience)
+        known = notify_channels.deliver(ctx, target, notice, patience)
         done.add(target.name)
         (already if known else sent).append(target.name)
         ctx.progress(f"{target}: {'had it already' if known else 'sent'}")
@@ -149,7 +150,7 @@ def send_check(
     lines = []
     for target in targets:
         lines.append(f"+ to {target}")
-        for one in _notify_text.chosen(notices, target.languages).values():
+        for one in notify_text.chosen(notices, target.languages).values():
             lines += [f"+   {line}" for line in [one.subject, "", *one.text.splitlines()]]
     names = [target.name for target in targets]
     return Result(
@@ -165,8 +166,8 @@ def send_probe(
     ctx: Context, channel: str | list[str], *, incident: str = "", **others: Any
 ) -> Probe:
     """Ask the receivers that can be asked; those that deduplicate may be sent to again."""
-    targets = _notify.targets(ctx, [channel] if isinstance(channel, str) else channel, None)
-    answers = {target.name: _notify.probe(ctx, target, incident) for target in targets}
+    targets = notify_channels.targets(ctx, [channel] if isinstance(channel, str) else channel, None)
+    answers = {target.name: notify_channels.probe(ctx, target, incident) for target in targets}
     unsure = [name for name, answer in answers.items() if answer == "unknown"]
     if unsure:
         return Probe("unknown", message=f"nobody can tell whether {', '.join(unsure)} got it")
@@ -242,18 +243,18 @@ def _prepared(
     text: str,
     vars: dict[str, Any] | None,
     languages: list[str] | None,
-) -> tuple[list[Target], dict[str, _notify_text.Words]]:
+) -> tuple[list[Target], dict[str, notify_text.Words]]:
     """Where it goes and, in every language that is needed, what."""
     names = [channel] if isinstance(channel, str) else channel
-    targets = _notify.targets(ctx, names, languages)
+    targets = notify_channels.targets(ctx, names, languages)
     wanted = dict.fromkeys(one for target in targets for one in target.languages)
-    notices = _notify_text.prepare(ctx, list(wanted), template, subject, text, vars or {})
+    notices = notify_text.prepare(ctx, list(wanted), template, subject, text, vars or {})
     return targets, notices
 
 
 def _data(
     ctx: Context,
-    notices: dict[str, _notify_text.Words],
+    notices: dict[str, notify_text.Words],
     sent: list[str],
     already: list[str],
     failures: dict[str, ActionError],
@@ -291,6 +292,6 @@ def _failure(
     )
 
 
-def _summary(targets: list[Target], notices: dict[str, _notify_text.Words]) -> str:
+def _summary(targets: list[Target], notices: dict[str, notify_text.Words]) -> str:
     first = next(iter(notices.values()))
     return f"{first.subject} → {', '.join(target.name for target in targets)}"

@@ -11,7 +11,9 @@ from pathlib import Path
 from typing import Any, Literal
 
 from engine.module_api import Context, Probe, Refused, Result, action
-from modules import _command, _orphans, _process
+from modules._process import child as child_process
+from modules._process import command as process_command
+from modules._process import orphans as process_orphans
 
 
 @action(effect="once")
@@ -54,11 +56,11 @@ def run(
             ``idempotent`` (the same again) or ``once``.
         limit: characters of stdout and of stderr to keep in the result.
     """
-    _command.refuse_shown(ctx, command)
-    _orphans.end(ctx)
+    process_command.refuse_shown(ctx, command)
+    process_orphans.end(ctx)
     if (creates or unless) and _satisfied(ctx, cwd, env, creates, unless):
-        return _command.skipped(creates, unless)
-    finished = _process.run(
+        return process_command.skipped(creates, unless)
+    finished = child_process.run(
         ctx,
         command,
         cwd=_folder(ctx, cwd),
@@ -66,7 +68,7 @@ def run(
         stdin=stdin,
         limit=limit,
     )
-    return _command.outcome(
+    return process_command.outcome(
         command,
         finished.code,
         finished.stdout,
@@ -94,8 +96,8 @@ def run_check(
     if effect == "read":
         return run(ctx, command, cwd=cwd, env=env, expect=expect, effect="read", **others)
     if (creates or unless) and _satisfied(ctx, cwd, env, creates, unless):
-        return _command.skipped(creates, unless)
-    return _command.preview(command, expect)
+        return process_command.skipped(creates, unless)
+    return process_command.preview(command, expect)
 
 
 @run.probe
@@ -112,12 +114,12 @@ def run_probe(
 ) -> Probe:
     """Only `creates`, `unless` or `effect` can tell whether a command has run."""
     told = None
-    if effect == "once" and (left := _orphans.find(ctx)):
+    if effect == "once" and (left := process_orphans.find(ctx)):
         pids = ", ".join(map(str, sorted(left)))
         return Probe("unknown", message=f"it still runs (process {pids}); --redo ends it first")
     if effect == "once" and (creates or unless):
         told = _satisfied(ctx, cwd, env, creates, unless)
-    return _command.probed(effect, creates, unless, told)
+    return process_command.probed(effect, creates, unless, told)
 
 
 def _satisfied(
@@ -128,7 +130,7 @@ def _satisfied(
         return True
     if not unless:
         return False
-    return _process.run(ctx, unless, cwd=folder, env=_environment(ctx, env), limit=2).code == 0
+    return child_process.run(ctx, unless, cwd=folder, env=_environment(ctx, env), limit=2).code == 0
 
 
 def _folder(ctx: Context, cwd: str) -> str:
@@ -141,7 +143,7 @@ def _environment(ctx: Context, env: dict[str, Any] | None) -> dict[bytes, bytes]
     own = {
         b"CE_RUN_ID": ctx.run_id.encode(),
         b"CE_RUN_TOKEN": ctx.identity().get("X-CE-Token", "").encode(),
-        **_orphans.mark(ctx),
+        **process_orphans.mark(ctx),
     }
     for name, value in (env or {}).items():
         if not isinstance(value, str | int | float):

@@ -36,17 +36,15 @@ from engine.module_api import (
     Result,
     action,
 )
-from modules import (
-    _pg,
-    _pg_admin,
-    _pg_backup,
-    _pg_ledger,
-    _pg_manifest,
-    _pg_query,
-    _pg_restore,
-    _pg_script,
-    _telling,
-)
+from modules._pg import admin as pg_admin
+from modules._pg import backup as pg_backup
+from modules._pg import connection as pg_connection
+from modules._pg import ledger as pg_ledger
+from modules._pg import manifest as pg_manifest
+from modules._pg import query as pg_query
+from modules._pg import restore as pg_restore
+from modules._pg import script as pg_script
+from modules._shared import telling
 
 
 @action(effect="read")
@@ -73,16 +71,16 @@ def query(
         params: values for the placeholders, sent apart from the statement.
         limit: how many rows to fetch at most.
     """
-    data = _pg_query.fetch(ctx, sql, _pg.database(ctx, database), params, limit)
+    data = pg_query.fetch(ctx, sql, pg_connection.database(ctx, database), params, limit)
     first = "the first " if data["truncated"] else ""
-    return Result(data=data, message=f"{first}{_telling.count(data['rowcount'], 'row')}")
+    return Result(data=data, message=f"{first}{telling.count(data['rowcount'], 'row')}")
 
 
 @action(effect="read")
 def assert_(
     ctx: Context,
     sql: str,
-    expect: _pg_query.Expected,
+    expect: pg_query.Expected,
     *,
     database: str = "",
     params: list[Any] | dict[str, Any] | None = None,
@@ -99,9 +97,9 @@ def assert_(
         params: values for the placeholders.
         fail_msg: what to say when it fails; default: what was expected and what came.
     """
-    wanted = _pg_query.given(expect)
-    data = _pg_query.fetch(ctx, sql, _pg.database(ctx, database), params, 1000)
-    reasons = _pg_query.unmet(ctx, wanted, data)
+    wanted = pg_query.given(expect)
+    data = pg_query.fetch(ctx, sql, pg_connection.database(ctx, database), params, 1000)
+    reasons = pg_query.unmet(ctx, wanted, data)
     if not reasons:
         return Result(data=data, message="as expected")
     raise Failed(
@@ -141,13 +139,13 @@ def script(
         ledger: whether to keep the ledger.
         lock_timeout: how long a statement may wait for a lock; default: as the server says.
     """
-    statements = _pg_script.statements(ctx, sql, file, template)
-    target = _pg.database(ctx, database)
-    with _pg.connect(ctx, target) as connection:
-        _pg_script.prepare(connection, lock_timeout)
+    statements = pg_script.statements(ctx, sql, file, template)
+    target = pg_connection.database(ctx, database)
+    with pg_connection.connect(ctx, target) as connection:
+        pg_script.prepare(connection, lock_timeout)
         if ledger:
-            _pg_ledger.prepare(ctx, connection)
-        return _pg_script.transaction(ctx, connection, statements, ledger)
+            pg_ledger.prepare(ctx, connection)
+        return pg_script.transaction(ctx, connection, statements, ledger)
 
 
 @script.check
@@ -162,17 +160,19 @@ def script_check(
     **others: Any,
 ) -> Result:
     """Show the statements; nothing of them is sent, but the database and its ledger are asked."""
-    statements = _pg_script.statements(ctx, sql, file, template)
-    with _pg.connect(ctx, _pg.database(ctx, database), read_only=True) as connection:
-        entry = _pg_ledger.find(connection, ctx.key) if ledger else None
+    statements = pg_script.statements(ctx, sql, file, template)
+    with pg_connection.connect(
+        ctx, pg_connection.database(ctx, database), read_only=True
+    ) as connection:
+        entry = pg_ledger.find(connection, ctx.key) if ledger else None
     if entry is not None:
-        return _pg_script.done_already(entry, len(statements))
+        return pg_script.done_already(entry, len(statements))
     lines = [f"+ {line}" for one in statements for line in f"{one.text};".splitlines()]
     return Result(
         changed=True,
-        data=_pg_script.data(ctx, len(statements), 0, None),
+        data=pg_script.data(ctx, len(statements), 0, None),
         diff="\n".join([*lines, ""]),
-        message=f"would run {_telling.count(len(statements), 'statement')} in one transaction",
+        message=f"would run {telling.count(len(statements), 'statement')} in one transaction",
     )
 
 
@@ -183,13 +183,15 @@ def script_probe(
     """Ask the ledger."""
     if not ledger:
         return Probe("unknown", message="the script keeps no ledger (`ledger: false`)")
-    with _pg.connect(ctx, _pg.database(ctx, database), read_only=True) as connection:
-        entry = _pg_ledger.find(connection, ctx.key)
+    with pg_connection.connect(
+        ctx, pg_connection.database(ctx, database), read_only=True
+    ) as connection:
+        entry = pg_ledger.find(connection, ctx.key)
     if entry is None:
         # Its transaction may still be open on the server: then the next try waits for its end.
         return Probe("not_done", message="the ledger has no row of it")
     return Probe(
-        "done", _pg_script.done_already(entry, entry.statements), f"committed at {entry.at}"
+        "done", pg_script.done_already(entry, entry.statements), f"committed at {entry.at}"
     )
 
 
@@ -218,14 +220,14 @@ def backup(
         database: a connection of the inventory's `sql`.
         as: ``file`` or ``copy``.
     """
-    name = _pg_backup.checked_name(to)
-    source = _pg.database(ctx, database)
-    take = _pg_backup.take_file if as_ == "file" else _pg_backup.take_copy
+    name = pg_backup.checked_name(to)
+    source = pg_connection.database(ctx, database)
+    take = pg_backup.take_file if as_ == "file" else pg_backup.take_copy
     manifest, made = take(ctx, source, name)
     verb = "backed up" if made else "already backed up"
     return Result(
         changed=made,
-        data=_pg_backup.data(ctx, source, manifest, as_),
+        data=pg_backup.data(ctx, source, manifest, as_),
         message=f"{verb} {_size(manifest)} as {name}",
     )
 
@@ -235,19 +237,19 @@ def backup_check(
     ctx: Context, to: str, *, database: str = "", as_: Literal["file", "copy"] = "file"
 ) -> Result:
     """Count what would be backed up, and see that there are tools and a place for it."""
-    name = _pg_backup.checked_name(to)
-    source = _pg.database(ctx, database)
+    name = pg_backup.checked_name(to)
+    source = pg_connection.database(ctx, database)
     there = (
-        _pg_backup.Folder(ctx, source).find(name)
+        pg_backup.Folder(ctx, source).find(name)
         if as_ == "file"
-        else _pg_backup.find_copy(ctx, source, name)
+        else pg_backup.find_copy(ctx, source, name)
     )
     if there is not None:
-        return Result(data=_pg_backup.data(ctx, source, there, as_), message=f"{name} is there")
-    manifest = _pg_backup.manifest_of(ctx, source, name, _pg_backup.contents_of(ctx, source))
+        return Result(data=pg_backup.data(ctx, source, there, as_), message=f"{name} is there")
+    manifest = pg_backup.manifest_of(ctx, source, name, pg_backup.contents_of(ctx, source))
     return Result(
         changed=True,
-        data=_pg_backup.data(ctx, source, manifest, as_),
+        data=pg_backup.data(ctx, source, manifest, as_),
         diff=f"+ backup {name}: {_size(manifest)}\n",
         message=f"would back {source} up as {name}",
     )
@@ -266,8 +268,8 @@ def verify_backup(ctx: Context, name: str, *, database: str = "", sha256: str = 
         database: a connection of the inventory's `sql`.
         sha256: the checksum that the dump must have, if it was kept elsewhere, too.
     """
-    source = _pg.database(ctx, database)
-    manifest, file = _pg_backup.examine(ctx, source, name)
+    source = pg_connection.database(ctx, database)
+    manifest, file = pg_backup.examine(ctx, source, name)
     if sha256 and sha256 != manifest.sha256:
         raise Refused(
             f"the backup {name} is another one than expected: its checksum is {manifest.sha256}",
@@ -275,7 +277,7 @@ def verify_backup(ctx: Context, name: str, *, database: str = "", sha256: str = 
             evidence=[f"expected: {sha256}"],
         )
     return Result(
-        data=_pg_backup.data(ctx, source, manifest, "copy" if file is None else "file"),
+        data=pg_backup.data(ctx, source, manifest, "copy" if file is None else "file"),
         message=f"{name} is whole: {len(manifest.tables)} tables, {manifest.rows} rows of "
         f"{manifest.at}",
     )
@@ -313,24 +315,24 @@ def restore(
         keep: whether to keep the old database; drop it later with `sql.drop-database`.
         keep_as: its name; default: ``<database>_before_<digits>``.
     """
-    target = _pg.database(ctx, database)
-    used = _pg_restore.names(ctx, target, from_, keep_as)
-    manifest, _ = _pg_backup.find(ctx, target, from_)
-    with _pg_admin.connect(ctx, target) as connection:
-        done = _pg_restore.swapped(connection, used)
+    target = pg_connection.database(ctx, database)
+    used = pg_restore.names(ctx, target, from_, keep_as)
+    manifest, _ = pg_backup.find(ctx, target, from_)
+    with pg_admin.connect(ctx, target) as connection:
+        done = pg_restore.swapped(connection, used)
     if not done:
-        _pg_restore.prepare(ctx, target, used, from_)
-        _pg_restore.swap(ctx, target, used)
-    kept = _pg_restore.set_aside(ctx, target, used, manifest)
-    with _pg_admin.connect(ctx, target) as connection:
+        pg_restore.prepare(ctx, target, used, from_)
+        pg_restore.swap(ctx, target, used)
+    kept = pg_restore.set_aside(ctx, target, used, manifest)
+    with pg_admin.connect(ctx, target) as connection:
         if not keep:
             with ctx.fence():
-                _pg_admin.drop(connection, used.old)
-        old = used.old if _pg_admin.exists(connection, used.old) else ""
-    data = _pg_restore.data(manifest, target.dbname, old, kept)
+                pg_admin.drop(connection, used.old)
+        old = used.old if pg_admin.exists(connection, used.old) else ""
+    data = pg_restore.data(manifest, target.dbname, old, kept)
     newer = [f"{data['set_aside_rows']} newer rows are only in {old or 'no database any more'}"]
     newer += [
-        f"{_pg_restore.beyond(counts)} more were set aside before, in {name}"
+        f"{pg_restore.beyond(counts)} more were set aside before, in {name}"
         for name, counts in data["earlier"].items()
     ]
     restored = f"restored {_size(manifest)} from {from_}"
@@ -340,17 +342,17 @@ def restore(
 @restore.check
 def restore_check(ctx: Context, from_: str, *, database: str = "", **others: Any) -> Result:
     """Compare the database with the backup."""
-    target = _pg.database(ctx, database)
-    used = _pg_restore.names(ctx, target, from_, others.get("keep_as", ""))
-    manifest, _ = _pg_backup.find(ctx, target, from_)
-    with _pg_admin.connect(ctx, target) as connection:
-        done = _pg_restore.swapped(connection, used)
-        there = _pg_admin.exists(connection, target.dbname)
-        kept = _pg_restore.noted(connection, used) if done else _pg_restore.Kept()
-    lines = _pg_backup.contents_of(ctx, target).differences(manifest) if there else []
+    target = pg_connection.database(ctx, database)
+    used = pg_restore.names(ctx, target, from_, others.get("keep_as", ""))
+    manifest, _ = pg_backup.find(ctx, target, from_)
+    with pg_admin.connect(ctx, target) as connection:
+        done = pg_restore.swapped(connection, used)
+        there = pg_admin.exists(connection, target.dbname)
+        kept = pg_restore.noted(connection, used) if done else pg_restore.Kept()
+    lines = pg_backup.contents_of(ctx, target).differences(manifest) if there else []
     return Result(
         changed=not done,
-        data=_pg_restore.data(manifest, target.dbname, used.old if there else "", kept),
+        data=pg_restore.data(manifest, target.dbname, used.old if there else "", kept),
         diff="".join(f"- {line}\n" for line in lines) if not done else "",
         message=f"would restore {from_}, taken at {manifest.at}",
     )
@@ -370,12 +372,12 @@ def drop_database(
         database: a connection of the inventory's `sql` to the same server.
         missing_ok: whether it may be gone already.
     """
-    target = _pg.database(ctx, database)
-    with _pg_admin.connect(ctx, target) as connection:
+    target = pg_connection.database(ctx, database)
+    with pg_admin.connect(ctx, target) as connection:
         there = _droppable(connection, target, name, missing_ok)
         if there:
             with ctx.fence():
-                _pg_admin.drop(connection, name)
+                pg_admin.drop(connection, name)
     return Result(changed=there, data={"name": name, "existed": there})
 
 
@@ -384,17 +386,19 @@ def drop_database_check(
     ctx: Context, name: str, *, database: str = "", missing_ok: bool = True
 ) -> Result:
     """Say whether there is anything to drop."""
-    target = _pg.database(ctx, database)
-    with _pg_admin.connect(ctx, target) as connection:
+    target = pg_connection.database(ctx, database)
+    with pg_admin.connect(ctx, target) as connection:
         there = _droppable(connection, target, name, missing_ok)
     diff = f"- database {name}\n" if there else ""
     return Result(changed=there, data={"name": name, "existed": there}, diff=diff)
 
 
-def _droppable(connection: Any, target: _pg.Database, name: str, missing_ok: bool) -> bool:
+def _droppable(
+    connection: Any, target: pg_connection.Database, name: str, missing_ok: bool
+) -> bool:
     if name in (target.dbname, target.maintenance, "template0", "template1"):
         raise Refused(f"{name} is in use, it is not dropped")
-    there = _pg_admin.exists(connection, name)
+    there = pg_admin.exists(connection, name)
     if not there and not missing_ok:
         raise Failed(f"there is no database {name}")
     return there
@@ -414,11 +418,11 @@ def prune(
         prefix: only those whose name begins so.
         keep: how many of the newest stay, whatever their age.
     """
-    folder = _pg_backup.Folder(ctx, _pg.database(ctx, database))
-    names = _pg_backup.expired(ctx, folder, older_than, prefix, keep)
+    folder = pg_backup.Folder(ctx, pg_connection.database(ctx, database))
+    names = pg_backup.expired(ctx, folder, older_than, prefix, keep)
     for name in names:
         with ctx.fence():
-            _pg_backup.remove(folder, name)
+            pg_backup.remove(folder, name)
     return Result(changed=bool(names), data={"removed": names})
 
 
@@ -427,12 +431,12 @@ def prune_check(
     ctx: Context, older_than: Duration, *, database: str = "", prefix: str = "", keep: int = 1
 ) -> Result:
     """List what would be removed."""
-    folder = _pg_backup.Folder(ctx, _pg.database(ctx, database))
-    names = _pg_backup.expired(ctx, folder, older_than, prefix, keep)
+    folder = pg_backup.Folder(ctx, pg_connection.database(ctx, database))
+    names = pg_backup.expired(ctx, folder, older_than, prefix, keep)
     diff = "".join(f"- backup {name}\n" for name in names)
     return Result(changed=bool(names), data={"removed": names}, diff=diff)
 
 
-def _size(manifest: _pg_manifest.Manifest) -> str:
-    tables = _telling.count(len(manifest.tables), "table")
-    return f"{tables}, {_telling.count(manifest.rows, 'row')}"
+def _size(manifest: pg_manifest.Manifest) -> str:
+    tables = telling.count(len(manifest.tables), "table")
+    return f"{tables}, {telling.count(manifest.rows, 'row')}"

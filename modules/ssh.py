@@ -27,7 +27,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
 from engine.module_api import Context, Failed, File, Probe, Refused, Result, action
-from modules import _command, _ssh
+from modules._process import command as process_command
+from modules._ssh import connection as ssh_connection
 
 if TYPE_CHECKING:
     import paramiko
@@ -69,14 +70,14 @@ def run(
             ``once``.
         limit: characters of stdout and of stderr to keep in the result.
     """
-    _command.refuse_shown(ctx, command)
-    where = _ssh.address(ctx, host)
-    _ssh.end_left(ctx, where)
+    process_command.refuse_shown(ctx, command)
+    where = ssh_connection.address(ctx, host)
+    ssh_connection.end_left(ctx, where)
     if (creates or unless) and _satisfied(ctx, where, creates, unless):
-        return _command.skipped(creates, unless)
-    text = _command.text_of(command)
-    done = _ssh.run(ctx, where, text, stdin=stdin, limit=limit)
-    return _command.outcome(
+        return process_command.skipped(creates, unless)
+    text = process_command.text_of(command)
+    done = ssh_connection.run(ctx, where, text, stdin=stdin, limit=limit)
+    return process_command.outcome(
         command,
         done.code,
         done.stdout,
@@ -102,11 +103,11 @@ def run_check(
     """Log in and say what would run; a command with ``effect: read`` is run."""
     if effect == "read":
         return run(ctx, command, host=host, expect=expect, effect="read", **others)
-    where = _ssh.address(ctx, host)
-    _ssh.transport(ctx, where)
+    where = ssh_connection.address(ctx, host)
+    ssh_connection.transport(ctx, where)
     if (creates or unless) and _satisfied(ctx, where, creates, unless):
-        return _command.skipped(creates, unless)
-    return _command.preview(command, expect, f" on {where}")
+        return process_command.skipped(creates, unless)
+    return process_command.preview(command, expect, f" on {where}")
 
 
 @run.probe
@@ -123,20 +124,22 @@ def run_probe(
     """Only `creates`, `unless` or `effect` can tell whether a command has run."""
     told = None
     if effect == "once" and (creates or unless):
-        where = _ssh.address(ctx, host)
-        if still := _ssh.left(ctx, where):
+        where = ssh_connection.address(ctx, host)
+        if still := ssh_connection.left(ctx, where):
             pids = ", ".join(map(str, still))
             return Probe("unknown", message=f"it still runs there (process {pids})")
         told = _satisfied(ctx, where, creates, unless)
-    return _command.probed(effect, creates, unless, told)
+    return process_command.probed(effect, creates, unless, told)
 
 
-def _satisfied(ctx: Context, where: _ssh.Address, creates: str, unless: str) -> bool:
+def _satisfied(ctx: Context, where: ssh_connection.Address, creates: str, unless: str) -> bool:
     if creates:
-        found = _ssh.run(ctx, where, _command.text_of(["test", "-e", creates]), log=False)
+        found = ssh_connection.run(
+            ctx, where, process_command.text_of(["test", "-e", creates]), log=False
+        )
         if found.code == 0:
             return True
-    return bool(unless) and _ssh.run(ctx, where, unless, limit=2, log=False).code == 0
+    return bool(unless) and ssh_connection.run(ctx, where, unless, limit=2, log=False).code == 0
 
 
 @action(effect="idempotent")
@@ -164,8 +167,8 @@ def copy(
         host: ``[user@]host[:port]`` instead of the step's host.
     """
     data = _contents(ctx, src, content)
-    where = _ssh.address(ctx, host)
-    with _ssh.lost(where), _ssh.sftp(ctx, where) as sftp:
+    where = ssh_connection.address(ctx, host)
+    with ssh_connection.lost(where), ssh_connection.sftp(ctx, where) as sftp:
         there, old = _look(sftp, dest)
         wanted = _mode(mode, there)
         same = old == data
@@ -193,8 +196,8 @@ def copy_check(
 ) -> Result:
     """Compare with what is there."""
     data = _contents(ctx, src, content)
-    where = _ssh.address(ctx, host)
-    with _ssh.lost(where), _ssh.sftp(ctx, where) as sftp:
+    where = ssh_connection.address(ctx, host)
+    with ssh_connection.lost(where), ssh_connection.sftp(ctx, where) as sftp:
         there, old = _look(sftp, dest)
     wanted = _mode(mode, there)
     return Result(

@@ -25,8 +25,9 @@ before its successor serves, and all layers agree.
 from __future__ import annotations
 
 from engine.module_api import Context, Result, action
-from modules import _traffic_shift, _traffic_telling
-from modules._traffic_state import Traffic
+from modules._traffic import shift as traffic_shift
+from modules._traffic import telling as traffic_telling
+from modules._traffic.state import Traffic
 
 
 @action(effect="idempotent")
@@ -53,15 +54,15 @@ def shift(ctx: Context, to: str, percent: int, *, force: bool = False) -> Result
     traffic = Traffic(ctx)
     shares = traffic.shares(to, percent)
     if shares[traffic.setup.stable] == 100:
-        return _traffic_shift.roll_back(ctx, traffic, force)
-    return _traffic_shift.shift(ctx, traffic, shares, force)
+        return traffic_shift.roll_back(ctx, traffic, force)
+    return traffic_shift.shift(ctx, traffic, shares, force)
 
 
 @shift.check
 def shift_check(ctx: Context, to: str, percent: int, *, force: bool = False) -> Result:
     """Show how the shares would change; missing pods are told, as earlier steps may start them."""
     traffic = Traffic(ctx)
-    return _traffic_telling.check(ctx, traffic, traffic.shares(to, percent))
+    return traffic_telling.check(ctx, traffic, traffic.shares(to, percent))
 
 
 @action(effect="read")
@@ -73,4 +74,4 @@ def read(ctx: Context) -> Result:
     (version → ``ready`` pods and ``percent`` of the traffic that they carry),
     ``within_capacity`` (no version has more than it can carry).
     """
-    return _traffic_telling.report(ctx, Traffic(ctx))
+    return traffic_telling.report(ctx, Traffic(ctx))

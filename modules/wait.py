@@ -8,7 +8,7 @@ from __future__ import annotations
 from datetime import timedelta
 
 from engine.module_api import Context, Duration, Refused, Result, action
-from modules._telling import lasting
+from modules._shared.telling import lasting
 
 
 @action(effect="read")

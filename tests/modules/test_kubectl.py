@@ -13,7 +13,8 @@ import pytest
 
 from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, Result, TimedOut, Unreachable
-from modules import _kube_watch, kubectl
+from modules import kubectl
+from modules._kube import watch as kube_watch
 from tests.lab.kube.objects import DEPLOYMENTS, NAMESPACE, PODS, config_map, pod, service
 from tests.modules.conftest import Answer, MakeContext, Request, Serve, Told
 from tests.modules.kube_cluster import TestCluster, app
@@ -244,7 +245,7 @@ def test_a_cancellation_ends_the_wait(
 def test_a_stream_that_ends_is_opened_again(
     ctx: TaskContext, cluster: TestCluster, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_kube_watch, "_ROUND", 1)
+    monkeypatch.setattr(kube_watch, "_ROUND", 1)
     cluster.runtime.hold = True
     cluster.put(app(GREEN, "5.1", 1))
     when(

@@ -17,8 +17,9 @@ import yaml
 from engine.clock import VirtualClock
 from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, TimedOut, Unreachable
-from modules import _kube_config, kubectl
-from modules._kube_plugin import Plugin
+from modules import kubectl
+from modules._kube import config as kube_config
+from modules._kube.plugin import Plugin
 from tests.lab.kube.objects import NAMESPACE
 from tests.modules.conftest import Answer, Certificate, MakeContext, Request, Serve, Told
 from tests.modules.kube_cluster import TestCluster
@@ -256,7 +257,7 @@ def pod_account(cluster: TestCluster, tmp_path: Path, monkeypatch: pytest.Monkey
     (folder / "ca.crt").write_bytes(base64.b64decode(authority))
     (folder / "token").write_text(cluster.server.token)
     (folder / "namespace").write_text(f"{NAMESPACE}\n")
-    monkeypatch.setattr(_kube_config, "_SERVICE_ACCOUNT", folder)
+    monkeypatch.setattr(kube_config, "_SERVICE_ACCOUNT", folder)
     monkeypatch.setenv("KUBERNETES_SERVICE_HOST", "127.0.0.1")
     monkeypatch.setenv("KUBERNETES_SERVICE_PORT", str(cluster.server.port))
     monkeypatch.setenv("HOME", str(tmp_path))

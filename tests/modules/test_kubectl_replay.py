@@ -13,7 +13,11 @@ import pytest
 
 from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, TimedOut, Unreachable
-from modules import _kube_errors, _kube_kinds, _kube_pods, _kube_rollout, kubectl
+from modules import kubectl
+from modules._kube import errors as kube_errors
+from modules._kube import kinds as kube_kinds
+from modules._kube import pods as kube_pods
+from modules._kube import rollout as kube_rollout
 from tests.modules.conftest import Answer, MakeContext, Request, Serve, Server, Told
 from tests.modules.kube_replay import Replay, body, listed, recorded
 
@@ -179,7 +183,7 @@ def test_the_table_of_kinds_agrees_with_what_a_server_tells() -> None:
             if "/" not in resource["name"]:
                 told[(found["groupVersion"], resource["kind"])] = resource
     seen = 0
-    for kind in _kube_kinds.KINDS:
+    for kind in kube_kinds.KINDS:
         if resource := told.get((kind.api_version, kind.kind)):
             seen += 1
             assert kind.plural == resource["name"]
@@ -375,9 +379,9 @@ def test_top_without_a_metrics_server_says_so(play: Play) -> None:
 
 def test_a_stale_write_is_told_apart_from_other_conflicts() -> None:
     access: Any = None
-    error = _kube_errors.refusal(409, json.dumps(body("39")).encode(), "PUT x", access)
-    assert isinstance(error, _kube_errors.Modified)
-    error = _kube_errors.refusal(409, json.dumps(body("11")).encode(), "POST x", access)
+    error = kube_errors.refusal(409, json.dumps(body("39")).encode(), "PUT x", access)
+    assert isinstance(error, kube_errors.Modified)
+    error = kube_errors.refusal(409, json.dumps(body("11")).encode(), "POST x", access)
     assert type(error) is Failed
 
 
@@ -544,7 +548,7 @@ def waiting(reason: str, restarts: int = 0) -> dict[str, Any]:
     ],
 )
 def test_what_keeps_a_pod_from_getting_ready(status: dict[str, Any], reason: str | None) -> None:
-    found = _kube_pods.trouble({"metadata": {"name": "p"}, "status": status})
+    found = kube_pods.trouble({"metadata": {"name": "p"}, "status": status})
     assert (found.reason if found else None) == reason
 
 
@@ -605,6 +609,6 @@ PARTED = {"updateStrategy": {"rollingUpdate": {"partition": 2}}}
     ],
 )
 def test_how_far_a_rollout_is(item: dict[str, Any], done: bool, text: str) -> None:
-    now = _kube_rollout.progress(item)
+    now = kube_rollout.progress(item)
     assert now.done is done
     assert text in now.text

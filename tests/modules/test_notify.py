@@ -505,7 +505,7 @@ def test_a_defect_of_one_channel_silences_no_other(
     def breaks(*arguments: Any) -> bool:
         raise ZeroDivisionError("oh")
 
-    monkeypatch.setattr("modules._notify_mail.send", breaks)
+    monkeypatch.setattr("modules._notify.mail.send", breaks)
     inbox = Inbox()
     channels = {**mail_channel(1), "hook": {"webhook": {"url": serve(inbox).url}}}
     with pytest.raises(Failed, match="did not reach mail; sent to hook") as caught:

@@ -148,7 +148,7 @@ time.sleep(60)
 @pytest.fixture
 def short_grace(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two seconds of mercy are for production."""
-    monkeypatch.setattr("modules._process.GRACE", 0.2)
+    monkeypatch.setattr("modules._process.child.GRACE", 0.2)
 
 
 @pytest.mark.usefixtures("short_grace")

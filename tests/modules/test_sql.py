@@ -15,7 +15,7 @@ from engine.clock import SystemClock
 from engine.executor import Services, TaskContext
 from engine.module_api import Cancelled, Failed, Refused, TimedOut, Unreachable
 from modules import sql
-from modules._pg_query import Expected
+from modules._pg.query import Expected
 from tests.modules.conftest import MakeContext, Told
 from tests.modules.postgres_server import PASSWORD, Postgres
 

@@ -14,7 +14,9 @@ import pytest
 
 from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, Unreachable
-from modules import _pg_script, _sql_text, sql
+from modules import sql
+from modules._pg import script as pg_script
+from modules._pg import text as pg_text
 from tests.modules.conftest import MakeContext
 from tests.modules.postgres_server import PASSWORD, Postgres
 
@@ -78,7 +80,7 @@ def test_a_script_of_many_statements_is_cut_in_one_pass() -> None:
     script = (
         "INSERT INTO t\nVALUES (1, 'a long line of text that makes the script large');\n" * 50_000
     )
-    last = _sql_text.split(script)[-1]
+    last = pg_text.split(script)[-1]
     assert (last.line, last.words[:3]) == (99_999, ("INSERT", "INTO", "T"))
 
 
@@ -86,9 +88,9 @@ def test_a_script_that_left_its_transaction_in_disguise_is_stopped(
     pg_ctx: TaskContext, postgres: Postgres, db: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Should we ever cut a script wrongly: what follows must not run outside the transaction."""
-    whole = _sql_text.Statement("CREATE TABLE a (n int); COMMIT", 1, ("CREATE", "TABLE", "A"))
-    rest = _sql_text.Statement("CREATE TABLE b (n int)", 2, ("CREATE", "TABLE", "B"))
-    monkeypatch.setattr(_pg_script, "statements", lambda *args: [whole, rest])
+    whole = pg_text.Statement("CREATE TABLE a (n int); COMMIT", 1, ("CREATE", "TABLE", "A"))
+    rest = pg_text.Statement("CREATE TABLE b (n int)", 2, ("CREATE", "TABLE", "B"))
+    monkeypatch.setattr(pg_script, "statements", lambda *args: [whole, rest])
     with pytest.raises(Failed, match="ended the script's transaction"):
         sql.script(pg_ctx, "CREATE TABLE a (n int); COMMIT; CREATE TABLE b (n int)")
     assert postgres.rows(db, "SELECT to_regclass('b')") == [(None,)]

@@ -10,7 +10,7 @@ import pytest
 from engine.executor import TaskContext
 from engine.module_api import Failed, Refused
 from modules import sql
-from modules._pg_query import Expected
+from modules._pg.query import Expected
 from tests.modules.conftest import MakeContext
 from tests.modules.postgres_server import Postgres
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from modules._telling import count, figure, lasting, milliseconds
+from modules._shared.telling import count, figure, lasting, milliseconds
 
 
 def test_one_is_singular() -> None:

@@ -11,7 +11,8 @@ import pytest
 
 from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, Unreachable
-from modules import _traffic_shift, traffic
+from modules import traffic
+from modules._traffic import shift as traffic_shift
 from tests.lab.kube.objects import NAMESPACE, SERVICES
 from tests.modules.conftest import MakeContext, Told
 from tests.modules.kube_cluster import TestCluster, app
@@ -331,7 +332,7 @@ def test_a_successor_that_dies_meanwhile_never_gets_the_service(
 def test_a_service_that_leads_to_nobody_goes_back(
     ctx: TaskContext, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(_traffic_shift, "_SERVES_WITHIN", 0.3)
+    monkeypatch.setattr(traffic_shift, "_SERVES_WITHIN", 0.3)
     world.cluster.put(the_service(track="claude-enhancer-blue"))
     green(world, 3)
     with pytest.raises(Failed, match=r"selects 5\.1, but leads to .*; everything was put back"):

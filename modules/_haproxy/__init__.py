@@ -1,0 +1,1 @@
+"""What modules know of HAProxy; see the files of this package."""

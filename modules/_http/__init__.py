@@ -1,0 +1,1 @@
+"""What modules know of HTTP; see the files of this package."""

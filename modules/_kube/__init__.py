@@ -1,0 +1,1 @@
+"""What modules know of Kubernetes; see the files of this package."""

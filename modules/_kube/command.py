@@ -1,0 +1,93 @@
+"""What a command in a pod tells a step: its result, its failure, and whether it may be skipped."""
+
+from __future__ import annotations
+
+import shlex
+from typing import Any
+
+from engine.module_api import Context, Failed, Result
+from modules._kube import exec as kube_exec
+from modules._kube.api import Cluster
+
+Command = str | list[str]
+
+
+def words(command: Command) -> list[str]:
+    """Text is for the shell of the container; words are run as they are."""
+    return ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
+
+
+def text(command: Command) -> str:
+    """The command as people read it."""
+    return command if isinstance(command, str) else shlex.join(command)
+
+
+def satisfied(
+    ctx: Context, cluster: Cluster, namespace: str, pod: str, container: str, unless: Command
+) -> bool:
+    """Whether the command `unless`, which has no effect, succeeds in the pod."""
+    finished = kube_exec.run(
+        ctx,
+        cluster,
+        namespace,
+        pod,
+        words(unless),
+        container=container,
+        limit=1024,
+    )
+    return finished.code == 0
+
+
+def nothing(pod: str) -> dict[str, Any]:
+    """The data of a command that has said nothing."""
+    return {
+        "pod": pod,
+        "code": 0,
+        "stdout": "",
+        "stderr": "",
+        "truncated": False,
+        "skipped": False,
+    }
+
+
+def skipped(pod: str) -> Result:
+    """The result when there was nothing to do."""
+    return Result(data={**nothing(pod), "skipped": True}, message=f"nothing to do in {pod}")
+
+
+def planned(pod: str, command: Command, expect: int | list[int]) -> Result:
+    """The result under --check."""
+    code = expect if isinstance(expect, int) else next(iter(expect), 0)
+    said = text(command)
+    return Result(
+        changed=True,
+        data={**nothing(pod), "code": code},
+        diff="".join(f"+ {line}\n" for line in said.splitlines()),
+        message=f"would run in {pod}: {_first(said)}",
+    )
+
+
+def judged(
+    ctx: Context,
+    pod: str,
+    command: Command,
+    finished: kube_exec.Finished,
+    expect: int | list[int],
+    changed: bool,
+) -> Result:
+    """The result of a command that ran; Failed when its exit status is not an expected one."""
+    data = {**nothing(pod), **finished._asdict()}
+    ctx.log(finished.stdout)
+    ctx.log(finished.stderr)
+    if finished.code not in ([expect] if isinstance(expect, int) else expect):
+        raise Failed(
+            f"exit status {finished.code} in pod {pod}: {_first(text(command))}",
+            hint="`expect` names the exit statuses that mean success",
+            evidence=(finished.stderr or finished.stdout).splitlines()[-10:],
+            data=data,
+        )
+    return Result(changed=changed, data=data, message=f"exit status {finished.code} in {pod}")
+
+
+def _first(said: str) -> str:
+    return (said.splitlines() or [""])[0]

@@ -1,0 +1,1 @@
+"""What modules know of notices; see the files of this package."""

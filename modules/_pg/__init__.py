@@ -1,0 +1,1 @@
+"""What modules know of PostgreSQL; see the files of this package."""

@@ -1,0 +1,1 @@
+"""What modules know of child processes; see the files of this package."""

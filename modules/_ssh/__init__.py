@@ -1,0 +1,1 @@
+"""What modules know of SSH; see the files of this package."""

@@ -1,0 +1,1 @@
+"""What modules know of traffic; see the files of this package."""

@@ -1,0 +1,120 @@
+"""What `traffic` tells: what a shift did or would do, and the state of all layers."""
+
+from __future__ import annotations
+
+from engine.module_api import ActionError, Cancelled, Context, Result, TimedOut, Unreachable
+from modules._kube import diff as kube_diff
+from modules._traffic import state as traffic_state
+from modules._traffic.setup import Shares
+from modules._traffic.state import Capacity, Traffic
+
+
+def check(ctx: Context, traffic: Traffic, shares: Shares) -> Result:
+    """What a shift would change, and whether it would be refused as things are now."""
+    before, capacity = traffic.standing(ctx, shares), traffic.capacity(ctx)
+    after: dict[str, Shares | None] = {**traffic.settled(shares, before)}
+    told = result(traffic, shares, before, after, capacity, "would shift to")
+    short = traffic_state.overload(traffic, shares, traffic_state.rising(shares, before), capacity)
+    if traffic.istio and before["istio"] is not None:
+        counted(told, traffic.istio.pending(ctx, shares))
+    if short:
+        told.message += f"; refused as things are now: {'; '.join(short)}"
+    return told
+
+
+def report(ctx: Context, traffic: Traffic) -> Result:
+    """The three layers as they are, whether they agree, and what the versions can carry."""
+    layers: dict[str, Shares | None] = {}
+    differences: list[str] = []
+    for layer in traffic.layers:
+        try:
+            layers[layer.name] = layer.read(ctx)
+        except (Unreachable, Cancelled, TimedOut):
+            raise
+        except ActionError as error:
+            layers[layer.name] = None
+            differences.append(f"{layer.title}: {error.message}")
+            differences += error.evidence
+    shares = next((layers[one.name] for one in traffic.weighted if layers[one.name]), None)
+    shares = shares or layers.get("service")
+    if shares is not None:
+        differences += _differences(traffic, shares, layers)
+    capacity = traffic.capacity(ctx)
+    short = traffic_state.overload(traffic, shares, list(shares), capacity) if shares else []
+    told = traffic_state.text(shares) if shares else "unknown"
+    agree = not differences
+    return Result(
+        data={
+            "shares": shares,
+            "layers": layers,
+            "agree": agree,
+            "differences": differences,
+            "capacity": {version: one.data for version, one in capacity.items()},
+            "within_capacity": not short,
+        },
+        message=f"traffic: {told}" + ("" if agree else "; the layers do not agree"),
+    )
+
+
+def _differences(traffic: Traffic, shares: Shares, layers: dict[str, Shares | None]) -> list[str]:
+    lines = []
+    for layer in traffic.weighted:
+        now = layers[layer.name]
+        if now is not None and now != shares:
+            lines.append(
+                f"{layer.title}: {traffic_state.text(now)}, not {traffic_state.text(shares)}"
+            )
+    chosen = traffic_state.selected(layers.get("service"))
+    if traffic.service and layers.get("service") is not None:
+        if chosen is None:
+            lines.append(f"{traffic.service.title} selects none of the versions")
+        elif not shares[chosen]:
+            lines.append(f"{traffic.service.title} selects {chosen}, which has no share")
+    lines += [f"{layer.title} is not there" for layer in traffic.layers if not layers[layer.name]]
+    return lines
+
+
+def counted(told: Result, changed: bool) -> Result:
+    """`told`, changed also where no share did: a route of people who opted in was led elsewhere."""
+    if changed and not told.changed:
+        told.changed = True
+        told.message += "; the routes of those who opted in follow"
+    return told
+
+
+def result(
+    traffic: Traffic,
+    shares: Shares,
+    before: dict[str, Shares | None],
+    after: dict[str, Shares | None],
+    capacity: dict[str, Capacity],
+    verb: str,
+) -> Result:
+    """The result of a step, with what it changed as a diff."""
+    diff = "".join(
+        kube_diff.values(f"traffic/{name}", before.get(name) or {}, now or {})
+        for name, now in after.items()
+    )
+    overloaded = (
+        traffic_state.overload(traffic, shares, [one for one in shares if shares[one]], capacity)
+        if capacity
+        else []
+    )
+    changed = any(before.get(name) != now for name, now in after.items())
+    text = traffic_state.text(shares)
+    message = f"traffic {verb} {text}" if changed else f"traffic is at {text} already"
+    if overloaded and verb != "would shift to":
+        message += f"; above capacity: {'; '.join(overloaded)}"
+    return Result(
+        changed=changed,
+        data={
+            "shares": shares,
+            "before": {name: before.get(name) for name in after},
+            "layers": after,
+            "agree": True,
+            "capacity": {version: one.data for version, one in capacity.items()},
+            "overloaded": bool(overloaded),
+        },
+        diff=diff,
+        message=message,
+    )
