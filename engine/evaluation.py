@@ -34,7 +34,7 @@ from engine.executor import Job, Outcome, Services, TaskContext
 from engine.inventory import Inventory
 from engine.loader.inputs import convert_inputs
 from engine.model import Call, Included, Step
-from engine.module_api import Context, Host, Result
+from engine.module_api import Host, Mode, Result
 from engine.plan import Node, Plan
 from engine.redaction import MASK, Redactor
 from engine.registry import ActionInfo, Registry
@@ -61,7 +61,7 @@ class StepEvaluator:
         redactor: Redactor,
         *,
         extra: Mapping[str, Any] | None = None,
-        check: bool = False,
+        mode: Mode = "run",
         limit: str | None = None,
     ) -> None:
         """`extra` are the variables of ``-e``; `limit` narrows every host pattern."""
@@ -72,7 +72,7 @@ class StepEvaluator:
         self.services = services
         self.redactor = redactor
         self.extra = dict(extra or {})
-        self.check = check
+        self.mode = mode
         self.limit = limit
         self._inventory_names = inventory.variables()
         self._bound: dict[int, dict[str, Any]] = {}
@@ -105,7 +105,7 @@ class StepEvaluator:
         if step.fan is not None and not tasks:
             return StepSkipped(node.path, "no host or item is left for it")
         tasks = self._without_secrets(node, tasks)
-        if step.gate is not None and not self.check and not _answered(state, node):
+        if step.gate is not None and self.mode != "check" and not _answered(state, node):
             return self._gate(node, step, scope)
         if step.included is not None:
             scope = self.scope(state, node, inside=True)
@@ -218,7 +218,7 @@ class StepEvaluator:
         tasks: tuple[TaskSpec, ...] = (),
         batches: tuple[int, ...] = (),
     ) -> StepOpened:
-        guards = () if self.check else node.guards
+        guards = () if self.mode == "check" else node.guards
         return StepOpened(
             node.path,
             tasks,
@@ -262,7 +262,7 @@ class StepEvaluator:
             node.path,
             task,
             found.attempt,
-            self._function(info),
+            info.function_for(self.mode),
             arguments,
             context,
             inline=info.inline,
@@ -276,13 +276,6 @@ class StepEvaluator:
                 hint="was a folder of modules left out? see --modules",
             )
         return info
-
-    def _function(self, info: ActionInfo) -> Callable[..., Result]:
-        if not self.check:
-            return info.function
-        if info.checker is not None:
-            return info.checker
-        return info.function if info.effect == "read" else _not_checkable
 
     def _arguments(
         self, state: RunState, node: Node, call: Call, info: ActionInfo, spec: TaskSpec
@@ -305,7 +298,7 @@ class StepEvaluator:
             step=node.path,
             task=task,
             attempt=found.attempt,
-            check=self.check,
+            mode=self.mode,
             host=self._host(spec.host),
             deadline=deadline,
             first_started=found.first_started,
@@ -409,7 +402,9 @@ class StepEvaluator:
         if step.failed_when is not None and self.templates.test(step.failed_when, scope):
             failure = Failure("failed", f"failed_when holds: {step.failed_when}", step=node.path)
         elif (
-            step.until is not None and not self.check and not self.templates.test(step.until, scope)
+            step.until is not None
+            and self.mode != "check"
+            and not self.templates.test(step.until, scope)
         ):
             tail = f" ({result.message})" if result.message else ""
             failure = Failure("failed", f"not yet: {step.until}{tail}", step=node.path)
@@ -577,7 +572,7 @@ class StepEvaluator:
                 "name": start.name,
                 "runbook": start.runbook,
                 "mode": start.mode,
-                "check": self.check,
+                "check": self.mode == "check",
                 "reason": start.reason,
                 "force": bool(start.options.get("force")),
                 "by": start.by.name,
@@ -763,8 +758,3 @@ def _plain(value: Any) -> Any:
     except (UnicodeEncodeError, RecursionError, TypeError, OverflowError):
         pass
     return as_json(value)
-
-
-def _not_checkable(ctx: Context, **arguments: Any) -> Result:
-    """Stands in, under ``--check``, for an action that cannot say what it would change."""
-    return Result(changed=True, message="would run; the action has no check of its own")

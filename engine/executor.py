@@ -22,7 +22,7 @@ import msgspec
 
 from engine.clock import Clock, Mailbox, utc
 from engine.errors import ActionError, Cancelled, Failed, Refused, TimedOut
-from engine.module_api import Context, Host, Probe, Result
+from engine.module_api import Context, Host, Mode, Probe, Result
 from engine.templating import Scope, Templates
 from engine.text import writable
 
@@ -168,7 +168,7 @@ class TaskContext:
         step: str,
         task: int = 0,
         attempt: int = 1,
-        check: bool = False,
+        mode: Mode = "run",
         host: Host | None = None,
         deadline: float | None = None,
         first_started: float | None = None,
@@ -184,7 +184,7 @@ class TaskContext:
         self.step = step
         self.task = task
         self.attempt = attempt
-        self.check = check
+        self.mode = mode
         self.host = host
         self.key = f"{services.run_id}/{step}/{task}"
         self._services = services

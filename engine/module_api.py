@@ -13,11 +13,12 @@ first line is its summary; an ``Args:`` section documents arguments one a line.
 from __future__ import annotations
 
 import functools
+import inspect
 from collections.abc import Callable, Mapping
 from contextlib import AbstractContextManager
 from datetime import datetime
 from pathlib import Path
-from typing import Annotated, Any, Generic, Literal, ParamSpec, Protocol, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, ParamSpec, Protocol, TypeVar
 
 import msgspec
 
@@ -33,6 +34,7 @@ from engine.errors import (
 __all__ = [
     "Action",
     "ActionError",
+    "Arguments",
     "Cancelled",
     "Condition",
     "Context",
@@ -42,6 +44,7 @@ __all__ = [
     "Failed",
     "File",
     "Host",
+    "Mode",
     "Probe",
     "Refused",
     "Result",
@@ -52,6 +55,9 @@ __all__ = [
 
 Effect = Literal["read", "idempotent", "once"]
 """What a repetition would do: nothing, the same again, or harm (design §3)."""
+
+Mode = Literal["run", "check", "simulate"]
+"""How a run treats the world: it changes it, it only reads it, or it works on a simulated one."""
 
 Duration = Annotated[float, "duration"]
 """Seconds. In a runbook ``90s``, ``5m``, ``1h30m``, ``250ms`` or a number of seconds."""
@@ -101,6 +107,22 @@ class Host(msgspec.Struct, frozen=True):
     vars: dict[str, Any] = {}
 
 
+class Arguments:
+    """The arguments of an action, bound and with their defaults, as its companions get them.
+
+    An attribute for each parameter of the action, under its name in Python: ``args.replicas``,
+    ``args.for_``. What an action takes beyond its named parameters (``**values``) is a mapping
+    under that name.
+    """
+
+    def __init__(self, values: Mapping[str, Any]) -> None:
+        self.__dict__.update(values)
+
+    if TYPE_CHECKING:
+
+        def __getattr__(self, name: str) -> Any: ...
+
+
 class Context(Protocol):
     """What the engine lends an action while it runs. One per attempt; used by one thread."""
 
@@ -109,8 +131,9 @@ class Context(Protocol):
     """Path of the step, such as ``canary/route``."""
     attempt: int
     """1 for the first."""
-    check: bool
-    """True with ``--check``: read for real, write nothing. Only `@….check` functions see True."""
+    mode: Mode
+    """``check`` with ``--check``: an `@….check` companion runs, or an action with effect ``read``
+    itself; what such an action looks for may be made by a step that was not carried out."""
     host: Host | None
     key: str
     """Idempotency key of the task: the same in every attempt and after a resume."""
@@ -248,9 +271,32 @@ class Action(Generic[P]):
         self.checker: Callable[..., Result] | None = None
         self.prober: Callable[..., Probe] | None = None
         self.simulator: Callable[..., Result] | None = None
+        self._signature: inspect.Signature | None = None  # made for the first companion called
 
     def __call__(self, *args: P.args, **kwargs: P.kwargs) -> Result:
         return self.function(*args, **kwargs)
+
+    def arguments(self, *args: Any, **kwargs: Any) -> Arguments:
+        """Arguments as one would call the action with, after the context, for a companion."""
+        if self._signature is None:
+            signature = inspect.signature(self.function)
+            parameters = list(signature.parameters.values())[1:]
+            self._signature = signature.replace(parameters=parameters)
+        bound = self._signature.bind(*args, **kwargs)
+        bound.apply_defaults()
+        return Arguments(bound.arguments)
+
+    def _companion(self, function: Callable[[Context, Arguments], T]) -> Callable[..., T]:
+        """`function` as the engine calls it: with the arguments of the action."""
+        code = function.__code__
+        if code.co_varnames[1:2] != ("args",) or code.co_argcount != 2:
+            return function  # repeats the action's signature
+
+        @functools.wraps(function)
+        def call(ctx: Context, *args: Any, **kwargs: Any) -> T:
+            return function(ctx, self.arguments(*args, **kwargs))
+
+        return call
 
     def check(self, function: Callable[..., Result]) -> Callable[..., Result]:
         """Register what runs under ``--check``: real reads, no writes.
@@ -258,17 +304,17 @@ class Action(Generic[P]):
         It returns a Result of the same shape, `changed` and `diff` saying what would change.
         An action with effect ``read`` needs none: it runs as it is.
         """
-        self.checker = function
+        self.checker = self._companion(function)
         return function
 
     def probe(self, function: Callable[..., Probe]) -> Callable[..., Probe]:
         """Register how to find out, after a crash, whether a ``once`` effect happened."""
-        self.prober = function
+        self.prober = self._companion(function)
         return function
 
     def simulate(self, function: Callable[..., Result]) -> Callable[..., Result]:
         """Register what happens in a simulated world; its context has `world` beside the rest."""
-        self.simulator = function
+        self.simulator = self._companion(function)
         return function
 
 

@@ -318,7 +318,7 @@ def rollout_status(
     """
     cluster = kube_api.cluster(ctx)
     found, place = cluster.kind(ctx, kind), namespace or cluster.namespace
-    if ctx.check:  # what is to be rolled out may come of a step that was not carried out
+    if ctx.mode == "check":  # what is to be rolled out may come of a step that was not carried out
         item = cluster.find(ctx, found, place, name)
         now = kube_rollout.progress(item) if item else kube_rollout.NOT_THERE
     else:
@@ -472,7 +472,7 @@ def wait(
     place = (namespace or cluster.namespace) if found.namespaced else ""
     selection = Selection(found, place, name or "", selector)
     wanted = kube_wait.parse(for_)
-    if ctx.check:  # what is waited for may come of steps that were not carried out
+    if ctx.mode == "check":  # what is waited for may come of steps that were not carried out
         items, _ = cluster.list(ctx, found, place, labels=selector, fields=selection.field_selector)
     else:
         items = kube_wait.until(ctx, cluster, selection, wanted)
@@ -521,7 +521,7 @@ def get(
         try:
             item = kube_diff.for_result(cluster.get(ctx, found, place, name))
         except kube_errors.NotFound:
-            if not missing_ok and not ctx.check:
+            if not missing_ok and ctx.mode != "check":
                 raise
             return Result(
                 data={"found": False, "object": None}, message=f"{found.label(name)}: absent"
@@ -565,9 +565,9 @@ def logs(
     """
     cluster = kube_api.cluster(ctx)
     place = namespace or cluster.namespace
-    pods = kube_logs.pods(ctx, cluster, place, name, selector, none_ok=ctx.check)
+    pods = kube_logs.pods(ctx, cluster, place, name, selector, none_ok=ctx.mode == "check")
     wanted = kube_logs.Wanted(container, tail, since, previous, match)
-    found = kube_logs.read(ctx, cluster, pods, wanted, none_ok=ctx.check)
+    found = kube_logs.read(ctx, cluster, pods, wanted, none_ok=ctx.mode == "check")
     count = sum(len(lines) for lines in found.lines.values())
     without = "; ".join(f"none of {title}: {why}" for title, why in found.unread.items())
     return Result(
@@ -750,7 +750,7 @@ def exec_read(
     try:
         target = kube_logs.ready_pod(ctx, cluster, place, pod, selector)
     except Failed:
-        if not ctx.check:
+        if ctx.mode != "check":
             raise
         return Result(data=kube_command.nothing(pod or selector), message="no pod is ready yet")
     finished = kube_exec.run(

@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from engine.errors import Refused
-from engine.module_api import Action, Effect, Probe, Result
+from engine.module_api import Action, Context, Effect, Mode, Probe, Result
 from engine.registry.annotations import kind_of
 from engine.registry.types import Kind, Mismatch, Walk, plain
 from engine.text import did_you_mean, fold, quoted_list
@@ -83,6 +83,16 @@ class ActionInfo:
     def simulator(self) -> Callable[..., Result] | None:
         """What happens in a simulated world, if the action says."""
         return self.action.simulator
+
+    def function_for(self, mode: Mode) -> Callable[..., Result]:
+        """What carries the action out in this mode."""
+        if mode == "run":
+            return self.function
+        if mode == "simulate":
+            return self.simulator or _not_simulated
+        if self.checker is not None:
+            return self.checker
+        return self.function if self.effect == "read" else _not_checkable
 
     @functools.cached_property
     def parameters(self) -> dict[str, Parameter]:
@@ -187,6 +197,19 @@ class ActionInfo:
             plural = "s" if len(missing) > 1 else ""
             walk.miss((), f"{self.name} lacks the argument{plural} {quoted_list(missing)}")
         return bound
+
+
+def _not_checkable(ctx: Context, **arguments: Any) -> Result:
+    """Stands in, under ``--check``, for an action that cannot say what it would change."""
+    return Result(changed=True, message="would run; the action has no check of its own")
+
+
+def _not_simulated(ctx: Context, **arguments: Any) -> Result:
+    """Stands in, in a simulated world, for an action that does not say what happens there."""
+    raise Refused(
+        "the action says nothing of a simulated world",
+        hint="give it a companion with `@….simulate` (docs/writing-modules.md)",
+    )
 
 
 def argument_name(attribute: str) -> str:

@@ -101,7 +101,7 @@ class Session:
             self.services,
             self.redactor,
             extra=extra_vars(plan.runbook, options.extra),
-            check=options.check,
+            mode="check" if options.check else "run",
             limit=options.limit,
         )
         self.runner = Runner(

@@ -221,7 +221,7 @@ def _kind(ctx: Context, cluster: Cluster, item: Object) -> Kind:
     try:
         return cluster.kind_of(ctx, item)
     except Failed:
-        if not ctx.check:
+        if ctx.mode != "check":
             raise
         name = str(item["kind"])
         return Kind(str(item["apiVersion"]), name, f"{name.lower()}s")

@@ -19,7 +19,7 @@ import pytest
 
 from engine.clock import Clock, SystemClock
 from engine.executor import Fence, Services, TaskContext
-from engine.module_api import Host
+from engine.module_api import Host, Mode
 from engine.templating import Scope, Templates
 from tests.modules.backup_world import World
 from tests.modules.postgres_server import Postgres
@@ -37,7 +37,7 @@ class MakeContext(Protocol):
         seconds: float | None = None,
         elapsed: float = 0.0,
         attempt: int = 1,
-        check: bool = False,
+        mode: Mode = "run",
         host: Host | None = None,
         run_id: str = "run-1",
         secrets: Mapping[str, str] | None = None,
@@ -83,7 +83,7 @@ def make_context(tmp_path: Path, root: Path, told: Told) -> Iterator[MakeContext
         seconds: float | None = None,
         elapsed: float = 0.0,
         attempt: int = 1,
-        check: bool = False,
+        mode: Mode = "run",
         host: Host | None = None,
         run_id: str = "run-1",
         secrets: Mapping[str, str] | None = None,
@@ -110,7 +110,7 @@ def make_context(tmp_path: Path, root: Path, told: Told) -> Iterator[MakeContext
             services,
             step=step,
             attempt=attempt,
-            check=check,
+            mode=mode,
             host=host,
             deadline=None if seconds is None else clock.now() + seconds,
             first_started=clock.now() - elapsed,

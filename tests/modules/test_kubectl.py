@@ -86,7 +86,7 @@ def test_a_field_of_another_manager_is_not_taken_unasked(
 
 def test_check_writes_nothing(make_context: MakeContext, cluster: TestCluster) -> None:
     cluster.put(app(GREEN, "5.1", 2))
-    ctx = make_context({"kubectl": cluster.section}, check=True)
+    ctx = make_context({"kubectl": cluster.section}, mode="check")
     before = cluster.server.store.version
     green = {"force_conflicts": True, "objects": [app(GREEN, "5.1", 4)]}
     changes: list[tuple[Callable[..., Result] | None, tuple[Any, ...], dict[str, Any]]] = [
@@ -107,7 +107,7 @@ def test_check_writes_nothing(make_context: MakeContext, cluster: TestCluster) -
 def test_check_of_objects_in_a_namespace_that_is_yet_to_come(
     make_context: MakeContext, cluster: TestCluster
 ) -> None:
-    ctx = make_context({"kubectl": cluster.section}, check=True)
+    ctx = make_context({"kubectl": cluster.section}, mode="check")
     new = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "later"}}
     inside = config_map(a="1")
     inside["metadata"]["namespace"] = "later"
@@ -120,7 +120,7 @@ def test_check_of_objects_in_a_namespace_that_is_yet_to_come(
 def test_check_of_what_an_earlier_step_would_make(
     make_context: MakeContext, cluster: TestCluster
 ) -> None:
-    ctx = make_context({"kubectl": cluster.section}, check=True)
+    ctx = make_context({"kubectl": cluster.section}, mode="check")
     patch, restart, undo = (
         one.checker for one in (kubectl.patch, kubectl.rollout_restart, kubectl.rollout_undo)
     )

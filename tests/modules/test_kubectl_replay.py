@@ -512,16 +512,16 @@ def test_a_kept_connection_that_the_server_closes_is_replaced(
 
 
 def test_under_check_what_is_yet_to_come_is_no_failure(play: Play) -> None:
-    ctx = play(("GET", f"{DEPLOYMENTS}/{GREEN}", "08"), check=True)
+    ctx = play(("GET", f"{DEPLOYMENTS}/{GREEN}", "08"), mode="check")
     assert kubectl.rollout_status(ctx, GREEN).data["done"] is False
-    ctx = play(("GET", f"{DEPLOYMENTS}/{GREEN}", "08"), check=True)
+    ctx = play(("GET", f"{DEPLOYMENTS}/{GREEN}", "08"), mode="check")
     assert kubectl.get(ctx, "deploy", GREEN).data == {"found": False, "object": None}
-    ctx = play(("GET", DEPLOYMENTS, listed()), check=True)
+    ctx = play(("GET", DEPLOYMENTS, listed()), mode="check")
     assert kubectl.wait(ctx, "deploy", GREEN, for_="create").data["names"] == []
     pods = ("GET", PODS, listed())
     nothing = {"pods": {}, "count": 0, "unread": {}}
-    assert kubectl.logs(play(pods, check=True), selector="a=b").data == nothing
-    data = kubectl.exec_read(play(pods, check=True), "true", selector="a=b").data
+    assert kubectl.logs(play(pods, mode="check"), selector="a=b").data == nothing
+    data = kubectl.exec_read(play(pods, mode="check"), "true", selector="a=b").data
     assert (data["code"], data["stdout"]) == (0, "")
 
 

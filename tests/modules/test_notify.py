@@ -630,7 +630,7 @@ def test_lists_in_a_notice_are_lines(make: Make, notices: Path) -> None:
 # -- check and probe ----------------------------------------------------------------------------
 def test_check_shows_the_notice_and_sends_nothing(make: Make, serve: Serve, notices: Path) -> None:
     inbox = Inbox()
-    ctx = make({"hook": {"webhook": {"url": serve(inbox).url}}}, check=True)
+    ctx = make({"hook": {"webhook": {"url": serve(inbox).url}}}, mode="check")
     assert notify.send.checker is not None
     shown = notify.send.checker(ctx, "hook", template="phase-done", vars=PHASE)
     assert shown.changed

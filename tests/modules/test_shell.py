@@ -222,7 +222,7 @@ def test_nothing_is_done_when_unless_succeeds(ctx: TaskContext, root: Path) -> N
 
 
 def test_check_shows_the_command_and_runs_only_reads(make_context: MakeContext, root: Path) -> None:
-    ctx = make_context(check=True)
+    ctx = make_context(mode="check")
     assert shell.run.checker is not None
     shown = shell.run.checker(ctx, "touch flag")
     assert (shown.changed, shown.diff) == (True, "+ touch flag\n")

@@ -164,13 +164,13 @@ def test_a_copy_is_a_database_of_its_own(world: World) -> None:
 
 def test_check_of_a_backup_counts_and_writes_nothing(world: World) -> None:
     assert sql.backup.checker is not None
-    shown = sql.backup.checker(world.ctx(check=True), "b")
+    shown = sql.backup.checker(world.ctx(mode="check"), "b")
     assert (shown.changed, shown.diff) == (True, "+ backup b: 4 tables, 64 rows\n")
     assert not world.folder.exists()
     done = sql.backup(world.ctx(), "b")
     assert shown.data.keys() == done.data.keys()
     assert shown.data["tables"] == done.data["tables"]
-    assert not sql.backup.checker(world.ctx(check=True), "b").changed
+    assert not sql.backup.checker(world.ctx(mode="check"), "b").changed
 
 
 def test_old_backups_go_and_the_newest_stays(world: World) -> None:
@@ -340,7 +340,7 @@ def test_check_of_a_restore_tells_the_differences(world: World) -> None:
     sql.backup(world.ctx(), "b")
     world.change()
     assert sql.restore.checker is not None
-    shown = sql.restore.checker(world.ctx("restore", check=True), "b")
+    shown = sql.restore.checker(world.ctx("restore", mode="check"), "b")
     assert shown.changed
     assert shown.diff.splitlines() == [
         "- app.agent has 62 rows, the backup 61",
@@ -351,7 +351,7 @@ def test_check_of_a_restore_tells_the_differences(world: World) -> None:
     assert world.databases() == {world.db}
     done = sql.restore(world.ctx("restore"), "b")
     assert shown.data.keys() == done.data.keys()
-    assert not sql.restore.checker(world.ctx("restore", check=True), "b").changed
+    assert not sql.restore.checker(world.ctx("restore", mode="check"), "b").changed
 
 
 # -- crashes ------------------------------------------------------------------------------------

@@ -104,7 +104,7 @@ def test_a_column_with_the_name_of_our_alias_hides_no_difference(world: World) -
     sql.backup(world.ctx(), "b")
     world.postgres.run(world.db, "UPDATE s SET n = 2")
     assert sql.restore.checker is not None
-    shown = sql.restore.checker(world.ctx("restore", check=True), "b")
+    shown = sql.restore.checker(world.ctx("restore", mode="check"), "b")
     assert shown.diff == "- public.s has other contents than the backup\n"
     aside = sql.restore(world.ctx("restore"), "b").data["set_aside"]
     assert aside == {"public.s": {"added": 1, "changed": 0, "deleted": 1}}

@@ -181,7 +181,7 @@ def test_creates_unless_and_effect_are_as_in_shell(make: Make, root: Path) -> No
     command = f"echo x >> '{made}'"
     assert ssh.run.checker is not None
     assert ssh.run.prober is not None
-    shown = ssh.run.checker(make(check=True), command, creates=str(made))
+    shown = ssh.run.checker(make(mode="check"), command, creates=str(made))
     assert (shown.changed, shown.diff) == (True, f"+ {command}\n")
     assert f"{USER}@127.0.0.1" in shown.message
     assert not made.exists()
@@ -192,7 +192,7 @@ def test_creates_unless_and_effect_are_as_in_shell(make: Make, root: Path) -> No
     assert ssh.run.prober(make(), command, creates=str(made)).verdict == "done"
     assert ssh.run.prober(make(), command).verdict == "unknown"
     assert ssh.run.prober(make(), command, effect="read").verdict == "not_done"
-    read = ssh.run.checker(make(check=True), "echo 1", effect="read")
+    read = ssh.run.checker(make(mode="check"), "echo 1", effect="read")
     assert read.data["stdout"] == "1"
     assert made.read_text() == "x\n"
 
@@ -417,13 +417,13 @@ def test_text_is_compared_line_by_line_and_check_writes_nothing(make: Make, tmp_
     dest = tmp_path / "there.conf"
     dest.write_text("a\nb\n")
     assert ssh.copy.checker is not None
-    shown = ssh.copy.checker(make(check=True), str(dest), content="a\nc\n")
+    shown = ssh.copy.checker(make(mode="check"), str(dest), content="a\nc\n")
     assert shown.diff == f"--- {dest}\n+++ {dest}\n@@ -1,2 +1,2 @@\n a\n-b\n+c\n"
     assert dest.read_text() == "a\nb\n"
     done = ssh.copy(make(), str(dest), content="a\nc\n")
     assert (done.data, done.diff) == (shown.data, shown.diff)
     assert dest.read_text() == "a\nc\n"
-    assert not ssh.copy.checker(make(check=True), str(dest), content="a\nc\n").changed
+    assert not ssh.copy.checker(make(mode="check"), str(dest), content="a\nc\n").changed
 
 
 def test_a_place_that_cannot_be_written_fails(make: Make, tmp_path: Path) -> None:

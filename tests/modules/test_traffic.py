@@ -644,7 +644,7 @@ def test_without_the_cluster_a_rollback_needs_force(
 def test_check_shows_every_layer_and_warns_of_missing_pods(
     make_context: MakeContext, world: World
 ) -> None:
-    ctx = make_context(world.inventory(), check=True)
+    ctx = make_context(world.inventory(), mode="check")
     checked = traffic.shift.checker
     assert checked
     result = checked(ctx, "5.1", 100)

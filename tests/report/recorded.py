@@ -10,7 +10,7 @@ from __future__ import annotations
 import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import msgspec
 
@@ -98,7 +98,7 @@ class Recorded:
         folder: Path,
         text: str,
         *,
-        check: bool = False,
+        mode: Literal["run", "check"] = "run",
         extra: Mapping[str, Any] | None = None,
         attended: bool = False,
         yes: bool = False,
@@ -117,7 +117,7 @@ class Recorded:
         self.clock = VirtualClock(START)
         self.disk = MemoryDisk()
         self.journal = Journal(self.disk)
-        self.check = check
+        self.mode: Literal["run", "check"] = mode
         self.yes = yes
         self.observers = observers
         self.options = {"force": force} if force else {}
@@ -127,7 +127,7 @@ class Recorded:
                 run=RUN,
                 runbook=self.runbook.file,
                 name=self.runbook.name,
-                mode="check" if check else "run",
+                mode=mode,
                 by=ADA,
                 version="0.1.0",
                 attended=attended,
@@ -147,7 +147,7 @@ class Recorded:
             Templates(),
             services,
             Redactor(),
-            check=self.check,
+            mode=self.mode,
         )
         return Runner(
             plan=self.plan,

@@ -87,7 +87,7 @@ def success(folder: Path, observers: list[Observer]) -> Recorded:
 
 def check(folder: Path, observers: list[Observer]) -> Recorded:
     """The same as a check."""
-    return Recorded(folder, _DEPLOY, check=True, observers=observers).run()
+    return Recorded(folder, _DEPLOY, mode="check", observers=observers).run()
 
 
 def waiting(folder: Path, observers: list[Observer]) -> Recorded:
