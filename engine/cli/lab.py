@@ -14,9 +14,9 @@ from engine.cli.options import Workspace, color_option, json_option, state_optio
 
 if TYPE_CHECKING:
     from engine.lab.faults import Fault
-    from engine.lab.figures import Figures
-    from engine.lab.inbox_file import Message
     from engine.lab.layout import LabInfo
+    from engine.lab.monitoring.figures import Figures
+    from engine.lab.people.inbox_file import Message
     from engine.lab.status import Status
     from engine.report.words import Line
 

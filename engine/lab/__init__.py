@@ -1,7 +1,7 @@
 """The lab: a small production on loopback that runbooks are rehearsed against for real.
 
 Real PostgreSQL, real HAProxy, real processes that answer real HTTP; a Kubernetes API written
-here (`engine.lab.kube`). One *supervisor* process owns everything:
+here (`engine.lab.cluster`). One *supervisor* process owns everything:
 
 ::
 
@@ -10,7 +10,9 @@ here (`engine.lab.kube`). One *supervisor* process owns everything:
     Kubernetes API ──▶ kubelet.py ──▶ zygote.py ──▶ app.py (a process a pod) ──▶ PostgreSQL
           └──────────▶ dataplane.py ──▶ HAProxy runtime API
 
-`control.py` is the way in for the command line; `supervisor.py` is the process that it starts.
+`control.py` is the way in for the command line; `processes/supervisor.py` is the process that it
+starts. The folders are what they stand for: `application`, `balancers`, `cluster`, `databases`,
+`images`, `monitoring`, `people` (the users' load, the team's inbox) and `processes`.
 Everything that a lab writes lies below `<state>/lab/`, everything that it runs dies with its
 supervisor.
 """

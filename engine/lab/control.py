@@ -20,11 +20,11 @@ from typing import Any, TypeVar
 import msgspec
 
 from engine.errors import LabError
-from engine.lab import processes
 from engine.lab.faults import ALL_VERSIONS, Fault
-from engine.lab.figures import Figures
-from engine.lab.inbox_file import Message, read_inbox
 from engine.lab.layout import LabInfo, Layout, short_path, write_private
+from engine.lab.monitoring.figures import Figures
+from engine.lab.people.inbox_file import Message, read_inbox
+from engine.lab.processes import children
 from engine.lab.settings import Settings
 from engine.lab.status import Status
 
@@ -142,7 +142,13 @@ def trouble_inbox(
 
 
 def _launch(layout: Layout, news: int) -> None:
-    command = [sys.executable, "-m", "engine.lab.supervisor", str(layout.state), str(news)]
+    command = [
+        sys.executable,
+        "-m",
+        "engine.lab.processes.supervisor",
+        str(layout.state),
+        str(news),
+    ]
     root = Path(__file__).resolve().parents[2]
     path = os.pathsep.join(filter(None, (str(root), os.environ.get("PYTHONPATH"))))
     with layout.log.open("wb") as log:
@@ -167,7 +173,7 @@ def _await_news(layout: Layout, news: Any) -> LabInfo:
         raise LabError("the lab did not start in time", hint=f"see {layout.log}")
     line = news.readline()
     if not line:
-        last = "; ".join(processes.tail(layout.log, 3))
+        last = "; ".join(children.tail(layout.log, 3))
         raise LabError(f"the lab did not start: {last}", hint=f"see {layout.log}")
     word = msgspec.json.decode(line)
     if "error" in word:

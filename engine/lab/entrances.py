@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Any
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
-from engine.lab.haproxy import HAProxy
-from engine.lab.inbox import Inbox
+from engine.lab.balancers.haproxy import HAProxy
+from engine.lab.databases.postgres import DATABASE, USER, Postgres
 from engine.lab.layout import NAMESPACE, LabInfo, Layout, socket_fits
 from engine.lab.network import Network
-from engine.lab.postgres import DATABASE, USER, Postgres
+from engine.lab.people.inbox import Inbox
 
 if TYPE_CHECKING:
     from engine.lab.lab import Lab

@@ -16,29 +16,29 @@ from aiohttp import web
 
 from engine.errors import CeRunError, LabError
 from engine.lab import entrances
-from engine.lab.certificate import make_certificate
+from engine.lab.balancers.certificate import make_certificate
+from engine.lab.balancers.dataplane import BACKENDS, EDGE, MESH, Dataplane
+from engine.lab.balancers.haproxy import HAProxy, Runtime
+from engine.lab.cluster.api.server import KubeServer
+from engine.lab.cluster.node.kubelet import Kubelet, Services
+from engine.lab.cluster.production import HOST, IMAGE, production
 from engine.lab.control_server import ControlServer
-from engine.lab.dataplane import BACKENDS, EDGE, MESH, Dataplane
-from engine.lab.docker_engine import DockerEngine
+from engine.lab.databases.postgres import Postgres
+from engine.lab.databases.redis import Redis
 from engine.lab.faults import Faults
-from engine.lab.haproxy import HAProxy, Runtime
-from engine.lab.inbox import Inbox
-from engine.lab.kube.server import KubeServer
-from engine.lab.kubelet import Kubelet, Services
+from engine.lab.images.docker_engine import DockerEngine
+from engine.lab.images.registry import Registry
 from engine.lab.layout import CANARY_VERSION, NAMESPACE, STABLE_VERSION, LabInfo, Layout, bind_unix
-from engine.lab.load_process import LoadProcess
-from engine.lab.metrics import Monitoring, Scraper
+from engine.lab.monitoring.metrics import Monitoring, Scraper
+from engine.lab.monitoring.observe import ALL, Observations, Value, measure
 from engine.lab.network import Network
-from engine.lab.observe import ALL, Observations, Value, measure
 from engine.lab.operations import Operations
-from engine.lab.postgres import Postgres
-from engine.lab.production import HOST, IMAGE, production
-from engine.lab.redis import Redis
-from engine.lab.registry import Registry
+from engine.lab.people.inbox import Inbox
+from engine.lab.people.load_process import LoadProcess
+from engine.lab.processes.zygote import ZygoteProcess
 from engine.lab.settings import Settings
 from engine.lab.status import PodStatus, Status
 from engine.lab.wiring import Wiring, configmap
-from engine.lab.zygote import ZygoteProcess
 
 _log = logging.getLogger("engine.lab")
 

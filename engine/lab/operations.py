@@ -10,7 +10,7 @@ import msgspec
 from engine.errors import LabError
 from engine.lab.control_server import Operation
 from engine.lab.faults import ALL_VERSIONS
-from engine.lab.figures import make_figures
+from engine.lab.monitoring.figures import make_figures
 
 if TYPE_CHECKING:
     from engine.lab.lab import Lab

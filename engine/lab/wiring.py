@@ -7,10 +7,8 @@ import logging
 from collections.abc import Mapping
 from typing import Any, Protocol
 
-from engine.lab.dataplane import Dataplane
-from engine.lab.kubelet import Kubelet
-from engine.lab.layout import NAMESPACE, SERVICE
-from engine.lab.routing import (
+from engine.lab.balancers.dataplane import Dataplane
+from engine.lab.balancers.routing import (
     DESTINATION_RULE,
     VIRTUAL_SERVICE,
     Routes,
@@ -18,6 +16,8 @@ from engine.lab.routing import (
     endpoints_of,
     routes,
 )
+from engine.lab.cluster.node.kubelet import Kubelet
+from engine.lab.layout import NAMESPACE, SERVICE
 
 _log = logging.getLogger(__name__)
 
@@ -27,7 +27,7 @@ _ROUTED_BY = {"pods", "endpoints", _VIRTUAL_SERVICES, _DESTINATION_RULES}
 
 
 class Objects(Protocol):
-    """The cluster's objects, as the store of `engine.lab.kube` has them."""
+    """The cluster's objects, as the store of `engine.lab.cluster` has them."""
 
     def get(self, resource: str, namespace: str, name: str) -> dict[str, Any] | None:
         """One object."""

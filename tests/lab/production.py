@@ -20,8 +20,8 @@ import kubernetes.stream
 import psycopg
 
 from engine.lab import control
-from engine.lab.figures import Figures
 from engine.lab.layout import LabInfo
+from engine.lab.monitoring.figures import Figures
 from engine.lab.wire import Connection
 
 NAMESPACE = "claude-enhancer"

@@ -12,7 +12,7 @@ import docker.errors
 import httpx
 import pytest
 
-from engine.lab.registry import Registry, split_reference
+from engine.lab.images.registry import Registry, split_reference
 from tests.lab.production import NAMESPACE, Production, eventually
 
 DOCKERFILE = b"FROM scratch\nLABEL org.opencontainers.image.version=5.2\nCOPY app /app\n"

@@ -8,7 +8,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.lab.observe import METRICS, Observations, measure
+from engine.lab.monitoring.observe import METRICS, Observations, measure
 from tests.lab.production import Production, eventually
 
 

@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from tests.lab.kube.memory_runtime import MemoryRuntime
-from tests.lab.kube.objects import NAMESPACE
-from tests.lab.kube.running_server import RunningServer
+from tests.lab.cluster.memory_runtime import MemoryRuntime
+from tests.lab.cluster.objects import NAMESPACE
+from tests.lab.cluster.running_server import RunningServer
 
 
 class TestCluster(RunningServer):

@@ -1,6 +1,6 @@
 """Recorded answers of a real Kubernetes API server, for requests that a client sends to it.
 
-The recordings are in `tests/lab/kube/transcripts`. A `Replay` holds some of them, in order: a
+The recordings are in `tests/lab/cluster/transcripts`. A `Replay` holds some of them, in order: a
 request gets the first one not yet used that has its method and path. What the client must get
 right beside those is compared: the content type, and the query parameters that matter.
 """

@@ -22,8 +22,8 @@ import pytest
 from aiohttp import web
 
 from engine.executor import TaskContext
-from engine.lab.docker_engine import DockerEngine
-from engine.lab.registry import Registry
+from engine.lab.images.docker_engine import DockerEngine
+from engine.lab.images.registry import Registry
 from engine.module_api import Cancelled, Failed, Refused, Unreachable
 from modules import docker
 from tests.modules.conftest import MakeContext

@@ -15,7 +15,7 @@ from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, Result, TimedOut, Unreachable
 from modules import kubectl
 from modules._kube import watch as kube_watch
-from tests.lab.kube.objects import DEPLOYMENTS, NAMESPACE, PODS, config_map, pod, service
+from tests.lab.cluster.objects import DEPLOYMENTS, NAMESPACE, PODS, config_map, pod, service
 from tests.modules.conftest import Answer, MakeContext, Request, Serve, Told
 from tests.modules.kube_cluster import TestCluster, app
 

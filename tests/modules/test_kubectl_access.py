@@ -20,7 +20,7 @@ from engine.module_api import Cancelled, Failed, Refused, TimedOut, Unreachable
 from modules import kubectl
 from modules._kube import config as kube_config
 from modules._kube.plugin import Plugin
-from tests.lab.kube.objects import NAMESPACE
+from tests.lab.cluster.objects import NAMESPACE
 from tests.modules.conftest import Answer, Certificate, MakeContext, Request, Serve, Told
 from tests.modules.kube_cluster import TestCluster
 

@@ -13,7 +13,7 @@ from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, Unreachable
 from modules import traffic
 from modules._traffic import shift as traffic_shift
-from tests.lab.kube.objects import NAMESPACE, SERVICES
+from tests.lab.cluster.objects import NAMESPACE, SERVICES
 from tests.modules.conftest import MakeContext, Told
 from tests.modules.kube_cluster import TestCluster, app
 from tests.modules.real_haproxy import RealHAProxy

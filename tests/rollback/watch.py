@@ -17,9 +17,9 @@ from pathlib import Path
 import msgspec
 
 from engine.lab import control
-from engine.lab.figures import Figures
-from engine.lab.kube.requestlog import RequestRecord
+from engine.lab.cluster.api.requestlog import RequestRecord
 from engine.lab.layout import SERVICE, Layout
+from engine.lab.monitoring.figures import Figures
 
 BETWEEN_LOOKS = 0.05
 

@@ -12,8 +12,8 @@ from pathlib import Path
 from typing import Any
 
 from engine.lab import control
-from engine.lab.figures import Figures
 from engine.lab.layout import Layout
+from engine.lab.monitoring.figures import Figures
 from tests.runbooks.books import variables
 from tests.surroundings import ROOT, surroundings
 

@@ -1,0 +1,1 @@
+"""The application: what runs in the pods, serves users and keeps their sessions."""

@@ -1,0 +1,1 @@
+"""The balancers: a real HAProxy, and what programs it from the cluster's objects."""

@@ -1,0 +1,1 @@
+"""The API server: from bytes on a connection to objects in the store, and back."""

@@ -1,0 +1,144 @@
+"""One request and its answer: what handlers see of HTTP."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping
+from typing import Any, Literal, cast
+
+import msgspec
+from aiohttp import web
+
+from engine.lab.cluster.api.intake import Options
+from engine.lab.cluster.api.requestlog import RequestLog, RequestRecord
+from engine.lab.cluster.api.resources import Resource
+from engine.lab.cluster.api.table import partial, render
+from engine.lab.cluster.objects.common import Obj
+from engine.lab.cluster.objects.refusals import (
+    ApiError,
+    bad_request,
+    invalid_options,
+    not_supported,
+)
+
+_OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "DELETE": "DeleteOptions"}
+_BODY_LIMIT = 3 * 1024 * 1024
+_encode = msgspec.json.Encoder().encode
+
+
+class Exchange:
+    """A request on its way. Answers are recorded in the request log exactly once."""
+
+    def __init__(self, request: web.BaseRequest, log: RequestLog) -> None:
+        self.request = request
+        self.query: Mapping[str, str] = request.query
+        self._log = log
+        self._seq, self._time = log.arrival()
+        self._recorded = False
+
+    @property
+    def content_type(self) -> str:
+        return self.request.headers.get("Content-Type", "").partition(";")[0].strip()
+
+    async def body(self) -> bytes:
+        """The body; raises ApiError (413) when it is too large."""
+        body = await self.request.content.read(-1)
+        if len(body) > _BODY_LIMIT:
+            message = f"Request entity too large: limit is {_BODY_LIMIT}"
+            raise ApiError(413, "RequestEntityTooLarge", message)
+        return body
+
+    def record(self, status: int) -> None:
+        """Note the outcome of this request; later outcomes of the same one do not count."""
+        if self._recorded:
+            return
+        self._recorded = True
+        headers = self.request.headers
+        self._log.add(
+            RequestRecord(
+                self._seq,
+                self._time,
+                self.request.method,
+                self.request.raw_path,
+                status,
+                headers.get("X-CE-Run", ""),
+                headers.get("X-CE-Token", ""),
+                headers.get("User-Agent", ""),
+            )
+        )
+
+    def flag(self, name: str) -> bool:
+        return self.query.get(name, "").lower() in ("true", "1")
+
+    def integer(self, name: str) -> int | None:
+        """A numeric parameter. Raises ApiError (400) for what is no number."""
+        text = self.query.get(name, "")
+        if not text:
+            return None
+        if not re.fullmatch(r"-?\d{1,18}", text):
+            raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
+        return int(text)
+
+    def options(self, *, apply: bool = False) -> Options:
+        """How a write is meant. An apply must name its manager, others have one by default."""
+        kind = _OPTIONS.get(self.request.method, "PatchOptions")
+        dry_run = self.query.get("dryRun", "")
+        if dry_run not in ("", "All"):
+            raise invalid_options(kind, not_supported("dryRun", [dry_run], ("All",)))
+        manager = self.query.get("fieldManager", "")
+        if not manager and not apply:
+            agent = self.request.headers.get("User-Agent", "")
+            manager = agent.partition("/")[0][:128] or "unknown"
+        validation = self.query.get("fieldValidation", "Warn")
+        if validation not in ("Ignore", "Warn", "Strict"):
+            allowed = ("", "Ignore", "Strict", "Warn")
+            raise invalid_options(kind, not_supported("fieldValidation", validation, allowed))
+        return Options(
+            manager,
+            dry_run=dry_run == "All",
+            force=self.flag("force"),
+            validation=cast(Literal["Ignore", "Warn", "Strict"], validation),
+        )
+
+    # -- answers -------------------------------------------------------------------------
+
+    @property
+    def wants_table(self) -> bool:
+        return "as=Table" in self.request.headers.get("Accept", "")
+
+    @property
+    def wants_metadata(self) -> bool:
+        return "as=PartialObjectMetadata" in self.request.headers.get("Accept", "")
+
+    def json(
+        self, body: Any, status: int = 200, headers: Mapping[str, str] | None = None
+    ) -> web.Response:
+        return web.Response(
+            body=_encode(body), status=status, content_type="application/json", headers=headers
+        )
+
+    def object(
+        self, resource: Resource, obj: Obj, status: int = 200, options: Options | None = None
+    ) -> web.Response:
+        """An object, or the Table or metadata of it if the client asked for that."""
+        warnings = options.warnings if options is not None else []
+        headers = {"Warning": ", ".join(f"299 - {_quoted(text)}" for text in warnings)}
+        return self.json(self.shown(resource, obj), status, headers if warnings else None)
+
+    def shown(self, resource: Resource, obj: Obj, *, head: bool = True) -> Obj:
+        """An object in the form that the client asked for; Status objects stay as they are."""
+        if obj.get("kind") == "Status":
+            return obj
+        if self.wants_table:
+            version = {"resourceVersion": obj["metadata"].get("resourceVersion", "")}
+            return render(resource, [obj], version, self.include, head=head)
+        return partial(obj) if self.wants_metadata else obj
+
+    @property
+    def include(self) -> str:
+        """What rows of a Table carry besides their cells."""
+        return self.query.get("includeObject", "Metadata")
+
+
+def _quoted(text: str) -> str:
+    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'

@@ -1,0 +1,1 @@
+"""The node: carries out pods as real processes."""

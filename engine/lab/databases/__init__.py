@@ -1,0 +1,1 @@
+"""The databases: a real PostgreSQL and a stand-in for Redis."""

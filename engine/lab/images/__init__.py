@@ -1,0 +1,1 @@
+"""Images: the registry, and a Docker Engine that builds and pushes."""

@@ -1,0 +1,1 @@
+"""The monitoring: what is counted, kept and answered as Prometheus answers."""
