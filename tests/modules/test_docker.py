@@ -27,6 +27,7 @@ from engine.lab.images.registry import Registry
 from engine.module_api import Cancelled, Failed, Refused, Unreachable
 from modules import docker
 from tests.modules.conftest import MakeContext
+from tests.modules.docker_server import DockerServer
 
 CancelWhen = Callable[[TaskContext, Callable[[], bool]], object]
 DOCKERFILE = "FROM scratch\nARG VERSION=0\nLABEL version=$VERSION\nCOPY app /app\n"
@@ -88,16 +89,28 @@ def lab_engine() -> Iterator[Engine]:
         apps.stop()
 
 
+@pytest.fixture(scope="module")
+def real_engine(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Engine]:
+    """The engine that the environment names, or one of our own."""
+    if "TEST_DOCKER_HOST" in os.environ:
+        yield Engine(os.environ["TEST_DOCKER_HOST"], os.environ["TEST_REGISTRY"])
+        return
+    with tempfile.TemporaryDirectory(prefix="ce") as short:
+        server = DockerServer(tmp_path_factory.mktemp("docker"), Path(short))
+        try:
+            yield Engine(server.host, server.registry)
+        finally:
+            server.stop()
+
+
 @pytest.fixture(params=["lab", "real"])
 def engine(request: pytest.FixtureRequest) -> Engine:
     """The lab's engine, and a real one if there is one."""
     if request.param == "lab":
         found: Engine = request.getfixturevalue("lab_engine")
         return found
-    host = os.environ.get("TEST_DOCKER_HOST")
-    if not host:
-        pytest.skip("no Docker engine for tests: set TEST_DOCKER_HOST and TEST_REGISTRY")
-    return Engine(host, os.environ["TEST_REGISTRY"])
+    real: Engine = request.getfixturevalue("real_engine")
+    return real
 
 
 @pytest.fixture

@@ -7,8 +7,6 @@ this machine (PATH or TEST_PROMETHEUS) the same questions go to a real one, too.
 from __future__ import annotations
 
 import itertools
-import os
-import shutil
 import socket
 import subprocess
 import sys
@@ -27,6 +25,7 @@ from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, Result, Unreachable
 from modules import metrics
 from tests.modules.conftest import Answer, MakeContext, Request, Serve
+from tests.services import program
 
 
 def vector(*values: str) -> Answer:
@@ -59,12 +58,8 @@ RECORDED: dict[str, Answer] = {
 @pytest.fixture(scope="module")
 def real_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     """A Prometheus whose store holds ten minutes of a counter: 10 requests/s each version."""
-    binary = os.environ.get("TEST_PROMETHEUS") or shutil.which("prometheus")
-    promtool = Path(binary).with_name("promtool") if binary else None
-    if promtool is None or not promtool.exists():
-        if os.environ.get("REQUIRE_SERVICES"):
-            pytest.fail("prometheus not found, and REQUIRE_SERVICES is set")
-        pytest.skip("prometheus not found: apt-get install prometheus, or set TEST_PROMETHEUS")
+    binary = program("prometheus", "apt-get install prometheus", variable="TEST_PROMETHEUS")
+    promtool = Path(binary).with_name("promtool")
     folder = tmp_path_factory.mktemp("prometheus")
     now = int(time.time())
     lines = [
@@ -86,7 +81,7 @@ def real_prometheus(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
     with (folder / "log").open("w") as log:
         process = subprocess.Popen(
             [
-                binary or "",
+                binary,
                 f"--config.file={folder / 'p.yml'}",
                 f"--storage.tsdb.path={folder / 'data'}",
                 f"--web.listen-address={address}",

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import shutil
 import subprocess
 import sys
 import tempfile
@@ -23,6 +22,7 @@ from modules._ssh import connection as ssh_connection
 from tests.modules.conftest import MakeContext, Told
 from tests.modules.ssh_server import PASSWORD, USER, InProcess, Keys, Sshd, find_sshd
 from tests.modules.test_shell import STUBBORN, alive
+from tests.services import program
 
 CancelWhen = Callable[[TaskContext, Callable[[], bool]], object]
 Make = Callable[..., TaskContext]
@@ -337,9 +337,8 @@ def test_a_jump_host_is_verified_and_told_apart_from_who_is_behind_it(
 @pytest.fixture
 def agent(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> Iterator[str]:
     """A running ssh-agent without keys; the program that gives it some."""
-    binary, add = shutil.which("ssh-agent"), shutil.which("ssh-add")
-    if binary is None or add is None:
-        pytest.skip("no ssh-agent on this machine: apt-get install openssh-client")
+    binary = program("ssh-agent", "apt-get install openssh-client")
+    add = program("ssh-add", "apt-get install openssh-client")
     monkeypatch.setenv("HOME", str(tmp_path))  # no keys of whoever runs this test
     with tempfile.TemporaryDirectory() as short:
         monkeypatch.setenv("SSH_AUTH_SOCK", f"{short}/agent")
