@@ -16,12 +16,13 @@ import msgspec
 
 from engine.clock import Mailbox, VirtualClock
 from engine.evaluation import StepEvaluator
-from engine.events import AnyEvent, Person, Record, RunResumed, RunStarted
+from engine.events import AnyEvent, Person, Record, RunResumed, RunStarted, StopRequested
 from engine.executor import Job, Services, carry_out
 from engine.fold import fold
 from engine.inventory import Inventory
-from engine.journal import Journal
+from engine.journal import Journal, records_of
 from engine.loader import load
+from engine.model import Runbook
 from engine.plan import Plan, build_plan
 from engine.redaction import Redactor
 from engine.registry import Registry
@@ -121,6 +122,7 @@ class Recorded:
         self.yes = yes
         self.observers = observers
         self.options = {"force": force} if force else {}
+        self.lost: Callable[[], StopRequested | None] = lambda: None
         self.runner = self._runner()
         self.runner.append(
             RunStarted(
@@ -136,6 +138,23 @@ class Recorded:
                 reason=reason,
             )
         )
+
+    @classmethod
+    def reopened(cls, runbook: Runbook, journal: bytes) -> Recorded:
+        """A run as a journal tells it, whoever wrote that; no process carries it."""
+        run = cls.__new__(cls)
+        run.registry = Registry([TOYS])
+        run.runbook, run.inventory = runbook, Inventory()
+        run.plan = build_plan(runbook)
+        run.disk = MemoryDisk()
+        run.disk.data = journal
+        records = [record for record, _ in records_of(journal, "journal")]
+        run.state = fold(run.plan, records)
+        run.clock = VirtualClock(max(START, run.state.time))
+        run.journal = Journal(run.disk, len(records))
+        run.mode, run.yes, run.observers, run.options = "run", False, (), {}
+        run.lost = lambda: None
+        return run
 
     def _runner(self) -> Runner:
         mailbox = Mailbox()
@@ -159,6 +178,7 @@ class Recorded:
             evaluator=evaluator,
             observers=self.observers,
             approver=Person("ada", "ops1", "--yes") if self.yes else None,
+            lost=lambda: self.lost(),
         )
 
     def at(self, seconds: float, message: object) -> Recorded:
@@ -192,8 +212,6 @@ class Recorded:
     @property
     def records(self) -> list[Record]:
         """What the journal holds."""
-        from engine.journal import records_of
-
         self.journal.sync()
         return [record for record, _ in records_of(self.disk.data, "journal")]
 

@@ -56,6 +56,17 @@ def act_check(ctx: Context, seconds: Duration = 0.0, **others: Any) -> Result:
     return Result(changed=True, diff=diff, message="would act")
 
 
+@action(effect="once")
+def press(ctx: Context, seconds: Duration = 0.0, *, message: str = "") -> Result:
+    """Do what must not be done twice; nobody can find out whether it was.
+
+    Args:
+        seconds: how long it takes; the test's executor lets that much time pass first.
+    """
+    ctx.checkpoint()
+    return Result(True, {}, "", message)
+
+
 @action(effect="read")
 def look(ctx: Context, values: list[float | None]) -> Result:
     """Give one value after the other, the last for ever."""
