@@ -40,7 +40,8 @@ from engine.redaction import MASK, Redactor
 from engine.registry import ActionInfo, Registry
 from engine.state import FINAL, PLAIN, TASK_FINAL, RunState, StepState, TaskState
 from engine.templating import Forgotten, Scope, Steps, Templates
-from engine.text import DEEPEST, as_json, parse_duration
+from engine.text import DEEPEST, as_json
+from engine.units import parse_duration
 
 
 def run_stamp(started: float) -> str:

@@ -30,6 +30,16 @@ from engine.errors import (
     TimedOut,
     Unreachable,
 )
+from engine.text import is_local
+from engine.units import (
+    count,
+    figure,
+    format_duration,
+    format_milliseconds,
+    parse_duration,
+    read_milliseconds,
+    read_percent,
+)
 
 __all__ = [
     "Action",
@@ -51,6 +61,14 @@ __all__ = [
     "TimedOut",
     "Unreachable",
     "action",
+    "count",
+    "figure",
+    "format_duration",
+    "format_milliseconds",
+    "is_local",
+    "parse_duration",
+    "read_milliseconds",
+    "read_percent",
 ]
 
 Effect = Literal["read", "idempotent", "once"]

@@ -1,4 +1,4 @@
-"""What words mean: durations, yes and no, the nearest of the valid names.
+"""What words mean: yes and no, names of this machine, the nearest of the valid names.
 
 The loader, the templates and the conversion of arguments read the same words from people and
 have to agree on them, so their meaning stands here once.
@@ -6,59 +6,13 @@ have to agree on them, so their meaning stands here once.
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any
 
-_UNITS = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0}
-_DURATION = re.compile(r"(?:\d+(?:\.\d+)?(?:ms|s|m|h|d))+")
-_DURATION_PART = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h|d)")
-_NUMBER = re.compile(r"\d+(?:\.\d+)?")
-_LONGEST = 10 * 365 * 86400.0
 _YES = frozenset(("true", "yes", "on", "y", "1"))
 _NO = frozenset(("false", "no", "off", "n", "0"))
 _MOST_CANDIDATES = 2000
-
-
-def parse_duration(value: object) -> float | None:
-    """Seconds of ``90s``, ``1h30m``, ``250ms``, ``1.5h``, ``90`` or a number; None if it is none.
-
-    Negative durations and such beyond ten years are none.
-    """
-    if isinstance(value, bool):
-        return None
-    if isinstance(value, int | float):
-        return float(value) if 0 <= value <= _LONGEST else None
-    if not isinstance(value, str) or len(value) > 64:
-        return None
-    text = value.strip().replace(" ", "")
-    if _NUMBER.fullmatch(text):
-        seconds = float(text)
-    elif _DURATION.fullmatch(text):
-        seconds = sum(float(n) * _UNITS[unit] for n, unit in _DURATION_PART.findall(text))
-    else:
-        return None
-    return seconds if seconds <= _LONGEST else None
-
-
-def format_duration(seconds: float) -> str:
-    """A duration as people write it: ``1h30m``, ``90s`` → ``1m30s``, ``250ms``, ``0s``."""
-    sign, left = ("-", -seconds) if seconds < 0 else ("", seconds)
-    milliseconds = round(left * 1000)
-    if milliseconds < 1000:
-        return f"{sign}{milliseconds}ms" if milliseconds else "0s"
-    whole, rest = divmod(milliseconds, 1000)
-    parts = []
-    for unit, length in (("d", 86400), ("h", 3600), ("m", 60)):
-        count, whole = divmod(whole, length)
-        if count:
-            parts.append(f"{count}{unit}")
-    if rest:
-        parts.append(f"{whole + rest / 1000:.3f}".rstrip("0") + "s")
-    elif whole:
-        parts.append(f"{whole}s")
-    return sign + "".join(parts)
 
 
 def parse_boolean(value: object) -> bool | None:
@@ -69,6 +23,12 @@ def parse_boolean(value: object) -> bool | None:
     if word in _YES:
         return True
     return False if word in _NO else None
+
+
+def is_local(host: str) -> bool:
+    """Whether a host is this machine: a loopback address, ``localhost`` or a socket's folder."""
+    name = host.strip("[]")
+    return name in ("", "localhost", "::1") or name.startswith(("127.", "/", "@"))
 
 
 def fold(name: str) -> str:

@@ -18,9 +18,21 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.module_api import ActionError, Context, Duration, Failed, Refused, Result, action
+from engine.module_api import (
+    ActionError,
+    Context,
+    Duration,
+    Failed,
+    Refused,
+    Result,
+    action,
+    count,
+    format_milliseconds,
+    read_milliseconds,
+    read_percent,
+)
 from modules._http import client as http_client
-from modules._shared import telling, values
+from modules._http.latency import latencies
 
 TEXT = 16384
 """Characters of the body that are kept in the result."""
@@ -220,14 +232,14 @@ def _expectations(expect: Expect | Mapping[str, Any] | None) -> Expect:
         if not re.fullmatch(r"[1-5](\d\d|xx)", str(status)):
             raise Refused(f"{status!r} is not a status", hint="write 200, [200, 204] or 2xx")
     for bound in wanted.latency.given().values():
-        values.milliseconds(bound)
+        read_milliseconds(bound)
     for pattern in (wanted.regex, *filter(None, map(_pattern, wanted.headers.values()))):
         try:
             re.compile(pattern)
         except re.error as error:
             raise Refused(f"/{pattern}/ is not a pattern: {error}") from None
     if wanted.error_rate is not None:
-        values.percent(wanted.error_rate)
+        read_percent(wanted.error_rate)
     return wanted
 
 
@@ -308,7 +320,7 @@ def _verdict(ctx: Context, url: str, wanted: Expect, seen: _Samples) -> Result:
         seen.error.data = _data(ctx, seen)  # nobody ever answered: that failure says it all
         raise seen.error
     data = _data(ctx, seen)
-    allowed = 0.0 if wanted.error_rate is None else values.percent(wanted.error_rate)
+    allowed = 0.0 if wanted.error_rate is None else read_percent(wanted.error_rate)
     reasons = []
     if seen.error_rate > allowed:
         reasons += [_times(reason, count, seen.taken) for reason, count in seen.unmet.items()]
@@ -318,8 +330,8 @@ def _verdict(ctx: Context, url: str, wanted: Expect, seen: _Samples) -> Result:
             )
     for name, bound in wanted.latency.given().items():
         measured = data["latency"].get(name)
-        if measured is not None and measured > values.milliseconds(bound):
-            reasons.append(f"expected {name} within {bound}, got {telling.milliseconds(measured)}")
+        if measured is not None and measured > read_milliseconds(bound):
+            reasons.append(f"expected {name} within {bound}, got {format_milliseconds(measured)}")
     if wanted.tls_days is not None:
         reasons += _certificate(wanted.tls_days, data["tls_days"])
     if not reasons:
@@ -333,8 +345,8 @@ def _verdict(ctx: Context, url: str, wanted: Expect, seen: _Samples) -> Result:
     )
 
 
-def _times(reason: str, count: int, taken: int) -> str:
-    return reason if taken == 1 else f"{reason} ({count} of {taken} times)"
+def _times(reason: str, number: int, taken: int) -> str:
+    return reason if taken == 1 else f"{reason} ({number} of {taken} times)"
 
 
 def _certificate(wanted: float, left: float | None) -> list[str]:
@@ -358,7 +370,7 @@ def _data(ctx: Context, seen: _Samples) -> dict[str, Any]:
         "failures": seen.failures,
         "error_rate": round(seen.error_rate, 4),
         "statuses": seen.statuses,
-        "latency": values.latencies(seen.seconds),
+        "latency": latencies(seen.seconds),
     }
 
 
@@ -373,7 +385,7 @@ def _document(last: http_client.Response | None) -> Any:
 
 def _summary(seen: _Samples, data: dict[str, Any]) -> str:
     if seen.taken == 1:
-        return f"{data['status']} in {telling.milliseconds(data['latency']['p50'])}"
+        return f"{data['status']} in {format_milliseconds(data['latency']['p50'])}"
     latency = data["latency"].items()
-    figures = ", ".join(f"{name} {telling.milliseconds(value)}" for name, value in latency)
-    return f"{telling.count(seen.taken, 'request')}, {seen.failures} failed, {figures}"
+    figures = ", ".join(f"{name} {format_milliseconds(value)}" for name, value in latency)
+    return f"{count(seen.taken, 'request')}, {seen.failures} failed, {figures}"

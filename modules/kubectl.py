@@ -23,7 +23,7 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.module_api import Context, Duration, Failed, File, Probe, Refused, Result, action
+from engine.module_api import Context, Duration, Failed, File, Probe, Refused, Result, action, count
 from modules._kube import api as kube_api
 from modules._kube import apply as kube_apply
 from modules._kube import command as kube_command
@@ -38,7 +38,6 @@ from modules._kube import rollout as kube_rollout
 from modules._kube import top as kube_top
 from modules._kube import wait as kube_wait
 from modules._kube.watch import Selection
-from modules._shared import telling
 
 
 # -- apply --------------------------------------------------------------------------------------
@@ -530,7 +529,7 @@ def get(
     items, _ = cluster.list(ctx, found, place, labels=selector, fields=fields, limit=limit)
     return Result(
         data={"items": [kube_diff.for_result(item) for item in items], "count": len(items)},
-        message=telling.count(len(items), found.kind.lower(), found.plural),
+        message=count(len(items), found.kind.lower(), found.plural),
     )
 
 
@@ -568,11 +567,11 @@ def logs(
     pods = kube_logs.pods(ctx, cluster, place, name, selector, none_ok=ctx.mode == "check")
     wanted = kube_logs.Wanted(container, tail, since, previous, match)
     found = kube_logs.read(ctx, cluster, pods, wanted, none_ok=ctx.mode == "check")
-    count = sum(len(lines) for lines in found.lines.values())
+    total = sum(len(lines) for lines in found.lines.values())
     without = "; ".join(f"none of {title}: {why}" for title, why in found.unread.items())
     return Result(
-        data={"pods": found.lines, "count": count, "unread": found.unread},
-        message=f"{telling.count(count, 'line')} of {telling.count(len(pods), 'pod')}"
+        data={"pods": found.lines, "count": total, "unread": found.unread},
+        message=f"{count(total, 'line')} of {count(len(pods), 'pod')}"
         + (f"; {without}" if without else ""),
     )
 
@@ -610,7 +609,7 @@ def top(
         for key in ("cpu_percent", "memory_percent"):
             known = [item[key] for item in items if item[key] is not None]
             data[key] = max(known) if known else None
-    number = telling.count(len(items), what.rstrip("s"), what)
+    number = count(len(items), what.rstrip("s"), what)
     return Result(
         data=data,
         message=f"{number}: {data['cpu']:.2f} cores, {data['memory'] / 2**20:.0f} MiB",

@@ -44,10 +44,12 @@ from engine.module_api import (
     Result,
     Unreachable,
     action,
+    count,
+    figure,
+    format_duration,
 )
 from modules._metrics import sources as metric_sources
 from modules._metrics.sources import Reading, Threshold, Verdict
-from modules._shared import telling
 
 
 class Inconclusive(Failed):
@@ -195,7 +197,7 @@ def soak(
         if _worst(judged) == "fail" or (over and _worst(judged) == "inconclusive"):
             raise _failure(judged, history.data(judged))
         if over:
-            message = f"{telling.count(history.checks, 'validation')} passed"
+            message = f"{count(history.checks, 'validation')} passed"
             return Result(data=history.data(judged), message=message)
         ctx.sleep(every if every < left else left)
 
@@ -213,7 +215,7 @@ def soak_check(
     history.add(judged)
     now = "; ".join(_line(reading, verdict) for reading, verdict in judged)
     return Result(
-        data=history.data(judged), message=f"would watch for {telling.lasting(for_)}; now: {now}"
+        data=history.data(judged), message=f"would watch for {format_duration(for_)}; now: {now}"
     )
 
 
@@ -364,7 +366,7 @@ def _data(reading: Reading, verdict: Verdict) -> dict[str, Any]:
 def _line(reading: Reading, verdict: Verdict) -> str:
     if reading.value is None:
         return f"{reading.name}: {verdict.reason}"
-    value = f"{telling.figure(reading.value)} {reading.unit}".strip()
+    value = f"{figure(reading.value)} {reading.unit}".strip()
     tail = "" if verdict.word == "pass" else f" ({verdict.word}: {verdict.reason})"
     return f"{reading.name} {value}{tail}"
 

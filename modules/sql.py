@@ -26,16 +26,7 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from engine.module_api import (
-    Context,
-    Duration,
-    Failed,
-    File,
-    Probe,
-    Refused,
-    Result,
-    action,
-)
+from engine.module_api import Context, Duration, Failed, File, Probe, Refused, Result, action, count
 from modules._pg import admin as pg_admin
 from modules._pg import backup as pg_backup
 from modules._pg import connection as pg_connection
@@ -44,7 +35,6 @@ from modules._pg import manifest as pg_manifest
 from modules._pg import query as pg_query
 from modules._pg import restore as pg_restore
 from modules._pg import script as pg_script
-from modules._shared import telling
 
 
 @action(effect="read")
@@ -73,7 +63,7 @@ def query(
     """
     data = pg_query.fetch(ctx, sql, pg_connection.database(ctx, database), params, limit)
     first = "the first " if data["truncated"] else ""
-    return Result(data=data, message=f"{first}{telling.count(data['rowcount'], 'row')}")
+    return Result(data=data, message=f"{first}{count(data['rowcount'], 'row')}")
 
 
 @action(effect="read")
@@ -172,7 +162,7 @@ def script_check(
         changed=True,
         data=pg_script.data(ctx, len(statements), 0, None),
         diff="\n".join([*lines, ""]),
-        message=f"would run {telling.count(len(statements), 'statement')} in one transaction",
+        message=f"would run {count(len(statements), 'statement')} in one transaction",
     )
 
 
@@ -438,5 +428,5 @@ def prune_check(
 
 
 def _size(manifest: pg_manifest.Manifest) -> str:
-    tables = telling.count(len(manifest.tables), "table")
-    return f"{tables}, {telling.count(manifest.rows, 'row')}"
+    tables = count(len(manifest.tables), "table")
+    return f"{tables}, {count(manifest.rows, 'row')}"

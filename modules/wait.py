@@ -7,8 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from engine.module_api import Context, Duration, Refused, Result, action
-from modules._shared.telling import lasting
+from engine.module_api import Context, Duration, Refused, Result, action, format_duration
 
 
 @action(effect="read")
@@ -28,14 +27,14 @@ def wait(ctx: Context, for_: Duration, *, reason: str = "") -> Result:
     if left > 0:
         end = ctx.now() + timedelta(seconds=left)
         why = f": {reason}" if reason else ""
-        ctx.progress(f"waiting {lasting(for_)}, until {end:%H:%M:%S} UTC{why}")
+        ctx.progress(f"waiting {format_duration(for_)}, until {end:%H:%M:%S} UTC{why}")
         while left > 0:
             ctx.sleep(left)
             left = for_ - ctx.elapsed_since_first_start()
-    return Result(data={"seconds": for_}, message=f"waited {lasting(for_)}")
+    return Result(data={"seconds": for_}, message=f"waited {format_duration(for_)}")
 
 
 @wait.check
 def wait_check(ctx: Context, for_: Duration, *, reason: str = "") -> Result:
     """Say how long it would wait."""
-    return Result(data={"seconds": for_}, message=f"would wait {lasting(for_)}")
+    return Result(data={"seconds": for_}, message=f"would wait {format_duration(for_)}")

@@ -11,7 +11,7 @@ import pytest
 from tests.surroundings import ROOT
 
 ORDER_TEXT = (
-    "errors redaction text regex model events plan state fold actions scheduler inventory "
+    "errors redaction text units regex model events plan state fold actions scheduler inventory "
     "templating clock module_api registry loader journal runs locks executor simulation lab report "
     "evaluation runner session cli"
 )

@@ -23,11 +23,11 @@ from engine.report.words import (
     pad,
     planned,
     short_name,
-    took,
     value_text,
     width,
 )
 from engine.state import FINAL, GuardState, RunState, StepState
+from engine.units import took
 
 _MARKS = {
     "ok": "✓",

@@ -166,7 +166,8 @@ def status(state: str | None, no_color: bool, output: str) -> None:
 
 
 def _status_lines(found: Status) -> list[Line]:
-    from engine.report.words import line, table, took
+    from engine.report.words import line, table
+    from engine.units import took
 
     rate = found.requests_per_second
     errors = found.error_rate

@@ -78,7 +78,8 @@ def _attempts(
     from engine.executor import log_stem
     from engine.report.failures import kind_words
     from engine.report.telling import task_name
-    from engine.report.words import clock_time, took
+    from engine.report.words import clock_time
+    from engine.units import took
 
     assert isinstance(records, list)
     started: dict[tuple[int, int], Record] = {}

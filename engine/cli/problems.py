@@ -7,7 +7,8 @@ from typing import Any, TextIO
 
 from engine.cli.terminal import Writer
 from engine.errors import CeRunError, InvalidRunbook, Problem
-from engine.report.words import Line, Span, count, line, width
+from engine.report.words import Line, Span, line, width
+from engine.units import count
 
 
 def tell_error(error: CeRunError, stream: TextIO | None = None) -> None:

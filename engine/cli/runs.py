@@ -57,7 +57,8 @@ def runs(number: int, every: bool, state: str | None, no_color: bool, output: st
 
 
 def _table(found: list[Overview], folder: str) -> list[Line]:
-    from engine.report.words import Span, day_time, line, table, took, who
+    from engine.report.words import Span, day_time, line, table, who
+    from engine.units import took
 
     if not found:
         return [line(f"no runs in {folder}")]

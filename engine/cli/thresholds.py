@@ -8,7 +8,7 @@ from collections.abc import Callable
 from engine.errors import CeRunError
 from engine.plan import Node
 from engine.session import Session
-from engine.text import parse_duration
+from engine.units import parse_duration
 
 _NAME = re.compile(r"(?<![\w.'\"\]])[A-Za-z_]\w*(?:\.\w+)*(?![\w'\"(\[])")
 _WORDS = frozenset(("and", "or", "not", "in", "is", "if", "else", "true", "false", "none"))

@@ -81,7 +81,8 @@ def _plain(result: dict[str, Any]) -> dict[str, Any]:
 def _tell(results: list[dict[str, Any]]) -> None:
     from engine.cli.problems import annotation, problem_lines
     from engine.cli.terminal import Writer
-    from engine.report.words import Span, count, line
+    from engine.report.words import Span, line
+    from engine.units import count
 
     writer = Writer()
     actions = bool(os.environ.get("GITHUB_ACTIONS"))

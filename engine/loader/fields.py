@@ -10,7 +10,8 @@ from engine.loader.problems import Problems
 from engine.loader.source import Map, Seq, Source, Spot
 from engine.registry import describe
 from engine.templating import RESERVED, is_template
-from engine.text import did_you_mean, parse_boolean, parse_duration
+from engine.text import did_you_mean, parse_boolean
+from engine.units import parse_duration
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 

@@ -17,7 +17,8 @@ from typing import Any
 import msgspec
 
 from engine.templating import is_template
-from engine.text import did_you_mean, parse_boolean, parse_duration
+from engine.text import did_you_mean, parse_boolean
+from engine.units import parse_duration
 
 At = tuple[str | int, ...]
 """Where inside an argument: keys and indices from the argument's own name on."""

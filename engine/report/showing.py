@@ -26,7 +26,6 @@ from engine.report.words import (
     Line,
     Span,
     clock_time,
-    count,
     cut,
     day_time,
     from_where,
@@ -37,11 +36,11 @@ from engine.report.words import (
     planned,
     short_name,
     status_span,
-    took,
     value_text,
     width,
 )
 from engine.state import RunState
+from engine.units import count, took
 
 _WORD = 11
 _PATH = 44

@@ -17,7 +17,6 @@ from engine.report.words import (
     Line,
     Span,
     Style,
-    count,
     cut,
     from_where,
     line,
@@ -28,10 +27,10 @@ from engine.report.words import (
     short_name,
     status_span,
     table,
-    took,
     who,
     width,
 )
+from engine.units import count, took
 
 _MOST_PHASES = 40
 _MOST_CHANGES = 12

@@ -42,18 +42,17 @@ from engine.report.words import (
     Line,
     Span,
     clock_time,
-    count,
     from_where,
     line,
     one_line,
     pad,
     planned,
     status_span,
-    took,
     value_text,
     who,
 )
 from engine.state import FINAL, RunState, TaskState
+from engine.units import count, took
 
 _WORD = 9
 _LONGEST_PATH = 40

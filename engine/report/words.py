@@ -11,7 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
-from engine.text import format_duration
+from engine.units import figure, format_duration
 
 if TYPE_CHECKING:  # `ce-run validate` prints with these words and needs to know no run
     from engine.events import Person
@@ -98,20 +98,6 @@ def short_name(path: str) -> str:
 
 
 # -- time ---------------------------------------------------------------------------------------
-def took(seconds: float) -> str:
-    """A measured time with the precision that people care for: ``0.04s``, ``2.3s``, ``1m05s``."""
-    if seconds < 0.1:
-        return f"{max(seconds, 0.0):.2f}s"
-    if seconds < 60:
-        return f"{seconds:.1f}s"
-    whole = round(seconds)
-    hours, rest = divmod(whole, 3600)
-    minutes, left = divmod(rest, 60)
-    if hours >= 24:
-        return f"{hours // 24}d{hours % 24:02d}h"
-    return f"{hours}h{minutes:02d}m{left:02d}s" if hours else f"{minutes}m{left:02d}s"
-
-
 def planned(seconds: float | None) -> str:
     """A budget or time limit as it was written; ``-`` when there is none."""
     return "-" if seconds is None else format_duration(seconds)
@@ -185,11 +171,6 @@ def status_span(word: str, columns: int = 0) -> Span:
     return Span(pad(word, columns), STATUS_STYLES.get(word, ""))
 
 
-def count(number: int, word: str, plural: str = "") -> str:
-    """``1 step``, ``3 steps``."""
-    return f"{number:,} {word if number == 1 else plural or word + 's'}"
-
-
 def listed(names: Iterable[str], most: int = 8) -> str:
     """``a, b, c and 4 more``."""
     every = list(names)
@@ -200,4 +181,4 @@ def listed(names: Iterable[str], most: int = 8) -> str:
 
 def value_text(value: object) -> str:
     """A measured value with the digits that people read."""
-    return f"{value:.4g}" if isinstance(value, float) else str(value)
+    return figure(value, digits=4) if isinstance(value, float) else str(value)

@@ -26,7 +26,7 @@ from engine.events import (
 )
 from engine.plan import NONE, Node, Plan
 from engine.state import GroupState, GuardState, RunState, StepState
-from engine.text import format_duration
+from engine.units import format_duration
 
 
 def advance(plan: Plan, node: Node, state: RunState, actions: list[Action]) -> bool:

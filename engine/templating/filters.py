@@ -26,7 +26,8 @@ from engine.templating.bounds import (
     refuse_replacing,
     too_big,
 )
-from engine.text import format_duration, parse_boolean, parse_duration
+from engine.text import parse_boolean
+from engine.units import format_duration, parse_duration
 
 MOST_LOOPS = 1_000_000
 """Iterations of ``{% for %}`` in one rendering."""

@@ -10,7 +10,8 @@ from typing import Any
 
 from engine.errors import CeRunError, Failed
 from engine.templating.scope import Scope
-from engine.text import did_you_mean, parse_boolean, parse_duration
+from engine.text import did_you_mean, parse_boolean
+from engine.units import parse_duration
 
 RESERVED = frozenset(
     (

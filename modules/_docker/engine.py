@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.module_api import ActionError, Context, Failed, Refused, Unreachable
-from modules._shared import values
+from engine.module_api import ActionError, Context, Failed, Refused, Unreachable, is_local
 
 if TYPE_CHECKING:
     import docker
@@ -159,7 +158,7 @@ def _tls(ctx: Context, host: str, settings: Any) -> Any:
     if not isinstance(settings, Mapping):
         from urllib.parse import urlsplit
 
-        if host.startswith("tcp:") and not values.is_local(urlsplit(host).hostname or ""):
+        if host.startswith("tcp:") and not is_local(urlsplit(host).hostname or ""):
             ctx.warn(f"the Docker engine {host} is spoken to without TLS: `docker` has no `tls`")
         return False
     import docker

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from engine.module_api import Context, Refused, Result
+from engine.module_api import Context, Refused, Result, count
 from modules._kube import diff as kube_diff
 from modules._kube.api import Cluster
 from modules._kube.errors import NotFound
 from modules._kube.kinds import Kind
-from modules._shared.telling import count
 
 
 class Plan(NamedTuple):

@@ -15,9 +15,8 @@ from urllib.parse import quote
 
 import msgspec
 
-from engine.module_api import Context, Failed, Refused, Unreachable
+from engine.module_api import Context, Failed, Refused, Unreachable, count, figure
 from modules._http import client as http_client
-from modules._shared.telling import count, figure
 
 Word = Literal["pass", "fail", "inconclusive"]
 

@@ -6,9 +6,8 @@ import contextlib
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from engine.module_api import Context, Failed, Refused, Unreachable
+from engine.module_api import Context, Failed, Refused, Unreachable, is_local
 from modules._http import client as http_client
-from modules._shared import values
 
 if TYPE_CHECKING:
     import smtplib
@@ -88,7 +87,7 @@ def _session(ctx: Context, settings: Mapping[str, Any]) -> Iterator[smtplib.SMTP
     port = _port(settings.get("port") or {"tls": 465, "starttls": 587, "none": 25}[mode])
     patience = float(settings.get("patience") or http_client.TIMEOUT)
     timeout = ctx.remaining(at_most=patience) or patience
-    if mode == "none" and not values.is_local(host):
+    if mode == "none" and not is_local(host):
         ctx.warn(f"mail goes to {host} without TLS: `notify` of the inventory says so")
     tls = http_client.Tls.of(settings, "email of notify")
     security = tls.context(ctx) if mode != "none" else None

@@ -19,8 +19,7 @@ from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.module_api import ActionError, Context, Failed, Refused, TimedOut, Unreachable
-from modules._shared import values
+from engine.module_api import ActionError, Context, Failed, Refused, TimedOut, Unreachable, is_local
 
 if TYPE_CHECKING:
     import psycopg
@@ -96,7 +95,7 @@ def _see_to_tls(ctx: Context, database: Database) -> None:
     """
     given = database.parameters
     host = given.get("host") or given.get("hostaddr") or os.environ.get("PGHOST", "")
-    if all(values.is_local(each) for each in host.split(",")):
+    if all(is_local(each) for each in host.split(",")):
         return
     mode = given.get("sslmode") or os.environ.get("PGSSLMODE")
     if not mode:

@@ -6,11 +6,10 @@ import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from engine.module_api import Context, Duration, Failed, Refused, Result, Unreachable
+from engine.module_api import Context, Duration, Failed, Refused, Result, Unreachable, count
 from modules._pg import connection as pg_connection
 from modules._pg import ledger as pg_ledger
 from modules._pg import text as pg_text
-from modules._shared import telling
 
 if TYPE_CHECKING:
     import psycopg
@@ -73,7 +72,7 @@ def transaction(
     return Result(
         changed=True,
         data=data(ctx, len(statements), rowcount, entry),
-        message=f"{telling.count(len(statements), 'statement')} committed",
+        message=f"{count(len(statements), 'statement')} committed",
     )
 
 

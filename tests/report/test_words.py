@@ -6,7 +6,6 @@ import pytest
 
 from engine.report.words import (
     Span,
-    count,
     cut,
     line,
     listed,
@@ -15,10 +14,10 @@ from engine.report.words import (
     planned,
     table,
     text_of,
-    took,
     value_text,
     width,
 )
+from engine.units import count, took
 
 
 @pytest.mark.parametrize(

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 
 from engine.plan import NONE, Node, Plan
-from engine.report.words import count
+from engine.units import count
 
 
 def label(node: Node) -> str:

@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from engine.cli.drawing.outline import children, does, groups_of, label, marks
 from engine.cli.drawing.times import Times
 from engine.plan import Node, Plan
-from engine.report.words import Line, Span, Style, cut, line, listed, pad, planned, took, width
-from engine.text import format_duration
+from engine.report.words import Line, Span, Style, cut, line, listed, pad, planned, width
+from engine.units import format_duration, took
 
 _LABEL = 44
 

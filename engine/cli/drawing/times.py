@@ -8,10 +8,9 @@ from typing import Any, Literal, NamedTuple
 from engine.errors import CeRunError
 from engine.inventory import Inventory
 from engine.plan import Node, Plan
-from engine.report.words import took
 from engine.state import RunState
 from engine.templating import Scope, Templates
-from engine.text import format_duration, parse_duration
+from engine.units import format_duration, parse_duration, took
 
 _GOES_ON = ("for", "duration")
 """Arguments that say how long an action goes on: of a wait, a soak, a health check over a time."""
