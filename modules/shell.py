@@ -10,7 +10,7 @@ import os
 from pathlib import Path
 from typing import Any, Literal
 
-from engine.module_api import Context, Probe, Refused, Result, action
+from engine.module_api import Arguments, Context, Probe, Refused, Result, action
 from modules._process import child as child_process
 from modules._process import command as process_command
 from modules._process import orphans as process_orphans
@@ -58,7 +58,8 @@ def run(
     """
     process_command.refuse_shown(ctx, command)
     process_orphans.end(ctx)
-    if (creates or unless) and _satisfied(ctx, cwd, env, creates, unless):
+    given = Arguments({"cwd": cwd, "env": env, "creates": creates, "unless": unless})
+    if _satisfied(ctx, given):
         return process_command.skipped(creates, unless)
     finished = child_process.run(
         ctx,
@@ -80,57 +81,38 @@ def run(
 
 
 @run.check
-def run_check(
-    ctx: Context,
-    command: str | list[str],
-    *,
-    effect: str = "once",
-    expect: int | list[int] = 0,
-    cwd: str = "",
-    env: dict[str, Any] | None = None,
-    creates: str = "",
-    unless: str = "",
-    **others: Any,
-) -> Result:
+def run_check(ctx: Context, args: Arguments) -> Result:
     """Say what would run; a command with ``effect: read`` is run."""
-    if effect == "read":
-        return run(ctx, command, cwd=cwd, env=env, expect=expect, effect="read", **others)
-    if (creates or unless) and _satisfied(ctx, cwd, env, creates, unless):
-        return process_command.skipped(creates, unless)
-    return process_command.preview(command, expect)
+    if args.effect == "read":
+        return run(ctx, **vars(args))
+    if _satisfied(ctx, args):
+        return process_command.skipped(args.creates, args.unless)
+    return process_command.preview(args.command, args.expect)
 
 
 @run.probe
-def run_probe(
-    ctx: Context,
-    command: str | list[str],
-    *,
-    effect: str = "once",
-    cwd: str = "",
-    env: dict[str, Any] | None = None,
-    creates: str = "",
-    unless: str = "",
-    **others: Any,
-) -> Probe:
+def run_probe(ctx: Context, args: Arguments) -> Probe:
     """Only `creates`, `unless` or `effect` can tell whether a command has run."""
-    told = None
-    if effect == "once" and (left := process_orphans.find(ctx)):
+    satisfied = None
+    if args.effect == "once" and (left := process_orphans.find(ctx)):
         pids = ", ".join(map(str, sorted(left)))
         return Probe("unknown", message=f"it still runs (process {pids}); --redo ends it first")
-    if effect == "once" and (creates or unless):
-        told = _satisfied(ctx, cwd, env, creates, unless)
-    return process_command.probed(effect, creates, unless, told)
+    if args.effect == "once" and (args.creates or args.unless):
+        satisfied = _satisfied(ctx, args)
+    return process_command.probed(args.effect, args.creates, args.unless, satisfied)
 
 
-def _satisfied(
-    ctx: Context, cwd: str, env: dict[str, Any] | None, creates: str, unless: str
-) -> bool:
-    folder = _folder(ctx, cwd)
-    if creates and (Path(folder) / creates).exists():
-        return True
-    if not unless:
+def _satisfied(ctx: Context, args: Arguments) -> bool:
+    """Whether `creates` or `unless` say that there is nothing to do; False without either."""
+    if not args.creates and not args.unless:
         return False
-    return child_process.run(ctx, unless, cwd=folder, env=_environment(ctx, env), limit=2).code == 0
+    folder = _folder(ctx, args.cwd)
+    if args.creates and (Path(folder) / args.creates).exists():
+        return True
+    if not args.unless:
+        return False
+    environment = _environment(ctx, args.env)
+    return child_process.run(ctx, args.unless, cwd=folder, env=environment, limit=2).code == 0
 
 
 def _folder(ctx: Context, cwd: str) -> str:

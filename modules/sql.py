@@ -26,7 +26,18 @@ from __future__ import annotations
 
 from typing import Any, Literal
 
-from engine.module_api import Context, Duration, Failed, File, Probe, Refused, Result, action, count
+from engine.module_api import (
+    Arguments,
+    Context,
+    Duration,
+    Failed,
+    File,
+    Probe,
+    Refused,
+    Result,
+    action,
+    count,
+)
 from modules._pg import admin as pg_admin
 from modules._pg import backup as pg_backup
 from modules._pg import connection as pg_connection
@@ -139,22 +150,12 @@ def script(
 
 
 @script.check
-def script_check(
-    ctx: Context,
-    sql: str = "",
-    *,
-    file: File | None = None,
-    database: str = "",
-    template: bool = False,
-    ledger: bool = True,
-    **others: Any,
-) -> Result:
+def script_check(ctx: Context, args: Arguments) -> Result:
     """Show the statements; nothing of them is sent, but the database and its ledger are asked."""
-    statements = pg_script.statements(ctx, sql, file, template)
-    with pg_connection.connect(
-        ctx, pg_connection.database(ctx, database), read_only=True
-    ) as connection:
-        entry = pg_ledger.find(connection, ctx.key) if ledger else None
+    statements = pg_script.statements(ctx, args.sql, args.file, args.template)
+    database = pg_connection.database(ctx, args.database)
+    with pg_connection.connect(ctx, database, read_only=True) as connection:
+        entry = pg_ledger.find(connection, ctx.key) if args.ledger else None
     if entry is not None:
         return pg_script.done_already(entry, len(statements))
     lines = [f"+ {line}" for one in statements for line in f"{one.text};".splitlines()]
@@ -167,15 +168,12 @@ def script_check(
 
 
 @script.probe
-def script_probe(
-    ctx: Context, sql: str = "", *, database: str = "", ledger: bool = True, **others: Any
-) -> Probe:
+def script_probe(ctx: Context, args: Arguments) -> Probe:
     """Ask the ledger."""
-    if not ledger:
+    if not args.ledger:
         return Probe("unknown", message="the script keeps no ledger (`ledger: false`)")
-    with pg_connection.connect(
-        ctx, pg_connection.database(ctx, database), read_only=True
-    ) as connection:
+    database = pg_connection.database(ctx, args.database)
+    with pg_connection.connect(ctx, database, read_only=True) as connection:
         entry = pg_ledger.find(connection, ctx.key)
     if entry is None:
         # Its transaction may still be open on the server: then the next try waits for its end.
@@ -223,23 +221,22 @@ def backup(
 
 
 @backup.check
-def backup_check(
-    ctx: Context, to: str, *, database: str = "", as_: Literal["file", "copy"] = "file"
-) -> Result:
+def backup_check(ctx: Context, args: Arguments) -> Result:
     """Count what would be backed up, and see that there are tools and a place for it."""
-    name = pg_backup.checked_name(to)
-    source = pg_connection.database(ctx, database)
+    name = pg_backup.checked_name(args.to)
+    source = pg_connection.database(ctx, args.database)
     there = (
         pg_backup.Folder(ctx, source).find(name)
-        if as_ == "file"
+        if args.as_ == "file"
         else pg_backup.find_copy(ctx, source, name)
     )
     if there is not None:
-        return Result(data=pg_backup.data(ctx, source, there, as_), message=f"{name} is there")
+        data = pg_backup.data(ctx, source, there, args.as_)
+        return Result(data=data, message=f"{name} is there")
     manifest = pg_backup.manifest_of(ctx, source, name, pg_backup.contents_of(ctx, source))
     return Result(
         changed=True,
-        data=pg_backup.data(ctx, source, manifest, as_),
+        data=pg_backup.data(ctx, source, manifest, args.as_),
         diff=f"+ backup {name}: {_size(manifest)}\n",
         message=f"would back {source} up as {name}",
     )
@@ -330,11 +327,11 @@ def restore(
 
 
 @restore.check
-def restore_check(ctx: Context, from_: str, *, database: str = "", **others: Any) -> Result:
+def restore_check(ctx: Context, args: Arguments) -> Result:
     """Compare the database with the backup."""
-    target = pg_connection.database(ctx, database)
-    used = pg_restore.names(ctx, target, from_, others.get("keep_as", ""))
-    manifest, _ = pg_backup.find(ctx, target, from_)
+    target = pg_connection.database(ctx, args.database)
+    used = pg_restore.names(ctx, target, args.from_, args.keep_as)
+    manifest, _ = pg_backup.find(ctx, target, args.from_)
     with pg_admin.connect(ctx, target) as connection:
         done = pg_restore.swapped(connection, used)
         there = pg_admin.exists(connection, target.dbname)
@@ -344,7 +341,7 @@ def restore_check(ctx: Context, from_: str, *, database: str = "", **others: Any
         changed=not done,
         data=pg_restore.data(manifest, target.dbname, used.old if there else "", kept),
         diff="".join(f"- {line}\n" for line in lines) if not done else "",
-        message=f"would restore {from_}, taken at {manifest.at}",
+        message=f"would restore {args.from_}, taken at {manifest.at}",
     )
 
 
@@ -372,15 +369,13 @@ def drop_database(
 
 
 @drop_database.check
-def drop_database_check(
-    ctx: Context, name: str, *, database: str = "", missing_ok: bool = True
-) -> Result:
+def drop_database_check(ctx: Context, args: Arguments) -> Result:
     """Say whether there is anything to drop."""
-    target = pg_connection.database(ctx, database)
+    target = pg_connection.database(ctx, args.database)
     with pg_admin.connect(ctx, target) as connection:
-        there = _droppable(connection, target, name, missing_ok)
-    diff = f"- database {name}\n" if there else ""
-    return Result(changed=there, data={"name": name, "existed": there}, diff=diff)
+        there = _droppable(connection, target, args.name, args.missing_ok)
+    diff = f"- database {args.name}\n" if there else ""
+    return Result(changed=there, data={"name": args.name, "existed": there}, diff=diff)
 
 
 def _droppable(
@@ -417,12 +412,10 @@ def prune(
 
 
 @prune.check
-def prune_check(
-    ctx: Context, older_than: Duration, *, database: str = "", prefix: str = "", keep: int = 1
-) -> Result:
+def prune_check(ctx: Context, args: Arguments) -> Result:
     """List what would be removed."""
-    folder = pg_backup.Folder(ctx, pg_connection.database(ctx, database))
-    names = pg_backup.expired(ctx, folder, older_than, prefix, keep)
+    folder = pg_backup.Folder(ctx, pg_connection.database(ctx, args.database))
+    names = pg_backup.expired(ctx, folder, args.older_than, args.prefix, args.keep)
     diff = "".join(f"- backup {name}\n" for name in names)
     return Result(changed=bool(names), data={"removed": names}, diff=diff)
 

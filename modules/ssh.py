@@ -26,7 +26,7 @@ import posixpath
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from engine.module_api import Context, Failed, File, Probe, Refused, Result, action
+from engine.module_api import Arguments, Context, Failed, File, Probe, Refused, Result, action
 from modules._process import command as process_command
 from modules._ssh import connection as ssh_connection
 
@@ -73,7 +73,7 @@ def run(
     process_command.refuse_shown(ctx, command)
     where = ssh_connection.address(ctx, host)
     ssh_connection.end_left(ctx, where)
-    if (creates or unless) and _satisfied(ctx, where, creates, unless):
+    if _satisfied(ctx, where, creates, unless):
         return process_command.skipped(creates, unless)
     text = process_command.text_of(command)
     done = ssh_connection.run(ctx, where, text, stdin=stdin, limit=limit)
@@ -89,55 +89,35 @@ def run(
 
 
 @run.check
-def run_check(
-    ctx: Context,
-    command: str | list[str],
-    *,
-    host: str = "",
-    expect: int | list[int] = 0,
-    creates: str = "",
-    unless: str = "",
-    effect: str = "once",
-    **others: Any,
-) -> Result:
+def run_check(ctx: Context, args: Arguments) -> Result:
     """Log in and say what would run; a command with ``effect: read`` is run."""
-    if effect == "read":
-        return run(ctx, command, host=host, expect=expect, effect="read", **others)
-    where = ssh_connection.address(ctx, host)
+    if args.effect == "read":
+        return run(ctx, **vars(args))
+    where = ssh_connection.address(ctx, args.host)
     ssh_connection.transport(ctx, where)
-    if (creates or unless) and _satisfied(ctx, where, creates, unless):
-        return process_command.skipped(creates, unless)
-    return process_command.preview(command, expect, f" on {where}")
+    if _satisfied(ctx, where, args.creates, args.unless):
+        return process_command.skipped(args.creates, args.unless)
+    return process_command.preview(args.command, args.expect, f" on {where}")
 
 
 @run.probe
-def run_probe(
-    ctx: Context,
-    command: str | list[str],
-    *,
-    host: str = "",
-    creates: str = "",
-    unless: str = "",
-    effect: str = "once",
-    **others: Any,
-) -> Probe:
+def run_probe(ctx: Context, args: Arguments) -> Probe:
     """Only `creates`, `unless` or `effect` can tell whether a command has run."""
-    told = None
-    if effect == "once" and (creates or unless):
-        where = ssh_connection.address(ctx, host)
+    satisfied = None
+    if args.effect == "once" and (args.creates or args.unless):
+        where = ssh_connection.address(ctx, args.host)
         if still := ssh_connection.left(ctx, where):
             pids = ", ".join(map(str, still))
             return Probe("unknown", message=f"it still runs there (process {pids})")
-        told = _satisfied(ctx, where, creates, unless)
-    return process_command.probed(effect, creates, unless, told)
+        satisfied = _satisfied(ctx, where, args.creates, args.unless)
+    return process_command.probed(args.effect, args.creates, args.unless, satisfied)
 
 
 def _satisfied(ctx: Context, where: ssh_connection.Address, creates: str, unless: str) -> bool:
+    """Whether `creates` or `unless` say that there is nothing to do; False without either."""
     if creates:
-        found = ssh_connection.run(
-            ctx, where, process_command.text_of(["test", "-e", creates]), log=False
-        )
-        if found.code == 0:
+        test = process_command.text_of(["test", "-e", creates])
+        if ssh_connection.run(ctx, where, test, log=False).code == 0:
             return True
     return bool(unless) and ssh_connection.run(ctx, where, unless, limit=2, log=False).code == 0
 
@@ -185,25 +165,17 @@ def copy(
 
 
 @copy.check
-def copy_check(
-    ctx: Context,
-    dest: str,
-    *,
-    src: File | None = None,
-    content: str | None = None,
-    mode: str = "",
-    host: str = "",
-) -> Result:
+def copy_check(ctx: Context, args: Arguments) -> Result:
     """Compare with what is there."""
-    data = _contents(ctx, src, content)
-    where = ssh_connection.address(ctx, host)
+    data = _contents(ctx, args.src, args.content)
+    where = ssh_connection.address(ctx, args.host)
     with ssh_connection.lost(where), ssh_connection.sftp(ctx, where) as sftp:
-        there, old = _look(sftp, dest)
-    wanted = _mode(mode, there)
+        there, old = _look(sftp, args.dest)
+    mode = _mode(args.mode, there)
     return Result(
-        changed=old != data or there != wanted,
-        data=_copied(dest, data, wanted),
-        diff=_difference(dest, old, data),
+        changed=old != data or there != mode,
+        data=_copied(args.dest, data, mode),
+        diff=_difference(args.dest, old, data),
     )
 
 
