@@ -287,7 +287,10 @@ class StepEvaluator:
                 bound = self._bound[node.index] = info.bind(call.arguments)
             return bound
         scope = self.scope(state, node, spec)
-        return info.bind(self.templates.render(call.arguments, scope))
+        return info.bind(self._rendered(call, info, scope))
+
+    def _rendered(self, call: Call, info: ActionInfo, scope: Scope) -> dict[str, Any]:
+        return info.render(call.arguments, lambda value: self.templates.render(value, scope))
 
     def _context(
         self, state: RunState, node: Node, task: int, step: StepState, found: TaskState
@@ -334,7 +337,7 @@ class StepEvaluator:
         scope = self.scope(state, node, inside=True)
         try:
             info = self._action(given.call)
-            arguments = info.bind(self.templates.render(given.call.arguments, scope))
+            arguments = info.bind(self._rendered(given.call, info, scope))
         except CeRunError as error:
             return self.failure(node, error)
         timing = state.group(node.index).guards[guard].timing

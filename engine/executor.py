@@ -353,8 +353,11 @@ class TaskContext:
         return self._templates
 
     def _scope(self, extra: dict[str, Any]) -> Scope:
+        """The step's scope with names of the action, which may come from outside (the keys of a
+        document) and so take no name of the engine's."""
         scope = self._make_scope()
-        return scope.child(extra) if extra else scope
+        own = {name: value for name, value in extra.items() if name not in scope.names}
+        return scope.child(own) if own else scope
 
     def cached(
         self, key: str, make: Callable[[], T], close: Callable[[T], None] | None = None

@@ -58,6 +58,7 @@ __all__ = [
     "Probe",
     "Refused",
     "Result",
+    "Template",
     "TimedOut",
     "Unreachable",
     "action",
@@ -85,6 +86,10 @@ File = Annotated[Path, "file"]
 
 Expression = Annotated[str, "expression"]
 """A Jinja2 expression without braces, kept as text until the action calls `ctx.evaluate`."""
+
+Template = Annotated[str, "template"]
+"""Text with templates that the action itself renders, once, with `ctx.render`. All other text is
+rendered before the action is called and is data from then on: never render or evaluate it again."""
 
 Condition = Annotated[str, "condition"]
 """An `Expression` that the action evaluates without names of its own: the loader checks those that
@@ -237,7 +242,9 @@ class Context(Protocol):
         ...
 
     def render(self, value: Any, **extra: Any) -> Any:
-        """Render templates in `value` (text, or nested lists and mappings) in the step's scope."""
+        """Render templates in a `Template`, or in a file of the runbook, in the step's scope with
+        `extra` names added. Never what came from outside, nor an argument that is no `Template`:
+        those were rendered, and what stands in them now is data."""
         ...
 
     def evaluate(self, expression: str, **extra: Any) -> Any:

@@ -22,6 +22,7 @@ from engine.module_api import (
     ActionError,
     Context,
     Duration,
+    Expression,
     Failed,
     Refused,
     Result,
@@ -62,7 +63,7 @@ class Expect(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """A status, a class such as ``2xx``, or several of them."""
     headers: dict[str, Any] = {}
     """A header's name and its value, or ``/…/``, a pattern to be found in it."""
-    json: dict[str, Any] | list[str] | str = {}
+    json: dict[Expression, Any] | list[Expression] | Expression = {}
     """Expressions over the document, each with its value; or expressions that must be true.
     In scope: ``json``, and its top-level keys by their names."""
     text: str | list[str] = []

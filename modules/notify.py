@@ -48,6 +48,7 @@ from engine.module_api import (
     Probe,
     Refused,
     Result,
+    Template,
     action,
 )
 from modules._http.client import TIMEOUT
@@ -69,8 +70,8 @@ def send(
     channel: str | list[str],
     *,
     template: str = "",
-    subject: str = "",
-    text: str = "",
+    subject: Template = "",
+    text: Template = "",
     vars: dict[str, Any] | None = None,
     languages: list[str] | None = None,
     severity: Severity = "info",
@@ -95,7 +96,7 @@ def send(
         channel: a name of the inventory's `notify.channels`, or several.
         template: name of a template; or else `text`.
         subject: the subject, instead of the template's.
-        text: the text, instead of a template; templates in it are rendered.
+        text: the text, instead of a template; both are rendered once, with `vars`.
         vars: values for placeholders.
         languages: instead of the channel's.
         severity: critical, error, warning or info; PagerDuty's, others show it.
@@ -137,8 +138,8 @@ def send_check(
     channel: str | list[str],
     *,
     template: str = "",
-    subject: str = "",
-    text: str = "",
+    subject: Template = "",
+    text: Template = "",
     vars: dict[str, Any] | None = None,
     languages: list[str] | None = None,
     **others: Any,

@@ -7,11 +7,12 @@ from pathlib import Path
 from typing import Any, get_args
 
 from engine.errors import InvalidRunbook
-from engine.loader.book import Book, Use
+from engine.loader.book import NO_NAMES, Book, Use
 from engine.loader.source import Map, Seq, Spot
 from engine.loader.tree import StepNode
 from engine.model import Call, Effect
 from engine.registry import ActionInfo, Mismatch
+from engine.registry.rendering import may_be_table
 from engine.registry.types import Kind
 from engine.templating import is_template
 from engine.text import did_you_mean
@@ -114,14 +115,15 @@ def has_templates(value: Any) -> bool:
 # -- templates and expressions ------------------------------------------------------------------
 def _note_arguments(book: Book, given: Map, info: ActionInfo, step: StepNode | None) -> bool:
     templated = False
+    own = _own_names(given)
     for name, value in given.items():
         if not isinstance(value, str | dict | list | bool):
             continue
         parameter = info.parameter(name)
         kind = parameter.kind if parameter else info.extra
         at = given.value_at(name)
-        if kind is not None and kind.holds_expressions:
-            templated |= _note_by_kind(book, value, at, kind, step)
+        if kind is not None and kind.holds_written:
+            templated |= _note_by_kind(book, value, at, kind, step, own)
         else:
             templated |= book.note(value, at, step)
         if is_template(name):
@@ -129,24 +131,48 @@ def _note_arguments(book: Book, given: Map, info: ActionInfo, step: StepNode | N
     return templated
 
 
+def _own_names(given: Map) -> frozenset[str] | None:
+    """Names that an action adds when it renders a template itself: those of its argument `vars`;
+    None if they are not known."""
+    names = given.get("vars", {})
+    return frozenset(names) if isinstance(names, dict) else None
+
+
 def _note_by_kind(
-    book: Book, value: Any, at: Spot, kind: Kind | None, step: StepNode | None
+    book: Book,
+    value: Any,
+    at: Spot,
+    kind: Kind | None,
+    step: StepNode | None,
+    own: frozenset[str] | None,
 ) -> bool:
-    """Note templates and, where the signature wants them, expressions."""
+    """Note templates and, where the signature wants them, expressions; whether there are any that
+    are rendered before the action."""
     if isinstance(value, str) and kind is not None and kind.is_expression:
+        if may_be_table(kind, value):
+            return book.note(value, at, step)
         book.uses.append(Use(value, at, step, expression=True, open=not kind.is_closed))
+        return False
+    if isinstance(value, str) and kind is not None and kind.stays_written:
+        if is_template(value):
+            extra = own or NO_NAMES
+            book.uses.append(Use(value, at, step, extra=extra, open=own is None))
         return False
     found = False
     if isinstance(value, Map):
+        keys = kind.key_kind() if kind else None
         for key, each in value.items():
-            found |= _note_by_kind(
-                book, each, value.value_at(key), kind.inner(key) if kind else None, step
-            )
+            if keys is not None:
+                _note_by_kind(book, key, value.key_at(key), keys, step, own)
+            elif is_template(key):
+                book.uses.append(Use(key, value.key_at(key), step))
+                found = True
+            inner = kind.inner(key) if kind else None
+            found |= _note_by_kind(book, each, value.value_at(key), inner, step, own)
     elif isinstance(value, Seq):
         for index, each in enumerate(value):
-            found |= _note_by_kind(
-                book, each, value.item_at(index), kind.inner(index) if kind else None, step
-            )
+            inner = kind.inner(index) if kind else None
+            found |= _note_by_kind(book, each, value.item_at(index), inner, step, own)
     else:
         found = book.note(value, at, step)
     return found

@@ -14,6 +14,7 @@ from engine.loader.reader import read
 from engine.loader.source import Map, Seq
 from engine.registry import describe
 from engine.registry.types import plain
+from engine.templating import is_template
 from engine.text import fold
 
 MOST_HOSTS = 10_000
@@ -52,6 +53,7 @@ def _inventory_of(book: Book) -> Inventory:
     inventory.vars = _variables(book, fields, "vars")
     inventory.endpoints = _table(book, fields, "endpoints")
     inventory.metrics = _table(book, fields, "metrics")
+    _check_metrics(book, fields)
     inventory.secrets = _secrets(fields)
     _Hosts(inventory, book).read(fields)
     inventory.sections = _sections(book, fields)
@@ -96,6 +98,20 @@ def _table(book: Book, fields: Fields, key: str) -> dict[str, Any]:
         return {}
     book.note(map, map.at, None, variable=key)
     return {name: plain(value) for name, value in map.items()}
+
+
+def _check_metrics(book: Book, fields: Fields) -> None:
+    """`value` and `samples` of a JSON endpoint are expressions, which nothing may write but people:
+    no template."""
+    metrics = fields.map.get("metrics")
+    for definition in metrics.values() if isinstance(metrics, Map) else ():
+        if not isinstance(definition, Map):
+            continue
+        for key in ("value", "samples"):
+            text = definition.get(key)
+            if isinstance(text, str) and is_template(text):
+                said = f"`{key}` of a metric is an expression: written without braces"
+                book.problem(definition.value_at(key), said)
 
 
 # -- secrets --------------------------------------------------------------------------------------

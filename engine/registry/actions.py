@@ -14,6 +14,7 @@ import msgspec
 from engine.errors import Refused
 from engine.module_api import Action, Context, Effect, Mode, Probe, Result
 from engine.registry.annotations import kind_of
+from engine.registry.rendering import Render, rendered
 from engine.registry.types import Kind, Mismatch, Walk, plain
 from engine.text import did_you_mean, fold, quoted_list
 
@@ -166,6 +167,19 @@ class ActionInfo:
         if walk.mismatches:
             raise BadArguments(self.name, walk.mismatches)
         return bound
+
+    def render(self, arguments: Mapping[str, Any], render: Render) -> dict[str, Any]:
+        """Arguments with their templates rendered, save those that the action renders or evaluates
+        itself; BadArguments where rendered text stands in the place of such."""
+        walk = Walk()
+        made: dict[str, Any] = {}
+        for name, value in arguments.items():
+            parameter = self.parameter(name)
+            kind = parameter.kind if parameter else self.extra
+            made[name] = rendered(kind, value, render, walk, (name,))
+        if walk.mismatches:
+            raise BadArguments(self.name, walk.mismatches)
+        return made
 
     def files(self, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Argument names and paths, as written, of the `File` arguments that are given."""

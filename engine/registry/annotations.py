@@ -21,6 +21,7 @@ from engine.registry.types import (
     Kind,
     Nothing,
     Number,
+    TemplateText,
     Text,
 )
 
@@ -40,6 +41,7 @@ _MARKED: dict[str, Kind] = {
     "file": FilePath(below=True),
     "expression": ExpressionText(),
     "condition": ExpressionText(closed=True),
+    "template": TemplateText(),
 }
 _LISTS: dict[Any, collections.abc.Callable[[list[Any]], Any]] = {
     list: list,
@@ -72,7 +74,8 @@ def kind_of(annotation: Any) -> Kind:
     if origin in _LISTS:
         return Many(kind_of(arguments[0] if arguments else Any), _LISTS[origin])
     if origin in (dict, collections.abc.Mapping):
-        return Table(kind_of(arguments[1] if arguments else Any))
+        key, item = arguments or (Any, Any)
+        return Table(kind_of(item), kind_of(key))
     if isinstance(origin, type) and issubclass(origin, msgspec.Struct):
         return _struct(origin)
     if typing.is_typeddict(origin):

@@ -70,6 +70,14 @@ class Either(Kind):
             each.is_closed for each in self.members if each.is_expression
         )
 
+    @property
+    def stays_written(self) -> bool:
+        texts = [member for member in self.members if isinstance(member, Text)]
+        return bool(texts) and all(text.stays_written for text in texts)
+
+    def key_kind(self) -> Kind | None:
+        return next((kind for one in self.members if (kind := one.key_kind()) is not None), None)
+
 
 class Many(Kind):
     """A list; `make` builds what the action wants of it. A single value is a list of one."""
@@ -126,10 +134,11 @@ class Row(Kind):
 
 
 class Table(Kind):
-    """A mapping with any keys."""
+    """A mapping with any keys; `key` is their kind where they are more than names."""
 
-    def __init__(self, item: Kind) -> None:
+    def __init__(self, item: Kind, key: Kind | None = None) -> None:
         self.item = item
+        self.key = key if key is not None and key.stays_written else None
         self.words = "a mapping"
 
     def _make(self, value: Any, walk: Walk, at: At) -> Any:
@@ -151,7 +160,10 @@ class Table(Kind):
         return {"type": "object", "additionalProperties": self.item.schema()}
 
     def parts(self) -> Sequence[Kind]:
-        return (self.item,)
+        return (self.item,) if self.key is None else (self.item, self.key)
+
+    def key_kind(self) -> Kind | None:
+        return self.key
 
     def inner(self, key: str | int) -> Kind | None:
         return self.item if isinstance(key, str) else None
@@ -263,3 +275,10 @@ class Constrained(Kind):
     @property
     def is_closed(self) -> bool:
         return self.base.is_closed
+
+    @property
+    def stays_written(self) -> bool:
+        return self.base.stays_written
+
+    def key_kind(self) -> Kind | None:
+        return self.base.key_kind()

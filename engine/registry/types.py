@@ -127,10 +127,20 @@ class Kind:
         """Whether text that is given is an expression."""
         return False
 
+    @property
+    def stays_written(self) -> bool:
+        """Whether text reaches the action as it was written, because the action itself renders or
+        evaluates it. All other text is rendered before the action, and is data from then on."""
+        return self.is_expression
+
     @functools.cached_property
-    def holds_expressions(self) -> bool:
-        """Whether it is an expression or can have one inside."""
-        return self.is_expression or any(part.holds_expressions for part in self.parts())
+    def holds_written(self) -> bool:
+        """Whether it is text that stays as it was written, or can have such inside."""
+        return self.stays_written or any(part.holds_written for part in self.parts())
+
+    def key_kind(self) -> Kind | None:
+        """The kind of the keys of such a value, where they are more than names."""
+        return None
 
     @functools.cached_property
     def holds_files(self) -> bool:
@@ -191,6 +201,16 @@ class ExpressionText(Text):
 
     def schema(self) -> dict[str, Any]:
         return {"type": ["string", "boolean"]}
+
+
+class TemplateText(Text):
+    """Text whose templates the action renders itself, once, with names of its own."""
+
+    words = "text"
+
+    @property
+    def stays_written(self) -> bool:
+        return True
 
 
 class Integer(Kind):

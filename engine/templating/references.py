@@ -8,6 +8,7 @@ Only what can be known is told: names, the first key after a name (``steps.apply
 from __future__ import annotations
 
 import functools
+import re
 from collections.abc import Iterator
 
 import msgspec
@@ -63,6 +64,8 @@ def references(text: str, expression: bool = False) -> References:
         return References({}, faults=(Fault(1, "it is nested too deeply"),))
     walk = _Walk()
     walk.visit(tree)
+    if expression:
+        walk.faults += _braces_in_quotes(tree)
     names = {name: line for name, line in walk.read.items() if name not in walk.declared}
     return References(
         names,
@@ -86,6 +89,22 @@ def _syntax_fault(error: TemplateSyntaxError, text: str, expression: bool) -> Fa
         bare = text.strip().removeprefix("{{").removesuffix("}}").strip()
         hint = f"write `{bare}`" if "{" not in bare else ""
     return Fault(error.lineno or 1, message, suggestion=hint)
+
+
+_BRACES = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
+
+
+def _braces_in_quotes(tree: nodes.Node) -> list[Fault]:
+    """Text of an expression that looks like a template: nothing ever renders it, so that
+    ``'{{ mode }}' != 'bad'`` would always hold."""
+    found = []
+    for each in tree.find_all(nodes.Const):
+        braces = _BRACES.search(each.value) if isinstance(each.value, str) else None
+        if braces is not None:
+            bare = braces[0].strip("{%} ")
+            said = f"'{braces[0]}' in quotes is plain text here: nothing renders it"
+            found.append(Fault(each.lineno, said, braces[0], f"write `{bare}` without quotes"))
+    return found
 
 
 class _Walk:
