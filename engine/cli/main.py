@@ -98,6 +98,8 @@ class Commands(click.Group):
     def __init__(self, **settings: Any) -> None:
         super().__init__(**settings)
         self.table = {name: (where, help) for _, rows in SECTIONS for name, where, help in rows}
+        self.chosen = ""
+        """The command that was asked for, once the command line was read."""
 
     def list_commands(self, ctx: click.Context) -> list[str]:
         """Names in the order of the table."""
@@ -123,6 +125,7 @@ class Commands(click.Group):
         if first and first not in self.table and first not in ("--help", "-h", "--version"):
             self._refuse_misspelled(ctx, first)
             args = ["run", *args]
+        self.chosen = args[0] if args else ""
         return super().parse_args(ctx, args)
 
     def invoke(self, ctx: click.Context) -> Any:
@@ -240,4 +243,9 @@ def main() -> NoReturn:
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:
             reconfigure(errors="lookalike")
-    sys.exit(invoke())
+    status = invoke()
+    if commands.chosen in ("run", "resume"):
+        from engine.cli.github import write_output
+
+        write_output("exit-status", status)
+    sys.exit(status)

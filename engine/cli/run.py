@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
+from engine.cli.github import in_actions, write_output, write_summary
 from engine.cli.main import Unexpected
 from engine.cli.options import (
     Workspace,
@@ -259,8 +260,7 @@ class Watcher:
 
             picture.threshold = thresholds_of(session)
             picture.limit = limits_of(session)
-        if os.environ.get("GITHUB_ACTIONS") == "true":
-            _append(os.environ.get("GITHUB_OUTPUT"), f"run={session.folder.run_id}\n")
+        write_output("run", session.folder.run_id)
         if self.asker is not None:
             self.asker.connect(session.mailbox.put)
 
@@ -281,7 +281,7 @@ class Watcher:
         if isinstance(self.view, PlainView):
             with contextlib.suppress(OSError):  # whoever watched is gone, or the terminal
                 self.writer.lines(lines)
-        if os.environ.get("GITHUB_ACTIONS") == "true":
+        if in_actions():
             _write_step_summary(lines)
 
 
@@ -291,14 +291,7 @@ def _write_step_summary(lines: Any) -> None:
 
     outcome, *rest = [text_of(each) for each in lines if text_of(each)]
     body = "\n".join(each.replace("```", "` ` `") for each in rest)
-    page = os.environ.get("GITHUB_STEP_SUMMARY")
-    _append(page, f"### {outcome}\n\n```text\n{body}\n```\n")
-
-
-def _append(path: str | None, text: str) -> None:
-    if path:
-        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:  # noqa: PTH123
-            file.write(text)
+    write_summary(f"### {outcome}\n\n```text\n{body}\n```\n")
 
 
 def _view(output: str, writer: Any, verbose: bool, diff: bool) -> View:
@@ -311,7 +304,7 @@ def _view(output: str, writer: Any, verbose: bool, diff: bool) -> View:
         from engine.cli.live import LiveView
 
         return LiveView(writer, verbose=verbose, diffs=diff)
-    kind = ActionsView if os.environ.get("GITHUB_ACTIONS") == "true" else PlainView
+    kind = ActionsView if in_actions() else PlainView
     return kind(writer, verbose=verbose, diffs=diff)
 
 

@@ -1,0 +1,33 @@
+"""What a step of GitHub Actions is told besides its log: outputs, and the page of the job.
+
+The runner cancels a step by signals to its first process alone. So ``action.yml`` gives that
+process to ce-run (`exec`), and ce-run writes the step's outputs itself.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import os
+
+
+def in_actions() -> bool:
+    """Whether this process is a step of a job."""
+    return os.environ.get("GITHUB_ACTIONS") == "true"
+
+
+def write_output(name: str, value: str | int) -> None:
+    """Set an output of the step, if this is one; `value` has one line."""
+    if in_actions():
+        _append(os.environ.get("GITHUB_OUTPUT"), f"{name}={value}\n")
+
+
+def write_summary(markdown: str) -> None:
+    """Add to the page that is shown of the job, if this is one."""
+    if in_actions():
+        _append(os.environ.get("GITHUB_STEP_SUMMARY"), markdown)
+
+
+def _append(path: str | None, text: str) -> None:
+    if path:
+        with contextlib.suppress(OSError), open(path, "a", encoding="utf-8") as file:  # noqa: PTH123
+            file.write(text)
