@@ -138,7 +138,7 @@ def _delete(
     if grace is not None:
         options["gracePeriodSeconds"] = round(grace)
     try:
-        cluster.write(ctx, "DELETE", one.kind.path(one.namespace, one.name), body=options)
+        cluster.delete(ctx, one.kind, one.namespace, one.name, options)
         ctx.log(f"{one.label} deleted")
     except NotFound:
         ctx.log(f"{one.label} was gone already")

@@ -2,15 +2,19 @@
 
 A request ends in one of few ways that a runbook can tell apart: it cannot be reached (try
 again), it is refused (trying again alone will not help), there is no such object, or it failed.
-The server's own words, field by field, are the evidence.
+The server's own words, field by field, are the evidence, without the objects that they quote.
 """
 
 from __future__ import annotations
 
 import json
+import math
+from datetime import UTC, datetime
 from typing import Any
+from urllib.parse import urlsplit
 
 from engine.module_api import ActionError, Failed, Refused, Unreachable
+from modules._kube import words as kube_words
 from modules._kube.config import Access
 
 _UNAVAILABLE = (429, 502, 503, 504)
@@ -22,9 +26,15 @@ UNPROCESSABLE = "the server rejected our request due to an error in our request"
 
 _REFUSALS = (401, 403, 405, 406, 413, 415, 422)
 
+_LONGEST_PAUSE = 86400
+
 
 class NotFound(Failed):
     """The server has no such object (or serves no such path)."""
+
+
+class Forbidden(Refused):
+    """We may not do that: or, for a moment, a server that is starting does not know that we may."""
 
 
 class BadRequest(Refused):
@@ -75,37 +85,87 @@ def lost(error: Exception, access: Access) -> ActionError:
     )
 
 
-def retry_after(status: int, header: str) -> int | None:
-    """Seconds after which a server that is too busy wants to be asked again; None: not at all."""
-    busy = status == 429 or status >= 500
-    return int(header) if busy and header.isdecimal() else None
+def succeeded(status: int) -> bool:
+    """Whether a status is a success: as in client-go, anything outside 200 to 206 is not."""
+    return 200 <= status <= 206
 
 
-def refusal(status: int, data: bytes, request: str, access: Access) -> ActionError:
-    """The error for an answer of 400 or more."""
-    said = _status_of(data)
-    message = said.get("message") or f"HTTP {status}"
-    evidence = [f"{request} → {status} {said.get('reason') or ''}".rstrip(), *_causes(said)]
+def retry_after(status: int, header: str, now: datetime) -> int | None:
+    """Seconds after which a server that is too busy wants to be asked again; None: not at all.
+
+    The header holds seconds or a date (RFC 9110).
+    """
+    if status != 429 and status < 500:
+        return None
+    if header.isdecimal():
+        return int(header)
+    from email.utils import parsedate_to_datetime
+
+    try:
+        when = parsedate_to_datetime(header)
+    except ValueError:
+        return None
+    when = when if when.tzinfo else when.replace(tzinfo=UTC)
+    return min(_LONGEST_PAUSE, max(0, math.ceil((when - now).total_seconds())))
+
+
+def refusal(
+    status: int,
+    data: bytes,
+    request: str,
+    access: Access,
+    *,
+    body: object = None,
+    location: str = "",
+) -> ActionError:
+    """The error for an answer that is no success.
+
+    `request` is its method and path, `body` what was sent, `location` where it redirects to.
+    """
+    answer = _filtered(_status_of(data), request, body)
+    message = answer.get("message") or f"HTTP {status}"
+    evidence = [f"{request} → {status} {answer.get('reason') or ''}".rstrip(), *_causes(answer)]
+    if status < 400:
+        return _no_answer(status, location, evidence, access)
     if status == 404:
         return NotFound(message, evidence=evidence)
     if status == 409:
-        return _conflict(said, message, evidence)
+        return _conflict(answer, message, evidence)
     if status == 410:
         return Expired(message, evidence=evidence)
     if status in _UNAVAILABLE:
         return Unreachable(f"the cluster cannot answer now: {message}", evidence=evidence)
     if status == 400:
         return BadRequest(message, evidence=evidence)
+    if status in (401, 403):
+        return Forbidden(message, hint=_advice(status, message, access), evidence=evidence)
     if status in _REFUSALS or message.startswith(_UNTYPED):
-        return Refused(message, hint=_advice(status, access), evidence=evidence)
+        return Refused(message, hint=_advice(status, message, access), evidence=evidence)
     return Failed(f"the cluster failed: {message}", evidence=evidence)
 
 
-def _conflict(said: dict[str, Any], message: str, evidence: list[str]) -> ActionError:
-    causes = (said.get("details") or {}).get("causes") or []
+def _no_answer(status: int, location: str, evidence: list[str], access: Access) -> Failed:
+    """Neither success nor error: somebody else answers, such as a sign-in proxy."""
+    place = urlsplit(location)
+    where = f"{place.scheme}://{place.netloc}{place.path}" if place.netloc else place.path
+    if 300 <= status < 400 and location:
+        evidence = [*evidence, f"Location: {where}{'?…' if place.query else ''}"]
+        message = f"redirects (status {status}) to {where}: what was asked for was not done"
+    else:
+        message = f"answered with status {status}, which is no success of a Kubernetes API"
+    return Failed(
+        f"the cluster's address {message}",
+        hint=f"is a login page or a proxy in front of {access.server}? "
+        f"it is configured by {access.source}",
+        evidence=evidence,
+    )
+
+
+def _conflict(status: dict[str, Any], message: str, evidence: list[str]) -> ActionError:
+    causes = (status.get("details") or {}).get("causes") or []
     owned = [cause for cause in causes if cause.get("reason") == "FieldManagerConflict"]
     if owned:
-        fields = "; ".join(f"{_manager(cause)} owns {cause['field']}" for cause in owned)
+        fields = "; ".join(f"{_manager(cause)} owns {cause.get('field')}" for cause in owned)
         return Refused(
             f"another field manager owns what would be applied: {fields}",
             hint="leave the field out of the manifest, or take it over with "
@@ -113,11 +173,11 @@ def _conflict(said: dict[str, Any], message: str, evidence: list[str]) -> Action
             evidence=evidence,
             data={
                 "conflicts": [
-                    {"manager": _manager(cause), "field": cause["field"]} for cause in owned
+                    {"manager": _manager(cause), "field": cause.get("field")} for cause in owned
                 ]
             },
         )
-    if said.get("reason") == "Conflict":
+    if status.get("reason") == "Conflict":
         return Modified(message, evidence=evidence)
     return Failed(message, evidence=evidence)
 
@@ -127,25 +187,72 @@ def _manager(cause: dict[str, Any]) -> str:
     return str(cause.get("message", "")).partition('"')[2].partition('"')[0] or "another manager"
 
 
-def _advice(status: int, access: Access) -> str:
+_ADVICE = (
+    ("exceeded quota", "a ResourceQuota of the namespace is used up: free some of it or raise it"),
+    ("being terminated", "the namespace is being deleted: wait until it is gone and make it anew"),
+    ("service account", "a service account is missing: create it, or name one that is there"),
+    ("serviceaccount", "a service account is missing: create it, or name one that is there"),
+    ("violates PodSecurity", "the namespace's pod security level forbids it: correct the pod"),
+    ("admission webhook", "an admission webhook of the cluster says no: its words say why"),
+    ("ValidatingAdmissionPolicy", "an admission policy of the cluster says no: its words say why"),
+    ("denied the request", "an admission rule of the cluster says no: its words say why"),
+    ("maximum ", "a LimitRange of the namespace forbids it: correct requests and limits"),
+    ("minimum ", "a LimitRange of the namespace forbids it: correct requests and limits"),
+)
+"""What a 403 that is no missing right means, by its words; the first that fits counts."""
+
+
+def _advice(status: int, message: str, access: Access) -> str:
     if status == 401:
         return f"the credentials are not accepted; they come from {access.source}"
     if status == 403:
-        return f"the user of {access.source} lacks the right; a Role and RoleBinding give it"
+        if " cannot " in message and "User " in message:
+            return _missing_right(access)
+        for words, advice in _ADVICE:
+            if words in message:
+                return advice
+        return _missing_right(access)
     if status in (422, 500):
         return "the server's words name the fields to correct"
     return ""
 
 
-def _causes(said: dict[str, Any]) -> list[str]:
-    causes = (said.get("details") or {}).get("causes") or []
+def _missing_right(access: Access) -> str:
+    return f"the user of {access.source} lacks the right; a Role and RoleBinding give it"
+
+
+def _causes(status: dict[str, Any]) -> list[str]:
+    details = status.get("details")
+    causes = (details.get("causes") if isinstance(details, dict) else None) or []
     return [f"{cause.get('field') or '-'}: {cause.get('message')}" for cause in causes]
 
 
 def _status_of(data: bytes) -> dict[str, Any]:
     """The Status object of an error; what is not JSON is taken as its message."""
     try:
-        said = json.loads(data)
+        status = json.loads(data)
     except ValueError:
-        return {"message": data.decode(errors="replace").strip()[:500]}
-    return said if isinstance(said, dict) else {}
+        return {"message": " ".join(data.decode(errors="replace").split())[:500]}
+    return status if isinstance(status, dict) else {}
+
+
+def _filtered(status: dict[str, Any], request: str, body: object) -> dict[str, Any]:
+    """A Status whose words hold no object and no value of a Secret."""
+    secret = kube_words.is_secret(request)
+    values = list(kube_words.sent_values(body)) if secret else []
+
+    def clean(text: object) -> str:
+        brief = kube_words.brief(str(text), secret=secret)
+        return kube_words.without(brief, values)
+
+    result = dict(status)
+    if message := status.get("message"):
+        result["message"] = clean(message)
+    details = status.get("details")
+    if isinstance(details, dict) and isinstance(details.get("causes"), list):
+        causes = [cause for cause in details["causes"] if isinstance(cause, dict)]
+        result["details"] = {
+            **details,
+            "causes": [{**one, "message": clean(one.get("message"))} for one in causes],
+        }
+    return result

@@ -15,9 +15,10 @@ from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
 from engine.module_api import Context, Failed, Refused, Unreachable
-from modules._kube.api import Cluster, cut
-from modules._kube.errors import refusal
+from modules._kube.api import Cluster
+from modules._kube.errors import lost, refusal
 from modules._kube.kinds import known
+from modules._kube.transport import cut
 
 _PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
 _STDIN, _STDOUT, _STDERR, _STATUS, _CLOSE = 0, 1, 2, 3, 255
@@ -122,10 +123,11 @@ def _connect(ctx: Context, cluster: Cluster, path: str) -> Any:
             body = error.resp_body or b""
             data = body if isinstance(body, bytes) else str(body).encode()
             request = f"exec {path.partition('?')[0]}"
-            raise refusal(error.status_code, data, request, access) from error
+            location = (error.resp_headers or {}).get("location", "")
+            raise refusal(error.status_code, data, request, access, location=location) from error
         except (OSError, websocket.WebSocketException) as error:
             ctx.checkpoint()
-            raise cluster.transport_error(error) from error
+            raise lost(error, access) from error
 
 
 def _transport(ctx: Context, cluster: Cluster, cancelling: contextlib.ExitStack) -> dict[str, Any]:

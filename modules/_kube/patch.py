@@ -126,7 +126,7 @@ def replicas(
     if kind.kind in ("Pod", "DaemonSet", "Job", "Service"):
         raise Refused(f"a {kind.kind} has no number of replicas to set")
     try:
-        now = cluster.send(ctx, "GET", kind.path(namespace, name, "scale")).body
+        now = cluster.get(ctx, kind, namespace, name, sub="scale")
     except NotFound:
         if missing_ok:
             return None

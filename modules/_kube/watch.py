@@ -15,9 +15,10 @@ from collections.abc import Mapping
 from typing import Any, NamedTuple
 
 from engine.module_api import Context, Unreachable
-from modules._kube.api import Cluster, Object, cut
+from modules._kube.api import Cluster, Object
 from modules._kube.errors import Expired
 from modules._kube.kinds import Kind
+from modules._kube.transport import cut
 
 _ROUND = 120
 """Seconds after which a stream is opened anew: a connection that died silently is noticed."""
