@@ -51,6 +51,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "Writing",
         (
+            ("init", "engine.cli.init:init", "Start a project in an empty folder."),
             ("validate", "engine.cli.validate:validate", "Check runbooks without running them."),
             ("modules", "engine.cli.modules:modules", "Show modules, actions and arguments."),
             ("graph", "engine.cli.graph:graph", "Draw a runbook with its critical path."),
