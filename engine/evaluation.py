@@ -40,7 +40,7 @@ from engine.redaction import MASK, Redactor
 from engine.registry import ActionInfo, Registry
 from engine.state import FINAL, PLAIN, TASK_FINAL, RunState, StepState, TaskState
 from engine.templating import Forgotten, Scope, Steps, Templates
-from engine.text import DEEPEST, as_json
+from engine.text import DEEPEST, as_json, writable
 from engine.units import parse_duration
 
 
@@ -418,9 +418,10 @@ class StepEvaluator:
         self, node: Node, job: Job, status: TaskStatus, result: Result, failure: Failure | None
     ) -> TaskFinished:
         data, message, diff = result.data, result.message, result.diff
+        shares, figures = _headlines(result)
         if self._is_private(node):
             self._private[node.index, job.task] = data
-            data, message, diff = {}, "", ""
+            data, message, diff, shares, figures = {}, "", "", {}, {}
             if failure is not None:
                 failure = Failure(
                     failure.kind, "hidden by no_log", step=node.path, retryable=failure.retryable
@@ -429,6 +430,8 @@ class StepEvaluator:
             data = self.redactor.mask_value(_plain(data))
         if self.redactor.active:
             message, diff = self.redactor.mask(message), self.redactor.mask(diff)
+            shares = {self.redactor.mask(version): share for version, share in shares.items()}
+            figures = dict(self.redactor.mask_value(figures))
             if failure is not None:
                 failure = self._masked(failure)
         return TaskFinished(
@@ -441,6 +444,8 @@ class StepEvaluator:
             message,
             diff,
             failure,
+            shares,
+            figures,
         )
 
     def judge_probe(self, node: Node, outcome: Outcome) -> TaskProbed:
@@ -748,6 +753,25 @@ def _failure_value(failure: Failure | None) -> dict[str, Any] | None:
     if failure is None:
         return None
     return {**msgspec.structs.asdict(failure), "summary": failure.summary}
+
+
+def _headlines(result: Result) -> tuple[dict[str, float], dict[str, float | str]]:
+    """Shares and figures as the journal can hold them, whatever a module put there."""
+    shares = {
+        writable(str(version)): float(share)
+        for version, share in result.shares.items()
+        if _is_finite(share)
+    }
+    figures = {
+        writable(str(name)): value if _is_finite(value) else writable(str(value))
+        for name, value in result.figures.items()
+    }
+    return shares, figures
+
+
+def _is_finite(value: Any) -> bool:
+    numeric = isinstance(value, int | float) and not isinstance(value, bool)
+    return numeric and abs(value) < 1e300
 
 
 def _plain(value: Any) -> Any:

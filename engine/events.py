@@ -215,7 +215,8 @@ class TaskStarted(Event, tag="task_started", frozen=True):
 
 
 class TaskFinished(Event, tag="task_finished", frozen=True):
-    """The outcome of an attempt. `data` is the result (empty for ``no_log``)."""
+    """The outcome of an attempt. `data` is the result, `shares` and `figures` are its headlines
+    (all empty for ``no_log``)."""
 
     step: str
     status: TaskStatus
@@ -226,6 +227,8 @@ class TaskFinished(Event, tag="task_finished", frozen=True):
     message: str = ""
     diff: str = ""
     failure: Failure | None = None
+    shares: dict[str, float] = {}
+    figures: dict[str, float | str] = {}
 
 
 class CancelRequested(Event, tag="cancel_requested", frozen=True):

@@ -104,12 +104,18 @@ class Result(msgspec.Struct):
 
     `data` becomes ``steps.<id>.result`` (JSON values only: it is written to the journal),
     `diff` is unified-diff text of what changed (or would), `message` one line for people.
+
+    Two fields are headlines, shown wherever a run is shown: `shares` (version → percent of the
+    traffic that it has now) in the live view, `figures` (name → measured value, text with its
+    unit or a number) at the end of the run, the last of each name.
     """
 
     changed: bool = False
     data: dict[str, Any] = {}
     diff: str = ""
     message: str = ""
+    shares: dict[str, float] = {}
+    figures: dict[str, float | str] = {}
 
 
 class Probe(msgspec.Struct):

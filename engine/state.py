@@ -211,6 +211,7 @@ class TaskState:
         "data",
         "failure",
         "failures",
+        "figures",
         "finished",
         "first_started",
         "life",
@@ -232,6 +233,7 @@ class TaskState:
         self.cancel_reason = ""
         self.changed = False
         self.data: dict[str, Any] = {}
+        self.figures: dict[str, float | str] = {}
         self.message = ""
         self.failure: Failure | None = None
         self.verdict: Literal["", "unknown"] = ""

@@ -150,7 +150,7 @@ def validate(
         ctx.log(_line(reading, verdict))
     if data["verdict"] != "pass":
         raise _failure(judged, data)
-    return Result(data=data, message=_kept(len(judged)))
+    return Result(data=data, message=_kept(len(judged)), figures=_figures(judged))
 
 
 @action(effect="read")
@@ -198,7 +198,8 @@ def soak(
             raise _failure(judged, history.data(judged))
         if over:
             message = f"{count(history.checks, 'validation')} passed"
-            return Result(data=history.data(judged), message=message)
+            data = history.data(judged)
+            return Result(data=data, message=message, figures=_figures(judged))
         ctx.sleep(every if every < left else left)
 
 
@@ -363,10 +364,19 @@ def _data(reading: Reading, verdict: Verdict) -> dict[str, Any]:
     }
 
 
+def _figures(judged: _Judged) -> dict[str, float | str]:
+    """What a run's summary tells of it: each metric that has a value, with its unit."""
+    return {reading.name: _value(reading) for reading, _ in judged if reading.value is not None}
+
+
+def _value(reading: Reading) -> str:
+    return "" if reading.value is None else f"{figure(reading.value)} {reading.unit}".strip()
+
+
 def _line(reading: Reading, verdict: Verdict) -> str:
     if reading.value is None:
         return f"{reading.name}: {verdict.reason}"
-    value = f"{figure(reading.value)} {reading.unit}".strip()
+    value = _value(reading)
     tail = "" if verdict.word == "pass" else f" ({verdict.word}: {verdict.reason})"
     return f"{reading.name} {value}{tail}"
 

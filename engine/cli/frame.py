@@ -7,7 +7,7 @@ little room stands in `_fit`: the head and what runs stay, finished and waiting 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from engine.plan import Node
 from engine.report.phases import Phase, phases_of
@@ -56,7 +56,7 @@ class Picture:
     def __init__(self) -> None:
         self.progress: dict[tuple[str, int], str] = {}
         """The last words of each task, by step and task."""
-        self.traffic: dict[str, float] = {}
+        self.shares: dict[str, float] = {}
         """The share of traffic of each version, percent, as last told by a step."""
         self.phases: list[Phase] | None = None
         """The runbook's phases, found when they are first needed."""
@@ -71,7 +71,7 @@ def frame(state: RunState, now: float, picture: Picture, columns: int, rows: int
     head = [_rule(columns), *_head(state, now)]
     running = _running(state, now, picture, max(columns // 2, _SHORTEST_PATH))
     guards = _guards(state, picture)
-    traffic = _traffic(picture.traffic)
+    traffic = _traffic(picture.shares)
     phases = _phases(state, now, picture)
     shown = [*head, *_fit(phases, running, traffic, guards, rows - len(head))]
     return [_cut_line(each, columns) for each in shown[:rows]]
@@ -395,21 +395,7 @@ def _traffic(shares: Mapping[str, float]) -> list[Line]:
     total = sum(shares.values()) or 1.0
     bar = "".join(
         mark * round(_BAR * share / total)
-        for mark, share in zip("█░▒▓", shares.values(), strict=False)
+        for mark, (_, share) in zip("█░▒▓", sorted(shares.items()), strict=False)
     )
-    said = " · ".join(f"{version} {share:g} %" for version, share in shares.items())
+    said = " · ".join(f"{version} {share:g} %" for version, share in sorted(shares.items()))
     return [line(Span("  traffic ", "dim"), Span(bar, "name"), f" {said}")]
-
-
-def shares_in(data: Any) -> dict[str, float]:
-    """Shares by version in a result of the ``traffic`` module; {} when there are none."""
-    if not isinstance(data, dict):
-        return {}
-    found = data.get("shares")
-    if not isinstance(found, dict):
-        return {}
-    return {
-        str(version): float(share)
-        for version, share in sorted(found.items())
-        if isinstance(share, int | float)
-    }

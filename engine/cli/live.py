@@ -14,7 +14,7 @@ from rich.live import Live
 from rich.text import Text
 
 from engine.cli.ask import Screen
-from engine.cli.frame import Picture, frame, shares_in
+from engine.cli.frame import Picture, frame
 from engine.cli.plain import PlainView
 from engine.cli.terminal import Writer
 from engine.events import FailureLatched, Record, TaskFinished
@@ -72,7 +72,7 @@ class LiveView(PlainView):
         event = record.event
         if isinstance(event, TaskFinished):
             self.picture.progress.pop((event.step, event.task), None)
-            self.picture.traffic = shares_in(event.data) or self.picture.traffic
+            self.picture.shares = event.shares or self.picture.shares
         self._pending += self.told(state, record)
         failed = isinstance(event, FailureLatched)
         if failed or record.time - self._drawn >= REFRESH or self._question:

@@ -103,6 +103,7 @@ def task_finished(state: RunState, event: TaskFinished, time: float) -> None:
     task.finished = time
     task.changed = event.changed
     task.data = event.data
+    task.figures = event.figures
     task.message = event.message
     task.failure = event.failure
     if event.status == "succeeded":

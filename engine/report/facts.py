@@ -126,7 +126,10 @@ class RunFacts(msgspec.Struct, omit_defaults=True, kw_only=True):
     """Rescue blocks that ran, and how they ended."""
     reopenable: list[str] = []
     """Failed steps and such in doubt that a person can decide about, to resume from there."""
+    measured: dict[str, float | str] = {}
+    """Figures of results, of each name the last."""
     figures: dict[str, Any] = {}
+    """An answer with requests, failures and sessions_lost: how users fared."""
     notes: dict[str, str] = {}
     """What steps said whose id is `figures`, or that stand in a group of that id."""
     resumed: int = 0

@@ -6,13 +6,13 @@ It decides nothing about wording or layout, and reads no clock: `now` is given.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from typing import Any
 
 import msgspec
 
 from engine.events import Failure, Record, RunResumed, TaskFinished
 from engine.fold import override_refusal
 from engine.plan import NONE, Node, Plan
+from engine.report import headlines
 from engine.report.facts import (
     ChangeFacts,
     GateFacts,
@@ -25,13 +25,6 @@ from engine.report.phases import phases_of
 from engine.report.telling import task_name
 from engine.report.words import STATUS_WORDS
 from engine.state import FINAL, RunState, Status, StepState, TaskState
-
-FIGURES = "figures"
-"""The id of a step, or of a group of steps, whose messages belong into every summary."""
-
-FIGURE_KEYS = frozenset(("requests", "failures", "sessions_lost"))
-"""A result that has all of these tells how users fared; it belongs into every summary."""
-
 
 _STANDING_STILL = {"running": "stopped"}
 _NEVER = {"waiting": "not run"}
@@ -104,8 +97,9 @@ def gather(
     facts.undone = {plan.nodes[index].path: status for index, status in state.undone.items()}
     facts.rescues = _rescues(state)
     facts.reopenable = _reopenable(state) if status not in ("running", "stopping") else []
-    facts.figures = find_figures(state)
-    facts.notes = _notes(facts.steps)
+    facts.measured = headlines.measured(state)
+    facts.figures = headlines.answered(state)
+    facts.notes = headlines.notes(facts.steps, state)
     facts.resumed = sum(isinstance(record.event, RunResumed) for record in records)
     return facts
 
@@ -345,37 +339,3 @@ def _reopenable(state: RunState) -> list[str]:
         ):
             found.append(node.path)
     return found
-
-
-def _notes(steps: Iterable[StepFacts]) -> dict[str, str]:
-    """Messages of steps called or inside `figures`, of the outermost such only."""
-    found: dict[str, tuple[int, str]] = {}
-    for each in steps:
-        ids = each.path.split("/")
-        said = each.failure.message if each.failure is not None else each.message
-        if FIGURES in ids and not each.group and each.status in FINAL and said:
-            found[each.path] = (ids.index(FIGURES), said)
-    outermost = min((depth for depth, _ in found.values()), default=0)
-    return {path: said for path, (depth, said) in found.items() if depth == outermost}
-
-
-def find_figures(state: RunState) -> dict[str, Any]:
-    """The last result that tells how users fared; {} when there is none."""
-    best: tuple[float, dict[str, Any]] = (0.0, {})
-    for step in state.steps.values():
-        for task in step.tasks:
-            found = _figures_in(task.data)
-            if found is not None and task.finished >= best[0]:
-                best = (task.finished, found)
-    return best[1]
-
-
-def _figures_in(data: Any) -> dict[str, Any] | None:
-    if not isinstance(data, dict):
-        return None
-    if data.keys() >= FIGURE_KEYS:
-        return data
-    for inner in data.values():
-        if isinstance(inner, dict) and inner.keys() >= FIGURE_KEYS:
-            return inner
-    return None

@@ -5,7 +5,7 @@ Every function takes the facts of a run and gives lines; nothing is read or deci
 
 from __future__ import annotations
 
-from collections.abc import Container, Sequence
+from collections.abc import Container, Mapping, Sequence
 from typing import Any
 
 from engine.plan import Plan
@@ -27,6 +27,7 @@ from engine.report.words import (
     short_name,
     status_span,
     table,
+    value_text,
     who,
     width,
 )
@@ -344,7 +345,20 @@ def _phase_of(path: str, phases: Container[str]) -> str:
 def figures_of(facts: RunFacts) -> list[Line]:
     """What steps measured for people to read at the end."""
     notes = [line(f"  {one_line(text)}") for text in facts.notes.values()]
-    return [*figure_lines(facts.figures), *notes]
+    return [*figure_lines(facts.figures), *notes, *_measured_lines(facts.measured)]
+
+
+def _measured_lines(figures: Mapping[str, float | str]) -> list[Line]:
+    """``error_rate 0.18 % · p95 36.9 ms``, several lines of them where there are many."""
+    lines: list[Line] = []
+    row = ""
+    for name, value in figures.items():
+        part = f"{name} {one_line(value_text(value))}"
+        if row and width(row) + width(part) > _MESSAGE:
+            lines.append(line(f"  {row}"))
+            row = ""
+        row = f"{row} · {part}" if row else part
+    return [*lines, line(f"  {row}")] if row else lines
 
 
 def figure_lines(figures: dict[str, Any]) -> list[Line]:

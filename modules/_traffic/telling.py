@@ -53,6 +53,7 @@ def report(ctx: Context, traffic: Traffic) -> Result:
             "within_capacity": not short,
         },
         message=f"traffic: {told}" + ("" if agree else "; the layers do not agree"),
+        shares=dict(shares or {}),
     )
 
 
@@ -117,4 +118,5 @@ def result(
         },
         diff=diff,
         message=message,
+        shares=dict(shares),
     )

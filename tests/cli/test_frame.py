@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.cli.frame import Picture, frame, shares_in
+from engine.cli.frame import Picture, frame
 from engine.events import TaskFinished
 from engine.report.words import text_of, width
 from engine.runner import Signal
@@ -45,7 +45,7 @@ RUNBOOK = """
             for: 60s
         steps:
           - id: route
-            toy.act: {data: {shares: {"5.0": 95, "5.1": 5}}}
+            toy.act: {shares: {"5.0": 95, "5.1": 5}}
           - id: soak
             timeout: 5m
             wait: {for: 2m, reason: watching the canary}
@@ -77,7 +77,7 @@ class Moments:
         """Note traffic, as the live view does."""
         event = getattr(record, "event", None)
         if isinstance(event, TaskFinished):
-            self.picture.traffic = shares_in(event.data) or self.picture.traffic
+            self.picture.shares = event.shares or self.picture.shares
 
     def progress(self, step: str, task: int, text: str) -> None:
         """Note what a task said."""

@@ -37,6 +37,8 @@ def act(
     times: int = 1_000_000,
     hint: str = "",
     evidence: list[str] | None = None,
+    shares: dict[str, float] | None = None,
+    figures: dict[str, Any] | None = None,
 ) -> Result:
     """Do as written. It fails `times` times, then it succeeds.
 
@@ -46,7 +48,7 @@ def act(
     ctx.checkpoint()
     if fail is not None and ctx.attempt <= times:
         raise _ERRORS[fail](message or "it went wrong", hint=hint, evidence=evidence or [])
-    return Result(changed, data or {}, diff, message)
+    return Result(changed, data or {}, diff, message, shares or {}, figures or {})
 
 
 @act.check
