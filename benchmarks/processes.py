@@ -72,11 +72,11 @@ def shell_steps() -> list[Figure]:
         book.write_text("name: Shells\nsteps:\n" + "\n".join(lines) + "\n")
 
         def run() -> float:
-            from engine.runs import Runs
+            from engine.store.files import FileStore
 
             state = Path(folder, "state")
             seconds([str(CE_RUN), str(book), "--state", str(state)])
-            records = Runs(state).find("last").records()
+            records = FileStore(state).find("last").records()
             return records[-1].time - records[0].time
 
         def bare() -> float:

@@ -33,7 +33,7 @@ _LOOK = 0.05
 
 ANSWER_PATIENCE = 1.0
 """Seconds that a request has for its answer once its task was asked to end; as long as a run that
-takes over waits for it (`engine.locks`)."""
+takes over waits for it (`engine.store.files.locks`)."""
 
 LOG_BYTES = 64 * 1024 * 1024
 """Size at which the log of an attempt is full: a command that floods it must not fill the disk."""

@@ -27,6 +27,7 @@ import msgspec
 from engine.clock import utc
 from engine.errors import JournalDamaged, JournalError
 from engine.events import SCHEMA_VERSION, AnyEvent, Record
+from engine.files import UNDECODABLE, open_file, read_file, sync_folder
 from engine.text import as_json, writable
 
 FILE_NAME = "journal.jsonl"
@@ -75,7 +76,7 @@ class FileDisk:
     def __init__(self, path: Path) -> None:
         try:
             new = not path.exists()
-            self._descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+            self._descriptor = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
             if new:
                 sync_folder(path.parent)
         except OSError as error:
@@ -106,15 +107,6 @@ class FileDisk:
 
 
 _sync_data = getattr(os, "fdatasync", os.fsync)  # macOS has none
-
-
-def sync_folder(folder: Path) -> None:
-    """Have the disk confirm that a new file is in its folder."""
-    descriptor = os.open(folder, os.O_RDONLY)
-    try:
-        os.fsync(descriptor)
-    finally:
-        os.close(descriptor)
 
 
 def _unwritable(error: OSError) -> JournalError:
@@ -217,7 +209,7 @@ def read(path: Path) -> Iterator[Record]:
 
 def _read_with_end(path: Path) -> Iterator[tuple[Record, int]]:
     try:
-        data = path.read_bytes()
+        data = read_file(path)
     except OSError as error:
         raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
     return records_of(data, str(path))
@@ -258,7 +250,7 @@ def _check(line: bytes, number: int) -> Record | str:
         return "its checksum does not match"
     try:
         found = _decoder.decode(body + b"}")
-    except msgspec.MsgspecError as error:
+    except UNDECODABLE as error:
         return f"it is not an event that this version knows: {error}"
     if found.v > SCHEMA_VERSION:
         return f"a newer ce-run wrote it (schema {found.v})"

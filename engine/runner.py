@@ -52,9 +52,9 @@ from engine.executor import Executor, Job, Outcome, carry_out
 from engine.fold import CANCEL_GRACE, apply
 from engine.journal import Journal
 from engine.plan import NONE, Node, Plan
-from engine.runs import Command
 from engine.scheduler import DEFAULT_FORKS, decide, is_over, wake_at
 from engine.state import RunState, TaskKey
+from engine.store import Command
 
 PROBE_TIME = 30.0
 """Seconds that a probe may take; then nothing is known about the task in doubt."""

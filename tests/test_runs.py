@@ -1,4 +1,4 @@
-"""Runs of a state folder: which one is the last."""
+"""FileStore of a state folder: which one is the last."""
 
 from __future__ import annotations
 
@@ -9,11 +9,12 @@ import pytest
 
 from engine.errors import UsageError
 from engine.journal import FILE_NAME
-from engine.runs import RunInfo, Runs
+from engine.store import RunInfo
+from engine.store.files import FileStore
 
 
 def test_of_runs_of_the_same_second_the_last_is_the_one_that_began_last(tmp_path: Path) -> None:
-    runs = Runs(tmp_path)
+    runs = FileStore(tmp_path)
     for number in range(8):
         info = RunInfo(run="", runbook="a.yml", inventory=None, cwd="/")
         folder = runs.create(
@@ -27,4 +28,4 @@ def test_of_runs_of_the_same_second_the_last_is_the_one_that_began_last(tmp_path
 
 def test_where_nothing_has_run_yet_it_is_said_so(tmp_path: Path) -> None:
     with pytest.raises(UsageError, match="there are no runs in"):
-        Runs(tmp_path).find("last")
+        FileStore(tmp_path).find("last")

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from engine.session import Options, begin
+from engine.store.files import FileStore
 
 GUIDE = Path(__file__).parents[1] / "docs" / "writing-modules.md"
 TEXT = GUIDE.read_text(encoding="utf-8")
@@ -39,7 +40,10 @@ def importable(folder: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
 @pytest.mark.parametrize("check", [True, False])
 def test_the_runbook_of_the_guide_runs(folder: Path, check: bool) -> None:
     session = begin(
-        str(folder / "try.yml"), Options(check=check), state_folder=folder / "state", attended=False
+        str(folder / "try.yml"),
+        Options(check=check),
+        store=FileStore(folder / "state"),
+        attended=False,
     )
     assert session.run() == 0
     written = (folder / "flags.json").exists()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -14,8 +13,8 @@ from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from engine.plan import Node, Plan
-    from engine.runs import RunFolder
     from engine.state import RunState
+    from engine.store import RunEntry
 
 _POLL = 0.1
 """Seconds between two looks at a log that is being followed."""
@@ -43,7 +42,7 @@ def logs(run: str, step: str, follow: bool, state: str | None) -> None:
         _print_all(folder, step)
 
 
-def _print_all(folder: RunFolder, step: str) -> None:
+def _print_all(folder: RunEntry, step: str) -> None:
     from engine.session import read_run
 
     plan, state, records = read_run(folder)
@@ -71,7 +70,7 @@ def _nodes(plan: Plan, state: RunState, path: str) -> list[Node]:
 
 
 def _attempts(
-    folder: RunFolder, plan: Plan, node: Node, records: object, state: RunState
+    folder: RunEntry, plan: Plan, node: Node, records: object, state: RunState
 ) -> Iterator[list[str]]:
     """Heading and log of each attempt of a step, in the order they were made."""
     from engine.events import Record, TaskFinished, TaskStarted
@@ -105,34 +104,29 @@ def _attempts(
             elif finished.message:
                 lines.append(f"    {finished.message}")
         stem = log_stem(node.path, task, attempt)
-        yield [head, *lines, *_log_lines(folder.logs, stem)]
-    for path in sorted(
-        folder.logs.glob(f"{log_stem(node.path, 0, 0).rsplit('.', 2)[0]}.*.guard-*.log")
-    ):
-        yield [f"--- {node.path}, {path.stem.rsplit('.', 1)[-1]}", *_read(path)]
+        yield [head, *lines, *_log_lines(folder, stem)]
+    prefix = log_stem(node.path, 0, 0).rsplit(".", 2)[0]
+    for name in folder.log_names():
+        if name.startswith(f"{prefix}.") and ".guard-" in name:
+            yield [f"--- {node.path}, {name.rsplit('.', 1)[-1]}", *_lines(folder, name)]
 
 
-def _log_lines(folder: Path, stem: str) -> list[str]:
+def _log_lines(folder: RunEntry, name: str) -> list[str]:
     """The log of an attempt, and the names of what else it kept."""
-    lines = _read(folder / f"{stem}.log")
-    kept = sorted((folder / f"{stem}.d").glob("*"))
-    return lines + [f"    also: {path}" for path in kept]
+    return _lines(folder, name) + [f"    also: {each}" for each in folder.captures(name)]
 
 
-def _read(path: Path) -> list[str]:
-    try:
-        return path.read_text(encoding="utf-8", errors="replace").splitlines()
-    except FileNotFoundError:
-        return []
+def _lines(folder: RunEntry, name: str) -> list[str]:
+    return folder.read_log(name).decode("utf-8", errors="replace").splitlines()
 
 
 # -- following ----------------------------------------------------------------------------------
-def _follow(folder: RunFolder, step: str) -> None:
+def _follow(folder: RunEntry, step: str) -> None:
     """Print what there is, then what comes, until the step is over or nobody carries the run."""
     from engine.session import read_run
     from engine.state import FINAL
 
-    seen: dict[Path, int] = {}
+    seen: dict[str, int] = {}
     while True:
         alive = folder.alive()
         plan, state, _ = read_run(folder)
@@ -142,33 +136,27 @@ def _follow(folder: RunFolder, step: str) -> None:
             _print_new(folder, node.path, seen)
         if over or not alive:
             return
-        _wait_for_more(folder, seen)
+        _wait_for_more(folder)
 
 
-def _wait_for_more(folder: RunFolder, seen: dict[Path, int]) -> None:
-    """Until the journal or a log that is known grows, or something new appears."""
-    before = _sizes(folder)
-    while folder.alive() and _sizes(folder) == before:
+def _wait_for_more(folder: RunEntry) -> None:
+    """Until the journal or a log grows, or something new appears."""
+    before = folder.size()
+    while folder.alive() and folder.size() == before:
         time.sleep(_POLL)
 
 
-def _sizes(folder: RunFolder) -> dict[Path, int]:
-    paths = [folder.journal_path, *folder.logs.glob("*.log")]
-    return {path: path.stat().st_size for path in paths}
-
-
-def _print_new(folder: RunFolder, path: str, seen: dict[Path, int]) -> None:
+def _print_new(folder: RunEntry, path: str, seen: dict[str, int]) -> None:
     from engine.executor import log_stem
 
     prefix = log_stem(path, 0, 0).rsplit(".", 2)[0]
-    for log in sorted(folder.logs.glob("*.log")):
-        if log.name.split(".", 1)[0] != prefix:
+    for name in folder.log_names():
+        if name.split(".", 1)[0] != prefix:
             continue
-        if log not in seen:
-            click.echo(f"--- {log.stem.replace('~', '/')}")
-        data = log.read_bytes()
-        start = seen.get(log, 0)
+        if name not in seen:
+            click.echo(f"--- {name.replace('~', '/')}")
+        start = seen.get(name, 0)
+        data = folder.read_log(name, start)
         end = data.rfind(b"\n") + 1
-        if end > start:
-            click.echo(data[start:end].decode(errors="replace"), nl=False)
-        seen[log] = max(start, end)
+        click.echo(data[:end].decode(errors="replace"), nl=False)
+        seen[name] = start + end

@@ -21,8 +21,8 @@ from engine.errors import CeRunError, LockHeld, UsageError
 if TYPE_CHECKING:
     from engine.events import GateAnswered, Record
     from engine.report.facts import RunFacts
-    from engine.runs import RunFolder
     from engine.state import RunState
+    from engine.store import RunEntry
 
 _POLL = 0.05
 PATIENCE = 10.0
@@ -38,7 +38,7 @@ def _wait(condition: Callable[[], bool], patience: float = PATIENCE) -> bool:
     return True
 
 
-def _facts(folder: RunFolder) -> RunFacts:
+def _facts(folder: RunEntry) -> RunFacts:
     from engine.report.gather import gather
     from engine.session import read_run
 
@@ -64,7 +64,8 @@ def stop(run: str, rescue: bool, reason: str, state: str | None) -> int:
       ce-run stop last
       ce-run stop last --rescue --reason "customers complain"
     """
-    from engine.runs import Command, this_person
+    from engine.people import this_person
+    from engine.store import Command
 
     workspace = Workspace(state)
     folder = workspace.find(run)
@@ -78,11 +79,11 @@ def stop(run: str, rescue: bool, reason: str, state: str | None) -> int:
     else:
         done = _wait(lambda: not folder.alive())
         said = "has stopped"
-    message.unlink(missing_ok=True)  # whoever resumes the run later is not meant
+    message.withdraw()  # whoever resumes the run later is not meant
     if not done:
         raise CeRunError(
             f"run {folder.run_id} did not take notice within {PATIENCE:g} s",
-            hint=f"its process is {folder.owner_pid()}; look at `ce-run show {folder.run_id}`",
+            hint=f"it is carried by {folder.owner()}; look at `ce-run show {folder.run_id}`",
         )
     click.echo(f"run {folder.run_id} {said}")
     word = "show" if rescue else "resume"
@@ -90,13 +91,13 @@ def stop(run: str, rescue: bool, reason: str, state: str | None) -> int:
     return 0
 
 
-def _latched(folder: RunFolder, before: int) -> bool:
+def _latched(folder: RunEntry, before: int) -> bool:
     from engine.events import FailureLatched
 
     return any(isinstance(each.event, FailureLatched) for each in folder.records()[before:])
 
 
-def _not_running(folder: RunFolder, workspace: Workspace, rescue: bool) -> int:
+def _not_running(folder: RunEntry, workspace: Workspace, rescue: bool) -> int:
     from engine.report.overview import status_text
 
     facts = _facts(folder)
@@ -160,8 +161,8 @@ def _answer(
     workspace: Workspace,
 ) -> int:
     from engine.events import GateAnswered
+    from engine.people import this_person
     from engine.report.words import who
-    from engine.runs import this_person
     from engine.session import answer as note
     from engine.session import read_run
 
@@ -179,9 +180,9 @@ def _answer(
     return 0
 
 
-def _taken(folder: RunFolder, event: GateAnswered, before: int) -> bool:
+def _taken(folder: RunEntry, event: GateAnswered, before: int) -> bool:
     """Tell the process that carries the run; False when it is gone and has not taken the answer."""
-    from engine.runs import Command
+    from engine.store import Command
 
     verb = "approve" if event.answer == "approved" else "reject"
     message = folder.send(Command(verb, event.by, event.step, event.reason))
@@ -196,7 +197,7 @@ def _taken(folder: RunFolder, event: GateAnswered, before: int) -> bool:
                 hint=f"look at `ce-run show {folder.run_id}` before you try again",
             )
     finally:
-        message.unlink(missing_ok=True)
+        message.withdraw()
     return taken()
 
 
@@ -206,7 +207,7 @@ def _answered(records: list[Record], step: str) -> bool:
     return any(isinstance(r.event, GateAnswered) and r.event.step == step for r in records)
 
 
-def _open_gate(folder: RunFolder, state: RunState, step: str | None) -> str:
+def _open_gate(folder: RunEntry, state: RunState, step: str | None) -> str:
     """The path of the gate that is meant; UsageError when none is open there."""
     from engine.text import did_you_mean
 
@@ -246,8 +247,9 @@ def reason(run: str, text: str, by: str | None, state: str | None) -> int:
       ce-run reason last "error rate of 5.1 at 30 %, INC-2024-001"
     """
     from engine.events import ReasonGiven
+    from engine.people import this_person
     from engine.report.words import who
-    from engine.runs import Command, this_person
+    from engine.store import Command, append_event
 
     if not text.strip():
         raise click.UsageError("the reason is empty")
@@ -261,7 +263,7 @@ def reason(run: str, text: str, by: str | None, state: str | None) -> int:
                 hint="tell it again once the run is over",
             )
     else:
-        folder.append(told)
+        append_event(folder, told)
     click.echo(f"run {folder.run_id}: {told.reason} (told by {who(told.by)})")
     return 0
 
@@ -284,12 +286,11 @@ def locks(state: str | None, no_color: bool, output: str) -> None:
     import msgspec
 
     from engine.cli.terminal import Writer
-    from engine.locks import all_locks
     from engine.report.words import day_time, line, table, who
 
     rows = [("LOCK", "STATUS", "TOKEN", "SINCE", "BY", "RUN", "WHY")]
     plain = []
-    for lock in all_locks(Workspace(state).folder):
+    for lock in Workspace(state).store.locks():
         try:
             record, held = lock.record(), lock.owner() is not None
         except LockHeld as error:
@@ -324,16 +325,15 @@ def unlock(name: str, reason: str, state: str | None) -> int:
     Examples:
       ce-run unlock production --reason "its machine is unreachable, INC-2024-001"
     """
-    from engine.locks import all_locks
+    from engine.people import this_person
     from engine.report.words import who
-    from engine.runs import this_person
     from engine.text import did_you_mean
 
     if not reason.strip():
         raise click.UsageError(
             "--reason is required: whoever holds the lock loses it for good, and has to read why"
         )
-    known = {lock.name: lock for lock in all_locks(Workspace(state).folder)}
+    known = {lock.name: lock for lock in Workspace(state).store.locks()}
     if name not in known:
         raise UsageError(f"there is no lock '{name}'", hint=did_you_mean(name, known))
     lock = known[name]

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
     from engine.loader import Extra
     from engine.report.next_steps import Commands
-    from engine.runs import RunFolder, Runs
+    from engine.store import RunEntry, Store
 
 F = TypeVar("F", bound=Callable[..., Any])
 
@@ -96,21 +96,21 @@ class Workspace:
     """The state folder that a command works on."""
 
     def __init__(self, state: str | None) -> None:
-        from engine.runs import state_folder
+        from engine.store import state_folder
 
         self.given = state
         self.folder: Path = state_folder(state)
 
     @property
-    def runs(self) -> Runs:
-        """Its runs."""
-        from engine.runs import Runs
+    def store(self) -> Store:
+        """Its runs and locks."""
+        from engine.store import open_store
 
-        return Runs(self.folder)
+        return open_store(self.folder)
 
-    def find(self, name: str) -> RunFolder:
+    def find(self, name: str) -> RunEntry:
         """One run; UsageError when it is not clear which."""
-        return self.runs.find(name)
+        return self.store.find(name)
 
     @property
     def commands(self) -> Commands:
@@ -126,7 +126,7 @@ def _complete_run(
     from click.shell_completion import CompletionItem
 
     workspace = Workspace(ctx.params.get("state"))
-    ids = ["last", *(run.run_id for run in workspace.runs.all())]
+    ids = ["last", *(run.run_id for run in workspace.store.runs())]
     return [CompletionItem(each) for each in ids if incomplete in each]
 
 

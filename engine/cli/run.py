@@ -135,7 +135,7 @@ def run(
         return begin(
             file,
             options,
-            state_folder=workspace.folder,
+            store=workspace.store,
             attended=watcher.attended,
             observers=watcher.observers,
             tick=watcher.view.tick_seconds,
@@ -197,7 +197,7 @@ def resume(
     def start() -> Session:
         return go_on(
             folder,
-            state_folder=workspace.folder,
+            store=workspace.store,
             decisions=decisions,
             give_up=(reason or "given up") if rescue else None,
             after=after,
@@ -236,7 +236,7 @@ class Watcher:
     def _make_asker(self) -> Asker:
         from engine.cli.ask import Asker
         from engine.cli.plain import PlainView
-        from engine.runs import this_person
+        from engine.people import this_person
 
         assert isinstance(self.view, PlainView)
         self.view.asked = True
@@ -310,21 +310,21 @@ def _view(output: str, writer: Any, verbose: bool, diff: bool) -> View:
 
 def end_of_run(session: Session, workspace: Workspace) -> Any:
     """The summary of a run that this process is done with."""
+    import msgspec
+
     from engine.report.gather import gather
     from engine.report.next_steps import advise
     from engine.report.summary import summary
 
     facts = gather(session.plan, session.state, now=session.clock.now())
-    info = session.folder.info()
-    advice = advise(facts, workspace.commands, options=info.options, by=facts.by.name)
-    return summary(facts, session.plan, advice, _relative(session.folder.journal_path))
+    options = msgspec.to_builtins(session.options)
+    advice = advise(facts, workspace.commands, options=options, by=facts.by.name)
+    return summary(facts, session.plan, advice, _relative(session.folder.place))
 
 
-def _relative(path: Any) -> str:
-    try:
-        return str(path.relative_to(os.getcwd()))  # noqa: PTH109
-    except ValueError:
-        return str(path)
+def _relative(place: str) -> str:
+    """A place that is below the working directory, from there."""
+    return place.removeprefix(f"{os.getcwd()}/")  # noqa: PTH109
 
 
 @contextlib.contextmanager
@@ -337,10 +337,8 @@ def _traceback_into(session: Session) -> Iterator[None]:
     except (CeRunError, BrokenPipeError):
         raise
     except Exception as error:
-        from engine.runs import write_private
-
-        path = session.folder.path / "traceback.txt"
         told = session.redactor.mask("".join(traceback.format_exception(error)))
-        with contextlib.suppress(OSError):
-            write_private(path, told.encode())
-        raise Unexpected(told, str(path)) from None
+        place = "nowhere: it could not be written"
+        with contextlib.suppress(OSError, CeRunError):
+            place = session.folder.keep("traceback.txt", told.encode())
+        raise Unexpected(told, place) from None

@@ -43,7 +43,7 @@ def runs(number: int, every: bool, state: str | None, no_color: bool, output: st
     from engine.session import read_run
 
     workspace = Workspace(state)
-    folders = workspace.runs.all()
+    folders = workspace.store.runs()
     now = time.time()
     shown = folders if every else folders[:number]
     found = [overview(folder, read_run, now) for folder in shown]
@@ -151,4 +151,4 @@ def show(
         _print_json(facts)
         return
     advice = advise(facts, workspace.commands, options=folder.info().options, by=facts.by.name)
-    writer.lines(page(facts, plan, advice, str(folder.journal_path), diffs=diff))
+    writer.lines(page(facts, plan, advice, folder.place, diffs=diff))

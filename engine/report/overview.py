@@ -3,18 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from pathlib import Path
 
 import msgspec
 
-from engine import journal
 from engine.errors import CeRunError
 from engine.events import Person, Record, RunFinished, RunStarted, RunStopped
 from engine.plan import Plan
 from engine.report.facts import RunFacts
 from engine.report.gather import gather
-from engine.runs import RunFolder
 from engine.state import RunState
+from engine.store import RunEntry
 
 _WORDS = {
     "dead": "dead, resumable",
@@ -38,14 +36,14 @@ class Overview(msgspec.Struct, omit_defaults=True, kw_only=True):
     alive: bool = False
 
 
-Reader = Callable[[RunFolder], tuple[Plan, RunState, list[Record]]]
+Reader = Callable[[RunEntry], tuple[Plan, RunState, list[Record]]]
 
 
-def overview(folder: RunFolder, read: Reader, now: float) -> Overview:
+def overview(folder: RunEntry, read: Reader, now: float) -> Overview:
     """How a run stands; a run that cannot be read says why instead of a status."""
     alive = folder.alive()
     try:
-        ends = _ends(folder.journal_path)
+        ends = _ends(folder)
         if ends is None or not isinstance(ends[0].event, RunStarted):
             word = "starting" if alive else "never started"
             return Overview(run=folder.run_id, status=word, alive=alive)
@@ -89,11 +87,7 @@ def _status_of_end(last: Record) -> str:
     return ""
 
 
-def _ends(path: Path) -> tuple[Record, Record] | None:
+def _ends(folder: RunEntry) -> tuple[Record, Record] | None:
     """The first and the last record of a journal; None while it is empty."""
-    first: Record | None = None
-    last: Record | None = None
-    for record in journal.read(path):
-        first = first or record
-        last = record
-    return None if first is None or last is None else (first, last)
+    records = folder.records()
+    return (records[0], records[-1]) if records else None

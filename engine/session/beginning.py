@@ -3,26 +3,25 @@
 from __future__ import annotations
 
 import os
-import shutil
 from collections.abc import Sequence
 from pathlib import Path
 
 import msgspec
 
-from engine import VERSION, journal
+from engine import VERSION
 from engine.clock import SystemClock
-from engine.errors import JournalError
 from engine.events import Person, RunStarted
 from engine.inventory import Inventory
 from engine.loader import load
 from engine.loader.inputs import convert_inputs
 from engine.model import Runbook
+from engine.people import this_person
 from engine.plan import build_plan
 from engine.runner import Observer
-from engine.runs import RunFolder, RunInfo, Runs, this_person, write_private
 from engine.session.options import Options, check_options, known_extras, registry_for
 from engine.session.session import Session
 from engine.state import RunState
+from engine.store import RunEntry, RunInfo, Store
 from engine.text import as_json, writable
 
 
@@ -30,7 +29,7 @@ def begin(
     runbook_path: str,
     options: Options,
     *,
-    state_folder: Path,
+    store: Store,
     attended: bool = False,
     observers: Sequence[Observer] = (),
     tick: float | None = None,
@@ -53,16 +52,16 @@ def begin(
     known_extras(plan, inventory, options.extra)
     by = by or this_person()
     clock = SystemClock()
-    folder = _create_folder(state_folder, runbook, inventory, options, clock.now())
+    folder = _create_entry(store, runbook, inventory, options, clock.now())
     try:
         session = Session(
             plan=plan,
             inventory=inventory,
             registry=registry,
             folder=folder,
-            state_folder=state_folder,
+            store=store,
             state=RunState(plan),
-            book=journal.Journal(journal.FileDisk(folder.journal_path)),
+            book=folder.journal(),
             options=options,
             clock=clock,
             attended=attended,
@@ -72,7 +71,7 @@ def begin(
         session.take_locks(by)
     except BaseException:
         folder.disown()
-        shutil.rmtree(folder.path, ignore_errors=True)
+        folder.remove()
         raise
     session.runner.append(
         RunStarted(
@@ -93,9 +92,9 @@ def begin(
     return session
 
 
-def _create_folder(
-    state_folder: Path, runbook: Runbook, inventory: Inventory, options: Options, now: float
-) -> RunFolder:
+def _create_entry(
+    store: Store, runbook: Runbook, inventory: Inventory, options: Options, now: float
+) -> RunEntry:
     label = Path(runbook.file).stem.replace("_", "-")
     sources = _sources(runbook, inventory)
     info = RunInfo(
@@ -106,17 +105,9 @@ def _create_folder(
         options=msgspec.to_builtins(options),
         sources={name: str(path) for name, path in sources.items()},
     )
-    try:
-        folder = Runs(state_folder).create(label, now, info, sources)
-        write_private(folder.path / "runbook.json", msgspec.json.encode(runbook), synced=True)
-        for each in (folder.path, folder.path.parent, state_folder):
-            journal.sync_folder(each)
-    except OSError as error:
-        raise JournalError(
-            f"no run can be recorded in {state_folder}: {error.strerror or error}",
-            hint="nothing was started; give a folder you can write to with --state",
-        ) from error
-    return folder
+    entry = store.create(label, now, info, sources)
+    entry.keep_runbook(runbook)
+    return entry
 
 
 def _sources(runbook: Runbook, inventory: Inventory) -> dict[str, Path]:

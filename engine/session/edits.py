@@ -18,8 +18,8 @@ from engine.events import Record
 from engine.fold import fold
 from engine.model import Runbook
 from engine.plan import Plan
-from engine.runs import RunFolder, RunInfo
 from engine.state import RunState, Status
+from engine.store import RunEntry, RunInfo
 from engine.templating.references import references
 
 
@@ -123,13 +123,13 @@ def _names_in(value: Any) -> Iterator[str]:
             yield from _names_in(each)
 
 
-def changed_inventory(folder: RunFolder, info: RunInfo) -> tuple[str, ...]:
+def changed_inventory(folder: RunEntry, info: RunInfo) -> tuple[str, ...]:
     """The inventory, if it says something else than when the run was started."""
     for name, path in info.sources.items():
         if path == info.inventory:
             with contextlib.suppress(OSError):
-                kept = (folder.path / "source" / name).read_bytes()
-                if kept != Path(path).read_bytes():
+                kept = folder.source(name)
+                if kept is not None and kept != Path(path).read_bytes():
                     return (f"inventory {name}",)
     return ()
 

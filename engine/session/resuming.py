@@ -10,9 +10,9 @@ from typing import Any
 
 import msgspec
 
-from engine import VERSION, journal
+from engine import VERSION
 from engine.clock import SystemClock
-from engine.errors import IllegalEvent, InvalidRunbook, JournalError, ResumeRefused, UsageError
+from engine.errors import IllegalEvent, InvalidRunbook, ResumeRefused, UsageError
 from engine.events import (
     AnyEvent,
     GateAnswered,
@@ -25,15 +25,16 @@ from engine.events import (
 from engine.fold import apply, fold, override_refusal
 from engine.inventory import Inventory
 from engine.loader import load
+from engine.people import this_person
 from engine.plan import Plan, build_plan
 from engine.registry import Registry
 from engine.runner import Observer
-from engine.runs import Command, RunFolder, RunInfo, replace_file, this_person, write_private
 from engine.session.edits import changed_inventory, compare_plans, fold_anew
 from engine.session.options import Options, registry_for
 from engine.session.recorded import old_plan
 from engine.session.session import Session
 from engine.state import RunState
+from engine.store import Command, RunEntry, RunInfo, Store, append_event
 from engine.text import did_you_mean
 
 
@@ -46,9 +47,9 @@ class Decision(msgspec.Struct, frozen=True):
 
 
 def resume(
-    folder: RunFolder,
+    folder: RunEntry,
     *,
-    state_folder: Path,
+    store: Store,
     decisions: Sequence[Decision] = (),
     give_up: str | None = None,
     after: str = "",
@@ -67,7 +68,7 @@ def resume(
     folder.own()
     try:
         return _resumed(
-            folder, state_folder, decisions, give_up, after, yes, attended, observers, tick, by
+            folder, store, decisions, give_up, after, yes, attended, observers, tick, by
         )
     except BaseException:
         folder.disown()
@@ -75,8 +76,8 @@ def resume(
 
 
 def _resumed(
-    folder: RunFolder,
-    state_folder: Path,
+    folder: RunEntry,
+    store: Store,
     decisions: Sequence[Decision],
     give_up: str | None,
     after: str,
@@ -86,7 +87,7 @@ def _resumed(
     tick: float | None,
     by: Person,
 ) -> Session:
-    records, book = journal.reopen(folder.journal_path)
+    records, book = folder.reopen()
     if not records:
         raise ResumeRefused(
             f"run {folder.run_id} was never started: its journal is empty",
@@ -108,7 +109,7 @@ def _resumed(
         inventory=inventory,
         registry=registry,
         folder=folder,
-        state_folder=state_folder,
+        store=store,
         state=state,
         book=book,
         options=options,
@@ -120,25 +121,15 @@ def _resumed(
     _refuse_if_overtaken(session, after)
     session.take_locks(by)
     if plan is not old:
-        _keep_plan(folder, plan, len(records))
+        folder.keep_runbook(plan.runbook, len(records))
     _append_resume(session, decisions, give_up, attended, changed, by)
     return session
 
 
-def _forget_commands(folder: RunFolder) -> None:
+def _forget_commands(folder: RunEntry) -> None:
     """What was said to a process that is gone is not meant for the one that goes on."""
     with contextlib.suppress(OSError):
         folder.take_commands()
-
-
-def _keep_plan(folder: RunFolder, plan: Plan, records: int) -> None:
-    """The journal is read with the runbook that the run goes on with; the one before is kept."""
-    path = folder.path / "runbook.json"
-    try:
-        write_private(path.with_name(f"runbook-until-{records}.json"), path.read_bytes())
-        replace_file(path, msgspec.json.encode(plan.runbook))
-    except OSError as error:
-        raise JournalError(f"{path} cannot be written: {error.strerror or error}") from error
 
 
 def _refuse_if_overtaken(session: Session, after: str) -> None:
@@ -176,14 +167,14 @@ def _append_resume(
         session.mailbox.put(Command("abandon", by, reason=give_up))
 
 
-def _found_dead(folder: RunFolder, state: RunState) -> list[AnyEvent]:
+def _found_dead(folder: RunEntry, state: RunState) -> list[AnyEvent]:
     """What a process that died could not note itself."""
     if state.life not in ("running", "stopping"):
         return []
     return [RunStopped("interrupted", "its process ended without a word", folder.last_beat())]
 
 
-def answer(folder: RunFolder, event: GateAnswered) -> None:
+def answer(folder: RunEntry, event: GateAnswered) -> None:
     """Note a person's answer in the journal of a run that no process carries.
 
     Raises ResumeRefused when one does, and UsageError when nobody waits for the answer any more.
@@ -204,7 +195,7 @@ def answer(folder: RunFolder, event: GateAnswered) -> None:
             ) from error
         return stopped
 
-    folder.append(event, before)
+    append_event(folder, event, before)
 
 
 def _override(session: Session, each: Decision, by: Person) -> None:
@@ -223,7 +214,7 @@ def _override(session: Session, each: Decision, by: Person) -> None:
     session.runner.append(Overridden(each.step, decision, by, each.reason))
 
 
-def _refuse_if_over(folder: RunFolder, state: RunState, decisions: Sequence[Decision]) -> None:
+def _refuse_if_over(folder: RunEntry, state: RunState, decisions: Sequence[Decision]) -> None:
     if state.stop is not None and state.stop.kind == "preempted" and state.life == "stopped":
         raise ResumeRefused(
             f"run {folder.run_id} was preempted ({state.stop.reason}) and cannot go on",
@@ -239,7 +230,7 @@ def _refuse_if_over(folder: RunFolder, state: RunState, decisions: Sequence[Deci
 
 
 def _plan_for_resume(
-    folder: RunFolder,
+    folder: RunEntry,
     info: RunInfo,
     options: Options,
     old: Plan,
@@ -254,7 +245,9 @@ def _plan_for_resume(
                 info.runbook, registry=registry, inventory_path=info.inventory or options.inventory
             )
         except InvalidRunbook as error:
-            error.hint = f"the files as they were when the run started are in {folder.path}/source"
+            error.hint = (
+                f"the files as they were when the run started are beside {folder.place}, in source/"
+            )
             raise
     new = build_plan(runbook, tags=options.tags, skip_tags=options.skip_tags)
     changed, refused = compare_plans(old, new, state, redone)

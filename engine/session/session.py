@@ -15,6 +15,8 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import msgspec
+
 from engine.clock import Clock, Mailbox
 from engine.errors import JournalError, UsageError
 from engine.evaluation import StepEvaluator
@@ -23,14 +25,14 @@ from engine.executor import NoFence, Services, ThreadExecutor
 from engine.inventory import Inventory, Secrets
 from engine.journal import Journal
 from engine.lab.addresses import LabAddresses
-from engine.locks import OwnedLocks
+from engine.people import this_person
 from engine.plan import Plan
 from engine.redaction import Redactor
 from engine.registry import Registry
 from engine.runner import Caution, Observer, Progress, Runner, Signal, Wake
-from engine.runs import RunFolder, this_person
 from engine.session.options import Options, extra_vars
 from engine.state import RunState
+from engine.store import OwnedLocks, RunEntry, Store
 from engine.templating import Entries, Scope, Templates
 
 WATCH_INTERVAL = 0.1
@@ -49,8 +51,8 @@ class Session:
         plan: Plan,
         inventory: Inventory,
         registry: Registry,
-        folder: RunFolder,
-        state_folder: Path,
+        folder: RunEntry,
+        store: Store,
         state: RunState,
         book: Journal,
         options: Options,
@@ -69,12 +71,12 @@ class Session:
         self.redactor = Redactor()
         self.locks: OwnedLocks | None = None
         if plan.runbook.locks and not options.check:
-            self.locks = OwnedLocks(state_folder, plan.runbook.locks, folder.run_id)
+            self.locks = OwnedLocks(store, plan.runbook.locks, folder.run_id)
         secrets = Secrets(inventory, mask=self.redactor.add, warn=self._warn)
         secrets.prepare([] if state.life == "new" else _secrets_named_in(folder))
         self.templates = Templates(
             secret=secrets.get,
-            lab=LabAddresses(state_folder, self.redactor.add),
+            lab=LabAddresses(store.local, self.redactor.add),
             now=clock.now,
         )
         self._inventory = inventory
@@ -253,9 +255,9 @@ def _leave_no_core() -> None:
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
 
 
-def _secrets_named_in(folder: RunFolder) -> list[str]:
+def _secrets_named_in(folder: RunEntry) -> list[str]:
     """Names of the secrets that the runbook of a run asks for; its steps may have done so."""
-    text = (folder.path / "runbook.json").read_text(encoding="utf-8")
+    text = msgspec.json.encode(folder.runbook()).decode()
     return re.findall(r"""\bsecret\(\s*\\?['"](\w+)""", text)
 
 

@@ -14,7 +14,7 @@ from pathlib import Path
 import pytest
 
 from engine.events import AnyEvent, Record
-from engine.runs import RunFolder, Runs
+from engine.store.files import FileRun, FileStore
 from tests.surroundings import surroundings
 
 PATIENCE = 20.0
@@ -82,13 +82,13 @@ class Desk:
         output, _ = process.communicate(timeout=PATIENCE)
         return process.returncode, output
 
-    def run(self, name: str = "last") -> RunFolder:
+    def run(self, name: str = "last") -> FileRun:
         """A run's folder."""
-        return Runs(self.state).find(name)
+        return FileStore(self.state).find(name)
 
     def records(self, name: str = "last") -> list[Record]:
         """What the journal of a run holds so far; nothing while there is no such run."""
-        if not Runs(self.state).all():
+        if not FileStore(self.state).runs():
             return []
         return self.run(name).records()
 

@@ -19,8 +19,8 @@ from engine.events import (
     StopRequested,
     TaskStarted,
 )
-from engine.runs import Command
 from engine.session import answer
+from engine.store import Command
 from tests.cli.conftest import Desk, wait_until
 
 LONG = """

@@ -8,7 +8,7 @@ import sys
 import pytest
 
 from engine.events import TaskStarted
-from engine.locks import is_stopped
+from engine.processes import is_stopped
 from tests.cli.conftest import Desk, wait_until
 
 WAITING = """

@@ -7,7 +7,7 @@ from typing import Any
 from engine.events import GateAnswered, GateOpened, RunStopped
 from engine.model import Gate
 from engine.runner import Signal
-from engine.runs import Command
+from engine.store import Command
 from tests.core.harness import FAILS, SOMEBODY, Act, Case, book, group, step
 
 ASK = Gate("go on?")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import errno
 import json
 import os
+import resource
 import stat
 import zlib
 from datetime import UTC, datetime
@@ -32,8 +33,9 @@ from engine.executor import Job
 from engine.fold import CANCEL_GRACE
 from engine.journal import FileDisk, Journal, encode, read, reopen
 from engine.runner import Signal
-from engine.runs import RunInfo, Runs
 from engine.session import Options, begin
+from engine.store import RunInfo, append_event
+from engine.store.files import FileStore
 from tests.core import harness
 from tests.core.harness import SOMEBODY, Act, Case, Killer, MemoryDisk, book, step
 
@@ -374,9 +376,9 @@ def test_a_run_and_its_folder_are_safe_before_anything_happens(
     book = tmp_path / "book.yml"
     book.write_text("name: B\nlocks: [here]\nsteps: [{assert: true}]\n")
     state = tmp_path / "state"
-    session = begin(str(book), Options(), state_folder=state)
+    session = begin(str(book), Options(), store=FileStore(state))
     session.run()
-    run = session.folder.path
+    run = FileStore(state).runs()[0].path
     wanted = {run / "run.json", run / "runbook.json", run, run.parent, state, state / "locks"}
     assert {str(each) for each in wanted} <= before
 
@@ -393,11 +395,16 @@ def test_a_folder_that_is_not_there_says_so(tmp_path: Path) -> None:
         FileDisk(tmp_path / "nowhere" / "journal.jsonl")
 
 
-def test_dev_full_is_a_full_disk(tmp_path: Path) -> None:
-    journal = Journal(FileDisk(Path("/dev/full")))
+def test_a_file_that_may_not_grow_any_more_is_a_full_disk(path: Path) -> None:
+    journal = Journal(FileDisk(path))
     journal.append(STARTED, NOW)
-    with pytest.raises(JournalError, match="No space left"):
-        journal.sync()
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (16, before[1]))
+    try:
+        with pytest.raises(JournalError, match="File too large"):
+            journal.sync()
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 # -- time -----------------------------------------------------------------------------------------
@@ -419,9 +426,9 @@ def test_the_clock_of_a_resumed_run_starts_no_earlier_than_its_journal() -> None
 
 
 # -- a run's folder -------------------------------------------------------------------------------
-def new_run(state: Path) -> Runs:
+def new_run(state: Path) -> FileStore:
     """A state folder with one run."""
-    runs = Runs(state)
+    runs = FileStore(state)
     info = RunInfo("", "test.yml", None, str(state))
     folder = runs.create("test", NOW, info, {})
     written(folder.journal_path, STARTED)
@@ -431,17 +438,17 @@ def new_run(state: Path) -> Runs:
 
 def test_an_event_can_be_added_while_nobody_carries_the_run(tmp_path: Path) -> None:
     folder = new_run(tmp_path).find("last")
-    folder.append(GateAnswered("a", "approved", SOMEBODY))
+    append_event(folder, GateAnswered("a", "approved", SOMEBODY))
     assert len(folder.records()) == 2
     assert not folder.alive()
 
 
 def test_no_event_is_added_to_a_run_that_somebody_carries(tmp_path: Path) -> None:
     folder = new_run(tmp_path).find("last")
-    other = Runs(tmp_path).find("last")
+    other = FileStore(tmp_path).find("last")
     other.own()
     with pytest.raises(ResumeRefused, match=f"is being carried by process {os.getpid()}"):
-        folder.append(GateAnswered("a", "approved", SOMEBODY))
+        append_event(folder, GateAnswered("a", "approved", SOMEBODY))
     other.disown()
     assert len(folder.records()) == 1
 
@@ -450,7 +457,7 @@ def test_no_event_is_added_to_a_run_that_never_started(tmp_path: Path) -> None:
     folder = new_run(tmp_path).find("last")
     folder.journal_path.write_bytes(b"")
     with pytest.raises(ResumeRefused, match="never started"):
-        folder.append(GateAnswered("a", "approved", SOMEBODY))
+        append_event(folder, GateAnswered("a", "approved", SOMEBODY))
 
 
 def test_power_lost_between_write_and_sync_loses_only_what_nobody_saw() -> None:

@@ -10,7 +10,7 @@ from engine.events import CancelRequested, FailureLatched, RunStopped, StopReque
 from engine.fold import CANCEL_GRACE, STOP_TIME
 from engine.model import Retry
 from engine.runner import Signal, Wake
-from engine.runs import Command
+from engine.store import Command
 from tests.core.harness import FAILS, OK, SOMEBODY, Act, Case, book, group, guard, loop, step
 
 TERM = Signal("SIGTERM")

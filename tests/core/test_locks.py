@@ -18,10 +18,13 @@ import pytest
 from engine.clock import look_until
 from engine.errors import Cancelled, LockHeld, ResumeRefused, UsageError
 from engine.events import Person
-from engine.locks import Lock, OwnedLocks, all_locks, is_stopped
-from engine.runs import Command, RunFolder, RunInfo, Runs, state_folder, this_person
+from engine.people import this_person
+from engine.processes import is_stopped
+from engine.store import Command, OwnedLocks, RunInfo, state_folder
+from engine.store.files import FileLock, FileRun, FileStore
 
 ME = Person("ann", "laptop")
+INFO = RunInfo("", "t.yml", None, "/")
 NOW = 1_800_000_000.0
 PATIENCE = 20.0
 
@@ -55,8 +58,8 @@ class Owner:
 
 
 def _own(pipe: Connection, state: str, names: list[str], reason: str) -> None:
-    folder = Runs(Path(state)).create("other", NOW, RunInfo("", "t.yml", None, "/"), {})
-    locks = OwnedLocks(Path(state), names, folder.run_id)
+    folder = FileStore(Path(state)).create("other", NOW, RunInfo("", "t.yml", None, "/"), {})
+    locks = OwnedLocks(FileStore(Path(state)), names, folder.run_id)
     try:
         locks.take(Person("bob", "server"), NOW, reason, force=False)
         pipe.send((folder.run_id, locks.tokens))
@@ -75,7 +78,7 @@ def _own(pipe: Connection, state: str, names: list[str], reason: str) -> None:
                 hold = locks.hold()
                 pipe.send(_tried(hold.__enter__))
             case "mutex":
-                mutex = locks._locks[0]._mutex()
+                mutex = FileLock(Path(state), names[0])._mutex()
                 mutex.__enter__()
                 pipe.send("entered")
             case "leave":
@@ -107,8 +110,8 @@ def owners(tmp_path: Path) -> Iterator[Callable[..., Owner]]:
 
 def mine(state: Path, *names: str) -> OwnedLocks:
     """Locks for a run of this process."""
-    folder = Runs(state).create("mine", NOW, RunInfo("", "t.yml", None, "/"), {})
-    return OwnedLocks(state, names, folder.run_id)
+    folder = FileStore(state).create("mine", NOW, RunInfo("", "t.yml", None, "/"), {})
+    return OwnedLocks(FileStore(state), names, folder.run_id)
 
 
 # -- taking ---------------------------------------------------------------------------------------
@@ -144,7 +147,7 @@ def test_the_lock_of_a_dead_owner_is_free_at_once(
     locks.take(ME, NOW, "", force=False)
     assert locks.tokens["production"] == 2
     assert locks.over == {}, "nobody was pushed aside"
-    assert not RunFolder(tmp_path / "runs" / owner.run).alive()
+    assert not FileRun(tmp_path / "runs" / owner.run).alive()
 
 
 def test_locks_are_taken_all_or_none(tmp_path: Path, owners: Callable[..., Owner]) -> None:
@@ -153,7 +156,7 @@ def test_locks_are_taken_all_or_none(tmp_path: Path, owners: Callable[..., Owner
     with pytest.raises(LockHeld):
         locks.take(ME, NOW, "", force=False)
     assert locks.tokens == {}
-    assert Lock(tmp_path, "a").owner() is None
+    assert FileLock(tmp_path, "a").owner() is None
 
 
 def test_of_many_that_want_a_lock_at_once_one_has_it(
@@ -186,7 +189,7 @@ def test_the_token_only_grows(tmp_path: Path) -> None:
         locks.take(ME, NOW, "", force=True)
         seen.append(locks.tokens["production"])
         locks.release()
-    Lock(tmp_path, "production").break_open(ME, NOW, "stuck")
+    FileLock(tmp_path, "production").break_open(ME, NOW, "stuck")
     locks = mine(tmp_path, "production")
     locks.take(ME, NOW, "", force=False)
     assert [*seen, locks.tokens["production"]] == [1, 2, 3, 5]
@@ -204,7 +207,7 @@ def test_names_of_locks_are_not_paths(tmp_path: Path) -> None:
     names = ["../../escape", "eu/production", "a.b", "Produktion Süd", ".."]
     locks = mine(tmp_path, *names)
     locks.take(ME, NOW, "", force=False)
-    assert sorted(lock.name for lock in all_locks(tmp_path)) == sorted(names)
+    assert sorted(lock.name for lock in FileStore(tmp_path).locks()) == sorted(names)
     assert not list(tmp_path.parent.glob("*escape*"))
     assert {path.parent for path in tmp_path.rglob("*.json") if path.name != "run.json"} == {
         tmp_path / "locks"
@@ -227,7 +230,7 @@ def test_a_takeover_names_whom_and_the_old_run_knows_at_once(
     locks = mine(tmp_path, "production")
     locks.take(ME, NOW, "error_rate_high", force=True)
     assert locks.over == {"production": owner.run}
-    assert owner.ask("lost") == Lock(tmp_path, "production").record().run
+    assert owner.ask("lost") == FileLock(tmp_path, "production").record().run
     assert "nothing was sent" in owner.ask("enter")
 
 
@@ -239,13 +242,13 @@ def test_a_run_that_ends_does_not_free_anothers_lock(
     locks.take(ME, NOW, "", force=True)
     owner.ask("release")
     assert locks.lost() is None
-    assert Lock(tmp_path, "production").owner() is not None
+    assert FileLock(tmp_path, "production").owner() is not None
 
 
 def test_a_takeover_waits_for_a_request_that_is_on_its_way(
     tmp_path: Path, owners: Callable[..., Owner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.locks.TAKEOVER_PATIENCE", PATIENCE)
+    monkeypatch.setattr("engine.store.files.locks.TAKEOVER_PATIENCE", PATIENCE)
     owner = owners("production")
     assert owner.ask("enter") == "entered"
     locks = mine(tmp_path, "production")
@@ -257,7 +260,7 @@ def test_a_takeover_waits_for_a_request_that_is_on_its_way(
 
     thread = threading.Thread(target=take)
     thread.start()
-    lock = Lock(tmp_path, "production")
+    lock = FileLock(tmp_path, "production")
     assert look_until(lambda: lock.record().token == 2, PATIENCE), "the record is written first"
     assert not over.wait(0.05)
     assert owner.ask("leave") == "left"
@@ -269,7 +272,7 @@ def test_a_takeover_waits_for_a_request_that_is_on_its_way(
 def test_a_request_that_hangs_does_not_hold_up_an_emergency_for_ever(
     tmp_path: Path, owners: Callable[..., Owner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.locks.TAKEOVER_PATIENCE", 0.05)
+    monkeypatch.setattr("engine.store.files.locks.TAKEOVER_PATIENCE", 0.05)
     owner = owners("production")
     owner.ask("enter")
     locks = mine(tmp_path, "production")
@@ -328,7 +331,7 @@ def test_after_a_takeover_no_request_of_the_old_run_begins(tmp_path: Path) -> No
 def test_a_lock_that_was_broken_open_is_lost_and_free(tmp_path: Path) -> None:
     locks = mine(tmp_path, "production")
     locks.take(ME, NOW, "deploy", force=False)
-    lock = Lock(tmp_path, "production")
+    lock = FileLock(tmp_path, "production")
     assert lock.break_open(ME, NOW, "stuck").reason == "deploy"
     lost = locks.lost()
     assert lost is not None
@@ -339,7 +342,7 @@ def test_a_lock_that_was_broken_open_is_lost_and_free(tmp_path: Path) -> None:
 def test_a_lock_file_that_was_removed_is_lost(tmp_path: Path) -> None:
     locks = mine(tmp_path, "production")
     locks.take(ME, NOW, "", force=False)
-    Lock(tmp_path, "production").path.unlink()
+    FileLock(tmp_path, "production").path.unlink()
     assert locks.lost() is not None
 
 
@@ -369,10 +372,10 @@ def test_requests_say_which_run_and_token_they_come_from(tmp_path: Path) -> None
 # -- carrying a run -------------------------------------------------------------------------------
 def test_two_processes_cannot_carry_one_run(tmp_path: Path, owners: Callable[..., Owner]) -> None:
     owner = owners()
-    folder = Runs(tmp_path).all()
+    folder = FileStore(tmp_path).runs()
     assert folder == [], "it has no journal yet"
     (tmp_path / "runs" / owner.run / "journal.jsonl").touch()
-    found = Runs(tmp_path).find(owner.run)
+    found = FileStore(tmp_path).find(owner.run)
     assert found.alive()
     with pytest.raises(ResumeRefused, match=f"carried by process {owner.process.pid}"):
         found.own()
@@ -386,20 +389,20 @@ def test_two_processes_cannot_carry_one_run(tmp_path: Path, owners: Callable[...
 def test_looking_whether_a_run_is_alive_does_not_keep_anybody_from_owning_it(
     tmp_path: Path,
 ) -> None:
-    folder = Runs(tmp_path).create("x", NOW, RunInfo("", "t.yml", None, "/"), {})
+    folder = FileStore(tmp_path).create("x", NOW, RunInfo("", "t.yml", None, "/"), {})
     folder.disown()
     over = threading.Event()
 
     def look() -> None:
         while not over.is_set():
-            RunFolder(folder.path).alive()
+            FileRun(folder.path).alive()
 
     threads = [threading.Thread(target=look) for _ in range(2)]
     for thread in threads:
         thread.start()
     try:
         for _ in range(50):
-            other = RunFolder(folder.path)
+            other = FileRun(folder.path)
             other.own()
             other.disown()
     finally:
@@ -409,7 +412,7 @@ def test_looking_whether_a_run_is_alive_does_not_keep_anybody_from_owning_it(
 
 
 def test_commands_arrive_once_in_order_and_nonsense_is_taken_away(tmp_path: Path) -> None:
-    folder = Runs(tmp_path).create("x", NOW, RunInfo("", "t.yml", None, "/"), {})
+    folder = FileStore(tmp_path).create("x", NOW, RunInfo("", "t.yml", None, "/"), {})
     folder.send(Command("approve", ME, "a"))
     (folder.path / "control" / "0-nonsense.json").write_text("{")
     folder.send(Command("stop", ME, reason="lunch"))
@@ -424,7 +427,9 @@ def test_everything_of_a_run_is_its_owners_alone(tmp_path: Path) -> None:
     source.write_text("x")
     source.chmod(0o644)
     state = tmp_path / "state"
-    folder = Runs(state).create("x", NOW, RunInfo("", "t.yml", None, "/"), {"a/book.yml": source})
+    folder = FileStore(state).create(
+        "x", NOW, RunInfo("", "t.yml", None, "/"), {"a/book.yml": source}
+    )
     folder.send(Command("stop", ME))
     for path in state.rglob("*"):
         wanted = 0o700 if path.is_dir() else 0o600
@@ -433,14 +438,14 @@ def test_everything_of_a_run_is_its_owners_alone(tmp_path: Path) -> None:
 
 
 def test_runs_are_found_by_part_of_their_name(tmp_path: Path) -> None:
-    runs = Runs(tmp_path)
+    runs = FileStore(tmp_path)
     made = []
     for number, label in enumerate(("deploy", "deploy", "rollback")):
         folder = runs.create(label, NOW + number, RunInfo("", "t.yml", None, "/"), {})
         folder.journal_path.touch()
         folder.disown()
         made.append(folder.run_id)
-    assert [run.run_id for run in runs] == made[::-1]
+    assert [run.run_id for run in runs.runs()] == made[::-1]
     assert runs.find("rollback").run_id == runs.find("last").run_id == made[2]
     assert runs.find(made[0]).run_id == made[0]
     with pytest.raises(UsageError, match="fits several runs"):
@@ -475,8 +480,8 @@ def test_who_is_at_work_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
 def test_a_process_that_was_stopped_while_it_changed_a_lock_does_not_stop_an_emergency(
     tmp_path: Path, owners: Callable[..., Owner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.locks.TAKEOVER_PATIENCE", 0.05)
-    monkeypatch.setattr("engine.locks.MUTEX_PATIENCE", 0.05)
+    monkeypatch.setattr("engine.store.files.locks.TAKEOVER_PATIENCE", 0.05)
+    monkeypatch.setattr("engine.store.files.locks.MUTEX_PATIENCE", 0.05)
     owner = owners("production")
     owner.ask("mutex")
     assert owner.process.pid is not None
@@ -485,7 +490,7 @@ def test_a_process_that_was_stopped_while_it_changed_a_lock_does_not_stop_an_eme
     ours = mine(tmp_path, "production")
     with pytest.raises(LockHeld, match=f"process {owner.process.pid} is taking or giving up"):
         ours.take(ME, NOW, "", force=False)
-    monkeypatch.setattr("engine.locks.MUTEX_PATIENCE", PATIENCE)
+    monkeypatch.setattr("engine.store.files.locks.MUTEX_PATIENCE", PATIENCE)
     ours.take(ME, NOW, "", force=True)
     assert ours.lost() is None
 
@@ -494,13 +499,13 @@ def test_only_the_process_that_has_the_file_open_is_ended(
     tmp_path: Path, owners: Callable[..., Owner], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """The number of a process is given to another one once it is gone."""
-    monkeypatch.setattr("engine.locks.TAKEOVER_PATIENCE", 0.05)
+    monkeypatch.setattr("engine.store.files.locks.TAKEOVER_PATIENCE", 0.05)
     owner, bystander = owners("production"), owners("elsewhere")
     owner.ask("enter")
     assert bystander.process.pid is not None
     os.kill(bystander.process.pid, signal.SIGSTOP)
     assert look_until(lambda: is_stopped(bystander.process.pid or 0), PATIENCE)
-    lock = Runs(tmp_path).folder / owner.run / "run.lock"
+    lock = FileStore(tmp_path).runs_folder / owner.run / "run.lock"
     lock.write_bytes(b"%-10d" % bystander.process.pid)
     mine(tmp_path, "production").take(ME, NOW, "", force=True)
     assert is_stopped(bystander.process.pid)
@@ -516,7 +521,7 @@ def test_who_takes_a_free_lock_waits_for_what_its_last_owner_still_has_on_its_wa
     ours = mine(tmp_path, "production")
     taking = threading.Thread(target=ours.take, args=(ME, NOW, ""), kwargs={"force": False})
     taking.start()
-    written = Lock(tmp_path, "production")
+    written = FileLock(tmp_path, "production")
     assert look_until(lambda: written.record().run != "", PATIENCE)
     assert taking.is_alive()
     owner.ask("leave")
@@ -546,6 +551,6 @@ def test_a_full_disk_does_not_keep_a_run_from_letting_go(
 
     ours = mine(tmp_path, "a", "b")
     ours.take(ME, NOW, "", force=False)
-    monkeypatch.setattr("engine.locks.write_private", full)
+    monkeypatch.setattr("engine.store.files.locks.write_private", full)
     ours.release()
     assert ours.tokens == {}

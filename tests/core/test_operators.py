@@ -24,8 +24,8 @@ from hypothesis.stateful import (
 from engine.events import GateAnswered, Overridden, RunStopped, StopRequested
 from engine.fold import fold, override_refusal
 from engine.runner import Signal, Wake
-from engine.runs import Command
 from engine.state import RunState
+from engine.store import Command
 from tests.core.crashing import POINTS, decisions
 from tests.core.generate import Generated, Kind, keys_of
 from tests.core.harness import SOMEBODY, Case, Killer, KillPoint

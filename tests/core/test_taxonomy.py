@@ -15,7 +15,7 @@ from engine.errors import FailureKind, IllegalEvent
 from engine.events import FailureLatched, GateAnswered
 from engine.model import Gate
 from engine.runner import Signal
-from engine.runs import Command
+from engine.store import Command
 from tests.core.harness import OK, SOMEBODY, Act, Case, book, group, guard, step
 from tests.core.invariants import check
 

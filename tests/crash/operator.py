@@ -15,9 +15,9 @@ from pathlib import Path
 import msgspec
 
 from engine.events import Record
-from engine.runs import RunFolder, Runs
 from engine.session import read_run
 from engine.state import RunState
+from engine.store.files import FileRun, FileStore
 from tests.crash.killed import Death, Spot, When
 from tests.crash.killed_in_sql import SqlSpot
 from tests.surroundings import ROOT, surroundings
@@ -46,7 +46,7 @@ class Ended(msgspec.Struct):
 
     outcome: str | None
     output: str
-    folder: RunFolder
+    folder: FileRun
     state: RunState
     records: list[Record]
     deaths: list[Death]
@@ -108,7 +108,7 @@ class Operator:
         """Whatever run is found from now on is the one that is meant."""
         self.output.clear()
         self.notes.unlink(missing_ok=True)
-        self._before = {folder.run_id for folder in Runs(self.state)}
+        self._before = {folder.run_id for folder in FileStore(self.state).runs()}
 
     def finish(
         self, *arguments: str, where: Where = nowhere, status: int = -signal.SIGKILL
@@ -145,23 +145,23 @@ class Operator:
         """What all commands wrote."""
         return "".join(self.output)
 
-    def run(self) -> RunFolder | None:
+    def run(self) -> FileRun | None:
         """The run since `begin`, once it has begun."""
-        new = [each for each in Runs(self.state) if each.run_id not in self._before]
+        new = [each for each in FileStore(self.state).runs() if each.run_id not in self._before]
         begun = [each for each in new if _begun(each)]
         return begun[0] if begun else None
 
-    def _decisions(self, folder: RunFolder) -> list[str]:
+    def _decisions(self, folder: FileRun) -> list[str]:
         _, state, _ = read_run(folder)
         paths = dict.fromkeys(state.plan.nodes[index].path for index, _ in state.doubts)
         return [f"--{'done' if self.judge(path) else 'redo'}={path}" for path in paths]
 
 
-def _is_over(folder: RunFolder) -> bool:
+def _is_over(folder: FileRun) -> bool:
     return read_run(folder)[1].life == "finished"
 
 
-def _begun(folder: RunFolder) -> bool:
+def _begun(folder: FileRun) -> bool:
     """Whether the first record is whole; a run whose first one is torn has done nothing."""
     return bool(folder.records())
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import resource
 
-from engine.runs import Runs
+from engine.store.files import FileStore
 from tests.crash.killed import Spot
 from tests.crash.operator import WAITING
 from tests.crash.stage import Stage
@@ -22,7 +22,7 @@ def kill_fifty(stage: Stage) -> str:
     operator.begin()
     spot = Spot("synced", type="task_started", step="migrate")
     assert operator.command("run", *stage.arguments("fifty.yml"), spot=spot) < 0
-    return Runs(stage.state).find("last").run_id
+    return FileStore(stage.state).find("last").run_id
 
 
 def test_the_lock_of_a_killed_owner_is_free_at_once(stage: Stage) -> None:

@@ -1,4 +1,4 @@
-"""Runs that between them show everything that is told of a run."""
+"""FileStore that between them show everything that is told of a run."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from pathlib import Path
 
 from engine.events import GateAnswered, Person
 from engine.runner import Observer, Signal
-from engine.runs import Command
+from engine.store import Command
 from tests.report.recorded import ADA, Recorded
 
 Scenario = Callable[[Path, list[Observer]], Recorded]

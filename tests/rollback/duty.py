@@ -13,9 +13,9 @@ from typing import Any
 
 from engine.events import AnyEvent, Record, StepOpened
 from engine.journal import read
-from engine.runs import Runs
 from engine.session import read_run
 from engine.state import RunState
+from engine.store.files import FileStore
 from tests.runbooks.desk import PATIENCE, Desk, patience
 from tests.surroundings import ROOT, surroundings
 
@@ -57,7 +57,7 @@ class Process:
 
     def __init__(self, state: Path, popen: subprocess.Popen[str], known: set[str]) -> None:
         self.popen = popen
-        self._runs = Runs(state)
+        self._runs = FileStore(state)
         self._known = known
         self._run = ""
         self._said: list[str] = []
@@ -72,7 +72,7 @@ class Process:
     def run(self) -> str:
         """The id of its run; empty as long as there is none."""
         if not self._run:
-            new = [each.run_id for each in self._runs if each.run_id not in self._known]
+            new = [each.run_id for each in self._runs.runs() if each.run_id not in self._known]
             self._run = new[0] if new else ""
         return self._run
 
@@ -108,7 +108,7 @@ class Duty(Desk):
     @contextlib.contextmanager
     def at_work(self, *words: str) -> Iterator[Process]:
         """A `ce-run` with these words, until the block ends."""
-        known = {each.run_id for each in Runs(self.state)}
+        known = {each.run_id for each in FileStore(self.state).runs()}
         popen = subprocess.Popen(
             [sys.executable, "-m", "engine.cli", *words],
             cwd=ROOT,
@@ -144,7 +144,7 @@ class Duty(Desk):
 
     def folded(self, run: str) -> RunState:
         """What the journal of a run adds up to."""
-        return read_run(Runs(self.state).find(run))[1]
+        return read_run(FileStore(self.state).find(run))[1]
 
 
 def began(event: AnyEvent, step: str) -> bool:

@@ -8,7 +8,7 @@ import signal
 import pytest
 
 from engine.events import LocksTaken
-from engine.locks import is_stopped
+from engine.processes import is_stopped
 from tests.rollback.duty import Duty, Process
 from tests.rollback.watch import requests
 

@@ -20,7 +20,7 @@ from engine.lab import control
 from engine.lab.cluster.api.requestlog import RequestRecord
 from engine.lab.layout import Layout
 from engine.lab.people.inbox_file import Message, read_inbox
-from engine.locks import TAKEOVER_PATIENCE
+from engine.store.files.locks import TAKEOVER_PATIENCE
 from tests.rollback.duty import PHASES, Duty, Ended
 from tests.rollback.watch import (
     arrived,

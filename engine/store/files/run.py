@@ -1,0 +1,281 @@
+"""One run in files: ``<state>/runs/<run-id>/``, and how one owns and talks to it.
+
+::
+
+    <state>/runs/<run-id>/
+        journal.jsonl    every event (engine.journal)
+        run.json         how it was started: files, options, working directory
+        runbook.json     the runbook that the journal is read with
+        source/          the runbook, its includes and the inventory as they were
+        logs/            one file an attempt, and folders for what attempts captured
+        control/         messages from other shells: one JSON file each, taken by the process
+        run.lock         held (flock) by the process that carries the run; free means nobody does
+
+A lock that a process holds goes away with the process however it ends, so a dead run is known to
+be dead at once and never looks as if it were running.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import fcntl
+import os
+import secrets
+import shutil
+from pathlib import Path
+
+import msgspec
+
+from engine import journal
+from engine.clock import SystemClock, look_until
+from engine.errors import JournalError, ResumeRefused, UsageError
+from engine.events import Record
+from engine.files import (
+    UNDECODABLE,
+    check_folder,
+    open_file,
+    read_file,
+    read_struct,
+    replace_file,
+    sync_folder,
+    write_private,
+)
+from engine.journal import FileDisk, Journal
+from engine.model import Runbook
+from engine.store.protocol import Command, RunInfo
+
+LOCK_NAME = "run.lock"
+
+_PID_WIDTH = 10
+"""Bytes of ``run.lock`` that name the process; its last sign of life follows."""
+
+GLANCE = 0.1
+"""Seconds for which somebody who only looks whether a run is alive may hold its lock, at most."""
+
+
+class FileMessage:
+    """A command that lies in a run's ``control/``."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+
+    def withdraw(self) -> None:
+        """Take the file away, if it is still there."""
+        self.path.unlink(missing_ok=True)
+
+
+class FileRun:
+    """One run on disk (`engine.store.protocol.RunEntry`)."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self._lock: int | None = None
+
+    @property
+    def run_id(self) -> str:
+        """The run's name: its folder's."""
+        return self.path.name
+
+    @property
+    def place(self) -> str:
+        """The path of its journal."""
+        return str(self.journal_path)
+
+    @property
+    def journal_path(self) -> Path:
+        """The journal's file."""
+        return self.path / journal.FILE_NAME
+
+    @property
+    def logs(self) -> Path:
+        """The folder of attempts' logs."""
+        return self.path / "logs"
+
+    # -- owning -------------------------------------------------------------------------------
+    def own(self) -> None:
+        """Become the process that carries the run. Raises ResumeRefused when another one does."""
+        check_folder(self.path)
+        try:
+            descriptor = open_file(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT)
+        except OSError as error:
+            raise JournalError(f"{self.path} cannot be written: {error.strerror}") from error
+
+        def owned() -> bool:
+            try:
+                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            except OSError:
+                return False
+            return True
+
+        if not look_until(owned, GLANCE):
+            os.close(descriptor)
+            raise ResumeRefused(
+                f"run {self.run_id} is being carried by {self.owner()}",
+                hint=f"watch it with `ce-run show {self.run_id}`, "
+                f"or `ce-run stop {self.run_id}` first",
+            )
+        os.pwrite(descriptor, b"%-10d" % os.getpid(), 0)
+        self._lock = descriptor
+
+    def beat(self, now: float, confirmed: int = 0) -> None:
+        """Leave a sign of life, for a resume to know until when the run was at work."""
+        if self._lock is not None:
+            os.pwrite(self._lock, b" %017.3f\n" % now, _PID_WIDTH)
+
+    def last_beat(self) -> float:
+        """When a process that carried the run last gave a sign of life; 0.0 if none did."""
+        try:
+            return float(read_file(self.path / LOCK_NAME)[_PID_WIDTH:])
+        except (OSError, ValueError, JournalError):
+            return 0.0
+
+    def disown(self) -> None:
+        """Let go of the run."""
+        if self._lock is not None:
+            os.close(self._lock)
+            self._lock = None
+
+    def alive(self) -> bool:
+        """Whether a process carries the run at this moment."""
+        if self._lock is not None:
+            return True
+        try:
+            descriptor = open_file(self.path / LOCK_NAME, os.O_RDONLY)
+        except (OSError, JournalError):
+            return False
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
+        except OSError:
+            return True
+        finally:
+            os.close(descriptor)
+        return False
+
+    def owner(self) -> str:
+        """The process that carries, or last carried, the run."""
+        return f"process {self.owner_pid() or '?'}"
+
+    def owner_pid(self) -> int | None:
+        """Its number, on this machine."""
+        try:
+            return int(read_file(self.path / LOCK_NAME)[:_PID_WIDTH])
+        except (OSError, ValueError, JournalError):
+            return None
+
+    # -- how it was started -------------------------------------------------------------------
+    def info(self) -> RunInfo:
+        """How the run was started."""
+        return read_struct(self.path / "run.json", RunInfo)
+
+    def runbook(self) -> Runbook:
+        """The runbook that the run was last carried out with."""
+        path = self.path / "runbook.json"
+        try:
+            return msgspec.json.decode(read_file(path), type=Runbook)
+        except OSError as error:
+            raise JournalError(f"{path} cannot be read: {error.strerror or error}") from error
+        except UNDECODABLE as error:
+            raise JournalError(f"{path} is damaged: {error}") from error
+
+    def keep_runbook(self, runbook: Runbook, records: int = 0) -> None:
+        """Keep the runbook, and the one before it; safe from a power cut when this returns."""
+        path = self.path / "runbook.json"
+        try:
+            data = msgspec.json.encode(runbook)
+            if records:
+                write_private(path.with_name(f"runbook-until-{records}.json"), read_file(path))
+                replace_file(path, data)
+            else:
+                write_private(path, data, synced=True)
+                self._sync()
+        except OSError as error:
+            raise JournalError(f"{path} cannot be written: {error.strerror or error}") from error
+
+    def source(self, name: str) -> bytes | None:
+        """A file that the run was made from, as it was."""
+        try:
+            return read_file(self.path / "source" / name)
+        except OSError:
+            return None
+
+    # -- the journal ----------------------------------------------------------------------------
+    def records(self) -> list[Record]:
+        """All records of the journal; raises JournalDamaged or JournalError."""
+        return list(journal.read(self.journal_path))
+
+    def journal(self) -> Journal:
+        """A new journal."""
+        return Journal(FileDisk(self.journal_path))
+
+    def reopen(self) -> tuple[list[Record], Journal]:
+        """The records of the journal, and the journal ready to be continued."""
+        return journal.reopen(self.journal_path)
+
+    # -- messages -------------------------------------------------------------------------------
+    def send(self, command: Command) -> FileMessage:
+        """Leave a message for the process that carries the run."""
+        folder = self.path / "control"
+        name = f"{round(SystemClock().now() * 1e6):020d}-{secrets.token_hex(3)}"
+        draft = folder / f".{name}"
+        try:
+            check_folder(folder)
+            write_private(draft, msgspec.json.encode(command))
+            return FileMessage(draft.rename(folder / f"{name}.json"))
+        except OSError as error:
+            raise JournalError(
+                f"no message can be left in {folder}: {error.strerror or error}"
+            ) from error
+
+    def take_commands(self) -> list[Command]:
+        """The messages left so far, oldest first; each is handed out once."""
+        commands = []
+        for path in sorted((self.path / "control").glob("*.json")):
+            with contextlib.suppress(UsageError, JournalError):
+                commands.append(read_struct(path, Command))
+            if path.is_dir() and not path.is_symlink():
+                shutil.rmtree(path, ignore_errors=True)
+            else:
+                path.unlink(missing_ok=True)
+        return commands
+
+    # -- what attempts wrote ----------------------------------------------------------------------
+    def log_names(self) -> list[str]:
+        """Names of all logs, without their ending."""
+        return sorted(path.name.removesuffix(".log") for path in self.logs.glob("*.log"))
+
+    def read_log(self, name: str, start: int = 0) -> bytes:
+        """What is in a log from a position on."""
+        try:
+            descriptor = open_file(self.logs / f"{name}.log", os.O_RDONLY)
+        except OSError:
+            return b""
+        with os.fdopen(descriptor, "rb") as stream:
+            stream.seek(start)
+            return stream.read()
+
+    def captures(self, log: str) -> list[str]:
+        """Paths of what the attempt of a log kept besides."""
+        return sorted(str(path) for path in (self.logs / f"{log}.d").glob("*"))
+
+    def size(self) -> int:
+        """Bytes of journal and logs."""
+        total = 0
+        for path in (self.journal_path, *self.logs.glob("*.log")):
+            with contextlib.suppress(OSError):
+                total += path.stat().st_size
+        return total
+
+    def keep(self, name: str, data: bytes) -> str:
+        """Keep something else about the run: its path."""
+        path = self.path / name
+        write_private(path, data)
+        return str(path)
+
+    def remove(self) -> None:
+        """Take the run's folder away."""
+        shutil.rmtree(self.path, ignore_errors=True)
+
+    def _sync(self) -> None:
+        """Have the disk confirm the folder, and that it is where it is."""
+        for folder in (self.path, self.path.parent, self.path.parent.parent):
+            sync_folder(folder)
