@@ -18,8 +18,11 @@ Every write is exactly-once by a row in ``ce_run.ledger`` that commits in the sa
 
 The schema is made on first use; `ledger: false` refuses it. A cancelled or timed-out query is
 cancelled on the server, a cancelled pg_dump ended with its children. Tools older than the
-server are never used. A server that is not on this machine has to prove who it is (`sslmode`
-is ``verify-full`` unless the connection says otherwise, which a run warns about).
+server are never used. Behind a connection pooler (PgBouncer) queries and scripts leave nothing in
+its sessions; a statement that would (``SET`` without ``LOCAL``, a temporary table, a session's
+lock) is refused there, and so are backups and restores, which need a session of their own. A
+server that is not on this machine has to prove who it is (`sslmode` is ``verify-full`` unless the
+connection says otherwise, which a run warns about).
 """
 
 from __future__ import annotations
@@ -41,8 +44,10 @@ from engine.module_api import (
 from modules._pg import admin as pg_admin
 from modules._pg import backup as pg_backup
 from modules._pg import connection as pg_connection
+from modules._pg import database as pg_database
 from modules._pg import ledger as pg_ledger
 from modules._pg import manifest as pg_manifest
+from modules._pg import pooler as pg_pooler
 from modules._pg import query as pg_query
 from modules._pg import restore as pg_restore
 from modules._pg import script as pg_script
@@ -72,7 +77,7 @@ def query(
         params: values for the placeholders, sent apart from the statement.
         limit: how many rows to fetch at most.
     """
-    data = pg_query.fetch(ctx, sql, pg_connection.database(ctx, database), params, limit)
+    data = pg_query.fetch(ctx, sql, pg_database.lookup(ctx, database), params, limit)
     first = "the first " if data["truncated"] else ""
     return Result(data=data, message=f"{first}{count(data['rowcount'], 'row')}")
 
@@ -99,7 +104,7 @@ def assert_(
         fail_msg: what to say when it fails; default: what was expected and what came.
     """
     wanted = pg_query.given(expect)
-    data = pg_query.fetch(ctx, sql, pg_connection.database(ctx, database), params, 1000)
+    data = pg_query.fetch(ctx, sql, pg_database.lookup(ctx, database), params, 1000)
     reasons = pg_query.unmet(ctx, wanted, data)
     if not reasons:
         return Result(data=data, message="as expected")
@@ -141,11 +146,13 @@ def script(
         lock_timeout: how long a statement may wait for a lock; default: as the server says.
     """
     statements = pg_script.statements(ctx, sql, file, template)
-    target = pg_connection.database(ctx, database)
+    target = pg_database.lookup(ctx, database)
     with pg_connection.connect(ctx, target) as connection:
-        pg_script.prepare(connection, lock_timeout)
+        if pg_connection.pooled(connection):
+            pg_pooler.refuse_what_stays(statements)
         if ledger:
             pg_ledger.prepare(ctx, connection)
+        pg_script.begin(ctx, connection, lock_timeout)
         return pg_script.transaction(ctx, connection, statements, ledger)
 
 
@@ -153,8 +160,8 @@ def script(
 def script_check(ctx: Context, args: Arguments) -> Result:
     """Show the statements; nothing of them is sent, but the database and its ledger are asked."""
     statements = pg_script.statements(ctx, args.sql, args.file, args.template)
-    database = pg_connection.database(ctx, args.database)
-    with pg_connection.connect(ctx, database, read_only=True) as connection:
+    database = pg_database.lookup(ctx, args.database)
+    with pg_connection.reading(ctx, database) as connection:
         entry = pg_ledger.find(connection, ctx.key) if args.ledger else None
     if entry is not None:
         return pg_script.done_already(entry, len(statements))
@@ -172,8 +179,8 @@ def script_probe(ctx: Context, args: Arguments) -> Probe:
     """Ask the ledger."""
     if not args.ledger:
         return Probe("unknown", message="the script keeps no ledger (`ledger: false`)")
-    database = pg_connection.database(ctx, args.database)
-    with pg_connection.connect(ctx, database, read_only=True) as connection:
+    database = pg_database.lookup(ctx, args.database)
+    with pg_connection.reading(ctx, database) as connection:
         entry = pg_ledger.find(connection, ctx.key)
     if entry is None:
         # Its transaction may still be open on the server: then the next try waits for its end.
@@ -209,7 +216,7 @@ def backup(
         as: ``file`` or ``copy``.
     """
     name = pg_backup.checked_name(to)
-    source = pg_connection.database(ctx, database)
+    source = pg_database.lookup(ctx, database)
     take = pg_backup.take_file if as_ == "file" else pg_backup.take_copy
     manifest, made = take(ctx, source, name)
     verb = "backed up" if made else "already backed up"
@@ -224,7 +231,7 @@ def backup(
 def backup_check(ctx: Context, args: Arguments) -> Result:
     """Count what would be backed up, and see that there are tools and a place for it."""
     name = pg_backup.checked_name(args.to)
-    source = pg_connection.database(ctx, args.database)
+    source = pg_database.lookup(ctx, args.database)
     there = (
         pg_backup.Folder(ctx, source).find(name)
         if args.as_ == "file"
@@ -255,7 +262,7 @@ def verify_backup(ctx: Context, name: str, *, database: str = "", sha256: str = 
         database: a connection of the inventory's `sql`.
         sha256: the checksum that the dump must have, if it was kept elsewhere, too.
     """
-    source = pg_connection.database(ctx, database)
+    source = pg_database.lookup(ctx, database)
     manifest, file = pg_backup.examine(ctx, source, name)
     if sha256 and sha256 != manifest.sha256:
         raise Refused(
@@ -302,7 +309,7 @@ def restore(
         keep: whether to keep the old database; drop it later with `sql.drop-database`.
         keep_as: its name; default: ``<database>_before_<digits>``.
     """
-    target = pg_connection.database(ctx, database)
+    target = pg_database.lookup(ctx, database)
     used = pg_restore.names(ctx, target, from_, keep_as)
     manifest, _ = pg_backup.find(ctx, target, from_)
     with pg_admin.connect(ctx, target) as connection:
@@ -329,7 +336,7 @@ def restore(
 @restore.check
 def restore_check(ctx: Context, args: Arguments) -> Result:
     """Compare the database with the backup."""
-    target = pg_connection.database(ctx, args.database)
+    target = pg_database.lookup(ctx, args.database)
     used = pg_restore.names(ctx, target, args.from_, args.keep_as)
     manifest, _ = pg_backup.find(ctx, target, args.from_)
     with pg_admin.connect(ctx, target) as connection:
@@ -359,7 +366,7 @@ def drop_database(
         database: a connection of the inventory's `sql` to the same server.
         missing_ok: whether it may be gone already.
     """
-    target = pg_connection.database(ctx, database)
+    target = pg_database.lookup(ctx, database)
     with pg_admin.connect(ctx, target) as connection:
         there = _droppable(connection, target, name, missing_ok)
         if there:
@@ -371,16 +378,14 @@ def drop_database(
 @drop_database.check
 def drop_database_check(ctx: Context, args: Arguments) -> Result:
     """Say whether there is anything to drop."""
-    target = pg_connection.database(ctx, args.database)
+    target = pg_database.lookup(ctx, args.database)
     with pg_admin.connect(ctx, target) as connection:
         there = _droppable(connection, target, args.name, args.missing_ok)
     diff = f"- database {args.name}\n" if there else ""
     return Result(changed=there, data={"name": args.name, "existed": there}, diff=diff)
 
 
-def _droppable(
-    connection: Any, target: pg_connection.Database, name: str, missing_ok: bool
-) -> bool:
+def _droppable(connection: Any, target: pg_database.Database, name: str, missing_ok: bool) -> bool:
     if name in (target.dbname, target.maintenance, "template0", "template1"):
         raise Refused(f"{name} is in use, it is not dropped")
     there = pg_admin.exists(connection, name)
@@ -403,7 +408,7 @@ def prune(
         prefix: only those whose name begins so.
         keep: how many of the newest stay, whatever their age.
     """
-    folder = pg_backup.Folder(ctx, pg_connection.database(ctx, database))
+    folder = pg_backup.Folder(ctx, pg_database.lookup(ctx, database))
     names = pg_backup.expired(ctx, folder, older_than, prefix, keep)
     for name in names:
         with ctx.fence():
@@ -414,7 +419,7 @@ def prune(
 @prune.check
 def prune_check(ctx: Context, args: Arguments) -> Result:
     """List what would be removed."""
-    folder = pg_backup.Folder(ctx, pg_connection.database(ctx, args.database))
+    folder = pg_backup.Folder(ctx, pg_database.lookup(ctx, args.database))
     names = pg_backup.expired(ctx, folder, args.older_than, args.prefix, args.keep)
     diff = "".join(f"- backup {name}\n" for name in names)
     return Result(changed=bool(names), data={"removed": names}, diff=diff)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.module_api import Context, Failed
 from modules._pg import connection as pg_connection
-from modules._pg.connection import Database
+from modules._pg.database import Database
 
 if TYPE_CHECKING:
     import psycopg
@@ -23,7 +23,7 @@ _LOOK = 0.05
 @contextlib.contextmanager
 def connect(ctx: Context, database: Database) -> Iterator[psycopg.Connection[Any]]:
     """A connection beside the databases that are to be changed."""
-    with pg_connection.connect(ctx, database, database.maintenance, patient=True) as connection:
+    with pg_connection.session(ctx, database, database.maintenance) as connection:
         yield connection
 
 

@@ -21,7 +21,7 @@ from modules._pg import admin as pg_admin
 from modules._pg import connection as pg_connection
 from modules._pg import manifest as pg_manifest
 from modules._pg import tools as pg_tools
-from modules._pg.connection import Database
+from modules._pg.database import Database
 from modules._pg.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -161,10 +161,10 @@ def take_copy(ctx: Context, database: Database, name: str) -> tuple[Manifest, bo
 
 def dump(ctx: Context, database: Database, name: str, file: Path) -> Manifest:
     """Dump to a file from one snapshot, with the figures of that same snapshot."""
-    with pg_connection.connect(ctx, database, patient=True) as connection:
+    with pg_connection.session(ctx, database) as connection:
         server = connection.info.server_version // 10000
         tools = pg_tools.find(ctx, database, server)
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+        connection.execute(f"BEGIN {pg_connection.SNAPSHOT}".encode())
         snapshot, at, version = _one(
             connection, "SELECT pg_export_snapshot(), now(), current_setting('server_version')"
         )
@@ -319,8 +319,8 @@ def verify(ctx: Context, database: Database, scratch: str, manifest: Manifest) -
 
 def contents_of(ctx: Context, database: Database, dbname: str = "") -> pg_manifest.Contents:
     """What a database holds in this moment; default: the connection's own."""
-    with pg_connection.connect(ctx, database, dbname, read_only=True, patient=True) as connection:
-        connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+    with pg_connection.session(ctx, database, dbname, read_only=True) as connection:
+        connection.execute(f"BEGIN {pg_connection.SNAPSHOT}".encode())
         return pg_manifest.take(ctx, connection)
 
 

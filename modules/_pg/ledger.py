@@ -25,6 +25,7 @@ from typing import TYPE_CHECKING, Any
 import msgspec
 
 from engine.module_api import Context, Refused
+from modules._pg import connection as pg_connection
 
 if TYPE_CHECKING:
     import psycopg
@@ -73,10 +74,13 @@ def prepare(ctx: Context, connection: psycopg.Connection[Any]) -> None:
     if _exists(connection):
         return
     try:
-        with ctx.fence(), connection.transaction():
+        with ctx.fence():
+            pg_connection.begin(ctx, connection)
             connection.execute("SELECT pg_advisory_xact_lock(%s)", [_LOCK])
             connection.execute(_SCHEMA)
+            connection.commit()
     except psycopg.errors.InsufficientPrivilege as error:
+        connection.rollback()
         raise Refused(
             "the ledger schema ce_run cannot be created by this user",
             hint="create it as `ce-run modules sql` shows and grant the user USAGE, SELECT and "

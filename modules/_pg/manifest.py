@@ -127,9 +127,9 @@ def _agree(here: int | None, there: int | None, copy: bool) -> bool:
 
 
 def fix_settings(connection: psycopg.Connection[Any]) -> None:
-    """Have values written the same way everywhere."""
+    """Have values written the same way everywhere, for the rest of the transaction."""
     connection.execute(
-        "SELECT " + ", ".join("set_config(%s, %s, false)" for _ in _FIXED),
+        "SELECT " + ", ".join("set_config(%s, %s, true)" for _ in _FIXED),
         [word for pair in _FIXED.items() for word in pair],
     )
 

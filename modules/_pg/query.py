@@ -10,7 +10,9 @@ import msgspec
 
 from engine.module_api import Context, Expression, Failed, Refused
 from modules._pg import connection as pg_connection
+from modules._pg import database as pg_database
 from modules._pg import text as pg_text
+from modules._pg import values as pg_values
 
 if TYPE_CHECKING:
     import psycopg
@@ -37,15 +39,14 @@ class Expected(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 
 
 def fetch(
-    ctx: Context, sql: str, database: pg_connection.Database, params: Parameters, limit: int
+    ctx: Context, sql: str, database: pg_database.Database, params: Parameters, limit: int
 ) -> dict[str, Any]:
     """The result of one statement in a read-only transaction."""
     statements = pg_text.split(sql)
     if len(statements) != 1:
         raise Refused(f"a query is one statement, but these are {len(statements)}")
-    with pg_connection.connect(ctx, database, read_only=True) as connection:
+    with pg_connection.reading(ctx, database) as connection:
         _read_leniently(connection)
-        connection.execute("BEGIN READ ONLY")
         with _cursor(connection, statements[0]) as cursor:
             cursor.execute(statements[0].text.encode(), params)
             if cursor.description is None:
@@ -74,7 +75,7 @@ def _rows_of(
     while batch := cursor.fetchmany(min(_BATCH, limit + 1 - len(rows))):
         ctx.checkpoint()
         for values in batch:
-            row = dict(zip(columns, map(pg_connection.as_json, values), strict=True))
+            row = dict(zip(columns, map(pg_values.as_json, values), strict=True))
             room -= len(msgspec.json.encode(row, enc_hook=str))
             if room < 0 and not rows:
                 raise Failed(

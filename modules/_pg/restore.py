@@ -21,7 +21,7 @@ from modules._pg import admin as pg_admin
 from modules._pg import backup as pg_backup
 from modules._pg import connection as pg_connection
 from modules._pg import manifest as pg_manifest
-from modules._pg.connection import Database
+from modules._pg.database import Database
 from modules._pg.manifest import Manifest
 
 if TYPE_CHECKING:
@@ -103,7 +103,7 @@ def prepare(ctx: Context, database: Database, used: Names, backup: str) -> None:
             pg_backup.check_file(ctx, manifest, file)
             _fill(ctx, database, connection, used.scratch, file)
     pg_backup.verify(ctx, database, used.scratch, manifest)
-    with pg_connection.connect(ctx, database, used.scratch, patient=True) as scratch:
+    with pg_connection.session(ctx, database, used.scratch) as scratch:
         ctx.progress(f"verified {used.scratch}; collecting statistics")
         scratch.execute("ANALYZE")
     with pg_admin.connect(ctx, database) as connection, ctx.fence():
@@ -236,11 +236,11 @@ def _compare(
     """By table the rows ``added`` and ``changed``, acknowledged after the backup and now only in
     the old database, and ``deleted`` since and now back. Tables without any are left out."""
     with (
-        pg_connection.connect(ctx, database, old_name, read_only=True, patient=True) as old,
-        pg_connection.connect(ctx, database, new_name, read_only=True, patient=True) as new,
+        pg_connection.session(ctx, database, old_name, read_only=True) as old,
+        pg_connection.session(ctx, database, new_name, read_only=True) as new,
     ):
         for connection in (old, new):
-            connection.execute("BEGIN ISOLATION LEVEL REPEATABLE READ READ ONLY")
+            connection.execute(f"BEGIN {pg_connection.SNAPSHOT}".encode())
         contents = pg_manifest.take(ctx, old)
         pg_manifest.fix_settings(new)
         found: Counts = {}

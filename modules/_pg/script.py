@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.module_api import Context, Duration, Failed, Refused, Result, Unreachable, count
 from modules._pg import connection as pg_connection
+from modules._pg import failures as pg_failures
 from modules._pg import ledger as pg_ledger
 from modules._pg import text as pg_text
 
@@ -37,18 +38,19 @@ def statements(
     return found
 
 
-def prepare(connection: psycopg.Connection[Any], lock_timeout: Duration | None) -> None:
-    """How the script's session waits for locks and for the disk.
+def begin(ctx: Context, connection: psycopg.Connection[Any], lock_timeout: Duration | None) -> None:
+    """Begin the script's transaction, and say how it waits for locks and for the disk.
 
     What the server confirms it must not forget: we write down that the script is done.
     """
+    settings = {}
+    if lock_timeout is not None:
+        settings["lock_timeout"] = f"{max(1, round(lock_timeout * 1000))}ms"
+    pg_connection.begin(ctx, connection, settings=settings)
     connection.execute(
-        "SELECT set_config('synchronous_commit', 'on', false)"
+        "SELECT set_config('synchronous_commit', 'on', true)"
         " WHERE current_setting('synchronous_commit') = 'off'"
     )
-    if lock_timeout is not None:
-        milliseconds = f"{max(1, round(lock_timeout * 1000))}ms"
-        connection.execute("SELECT set_config('lock_timeout', %s, false)", [milliseconds])
 
 
 def transaction(
@@ -57,8 +59,7 @@ def transaction(
     statements: list[pg_text.Statement],
     ledger: bool,
 ) -> Result:
-    """Run and commit, or find that the ledger has it already."""
-    connection.autocommit = False
+    """Run and commit in the transaction that was begun, or find that the ledger has it already."""
     rowcount, entry = 0, None
     with ctx.fence():
         if ledger and (entry := pg_ledger.enter(ctx, connection, len(statements))) is None:
@@ -98,7 +99,7 @@ def _execute(
         cursor = connection.execute(statement.text.encode())
     except psycopg.Error as error:
         ctx.checkpoint()
-        translated = pg_connection.in_our_words(error)
+        translated = pg_failures.in_our_words(error)
         if error.sqlstate == "42601" and _VARIABLE.search(statement.text):
             translated.hint = "a script knows no variables of psql (:name); with `template: true` "
             translated.hint += "write {{ name }}"

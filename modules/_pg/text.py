@@ -61,6 +61,21 @@ def split(script: str) -> list[Statement]:
     return list(_Splitter(script).statements())
 
 
+def code(text: str) -> str:
+    """A statement without what it says in quotes and comments; bodies in dollar quotes stay."""
+    splitter, parts, position = _Splitter(text), list[str](), 0
+    for token in splitter.tokens():
+        if token.lastgroup in ("comment", "block", "escaped", "quoted"):
+            parts.append(text[position : token.start()])
+            position = splitter.after(token)
+        elif token.lastgroup == "dollar":
+            end = splitter.after(token)
+            body = text[token.end() : end - len(token.group())]
+            parts += [text[position : token.end()], code(body), token.group()]
+            position = end
+    return " ".join([*parts, text[position:]])
+
+
 class _Splitter:
     def __init__(self, script: str) -> None:
         self._script = script
@@ -71,10 +86,10 @@ class _Splitter:
         words: list[str] = []
         last = ""
         depth = atomic = position = 0
-        for found in self._tokens():
+        for found in self.tokens():
             text, kind = found.group(), found.lastgroup
             begin = self._begin(begin, position, found)
-            position = self._after(found)
+            position = self.after(found)
             if kind == "word":
                 word = text.upper()
                 if depth == 0 and len(words) < _WORDS:
@@ -95,10 +110,11 @@ class _Splitter:
             _refuse_copy(statement)
             yield statement
 
-    def _tokens(self) -> Iterator[re.Match[str]]:
+    def tokens(self) -> Iterator[re.Match[str]]:
+        """What may hide a semicolon, a word or a parenthesis, one after the other."""
         position, token = 0, _token()
         while found := token.search(self._script, position):
-            position = self._after(found)
+            position = self.after(found)
             yield found
 
     def _begin(self, begin: int | None, position: int, found: re.Match[str]) -> int | None:
@@ -112,7 +128,7 @@ class _Splitter:
             return None
         return found.start()
 
-    def _after(self, found: re.Match[str]) -> int:
+    def after(self, found: re.Match[str]) -> int:
         """Where the token ends; it may reach further than its pattern."""
         kind = found.lastgroup
         if kind == "dollar":

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from engine.module_api import Context, Failed, Refused
-from modules._pg.connection import Database
+from modules._pg.database import Database
 
 if TYPE_CHECKING:
     from modules._process import child as child_process

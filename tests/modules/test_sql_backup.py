@@ -17,7 +17,7 @@ import pytest
 from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, Result
 from modules import sql
-from modules._pg import connection as pg_connection
+from modules._pg import database as pg_database
 from modules._pg import tools as pg_tools
 from tests.modules.backup_world import ASIDE, Crashing, World, crash_everywhere
 from tests.modules.conftest import MakeContext, Told
@@ -143,7 +143,7 @@ def test_tools_older_than_the_server_are_never_used(world: World, root: Path) ->
             (root / folder / tool).chmod(0o700)
     with pytest.raises(Refused, match=rf"no pg_dump for PostgreSQL 17: {root}/old has 16"):
         sql.backup(world.ctx(bin=str(root / "old")), "b")
-    database = pg_connection.Database("primary", world.postgres.entry(bin=""))
+    database = pg_database.Database("primary", world.postgres.entry(bin=""))
     found = pg_tools.find(world.ctx(), database, 17)
     assert found == world.postgres.bin
 

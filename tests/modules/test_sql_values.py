@@ -134,3 +134,28 @@ def test_a_database_in_another_encoding_is_spoken_to_in_utf_8(
     sql.script(ctx, "CREATE TABLE t (name text); INSERT INTO t VALUES ('Zoë')")
     data = sql.query(ctx, "SELECT name, length(name) AS n, octet_length(name) AS b FROM t").data
     assert data["rows"] == [{"name": "Zoë", "n": 3, "b": 3}]
+
+
+def test_bytes_of_no_known_encoding_are_told_by_the_server(
+    make_context: MakeContext, postgres: Postgres
+) -> None:
+    """A database in SQL_ASCII holds whatever it was given."""
+    name = "ascii_only"
+    postgres.run(
+        "postgres", f"CREATE DATABASE {name} TEMPLATE template0 ENCODING 'SQL_ASCII' LOCALE 'C'"
+    )
+    postgres.run(name, "CREATE TABLE t AS SELECT convert_from('\\x6772fc6e', 'SQL_ASCII') AS v")
+    ctx = make_context({"sql": {"primary": postgres.entry(name)}})
+    with pytest.raises(Failed, match="invalid byte sequence"):
+        sql.query(ctx, "SELECT v FROM t")
+    assert sql.query(ctx, "SELECT v::bytea FROM t").data["value"] == "\\x6772fc6e"
+
+
+def test_half_a_surrogate_pair_is_refused_in_words(pg_ctx: TaskContext) -> None:
+    """JSON may hold one; no database takes it."""
+    with pytest.raises(Refused, match="not valid Unicode"):
+        sql.query(pg_ctx, "SELECT %s::text", params=["\ud800"])
+    with pytest.raises(Refused, match="not valid Unicode"):
+        sql.query(pg_ctx, "SELECT '\ud800'")
+    with pytest.raises(Refused, match="not valid Unicode"):
+        sql.script(pg_ctx, "SELECT '\ud800'")
