@@ -21,7 +21,7 @@ from pathlib import Path
 
 from benchmarks.figures import Figure
 from engine.clock import Mailbox, SystemClock
-from engine.evaluation import StepEvaluator
+from engine.evaluation import Material, StepEvaluator
 from engine.events import Person, RunStarted
 from engine.executor import Services, ThreadExecutor
 from engine.fold import fold
@@ -31,7 +31,7 @@ from engine.model import Block, Call, Place, Runbook, Step
 from engine.plan import build_plan
 from engine.redaction import Redactor
 from engine.registry import Registry
-from engine.runner import Runner
+from engine.runner import Parts, Runner
 from engine.state import RunState
 from engine.templating import Templates
 
@@ -105,17 +105,24 @@ def run(book: Runbook, folder: Path) -> float:
     state = RunState(plan)
     clock, mailbox = SystemClock(), Mailbox()
     services = Services(run_id="bench", clock=clock, root=folder)
-    evaluator = StepEvaluator(
-        plan, Inventory(), Registry([folder]), Templates(), services, Redactor()
+    material = Material(
+        plan=plan,
+        inventory=Inventory(),
+        registry=Registry([folder]),
+        templates=Templates(),
+        services=services,
+        redactor=Redactor(),
     )
     runner = Runner(
-        plan=plan,
-        state=state,
-        journal=Journal(FileDisk(path)),
-        clock=clock,
-        mailbox=mailbox,
-        executor=ThreadExecutor(mailbox),
-        evaluator=evaluator,
+        Parts(
+            plan=plan,
+            state=state,
+            journal=Journal(FileDisk(path)),
+            clock=clock,
+            mailbox=mailbox,
+            executor=ThreadExecutor(mailbox),
+            evaluator=StepEvaluator(material),
+        )
     )
     start = time.perf_counter()
     runner.append(RunStarted("bench", "bench.yml", "Bench", "run", Person("bench"), "0"))

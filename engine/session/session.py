@@ -19,7 +19,7 @@ import msgspec
 
 from engine.clock import Clock, Mailbox
 from engine.errors import JournalError, UsageError
-from engine.evaluation import StepEvaluator
+from engine.evaluation import Material, StepEvaluator
 from engine.events import LocksTaken, Person, StopRequested
 from engine.executor import NoFence, Services, ThreadExecutor
 from engine.inventory import Inventory, Secrets
@@ -29,7 +29,7 @@ from engine.people import this_person
 from engine.plan import Plan
 from engine.redaction import Redactor
 from engine.registry import Registry
-from engine.runner import Caution, Observer, Progress, Runner, Signal, Wake
+from engine.runner import Caution, Observer, Parts, Progress, Runner, Signal, Wake
 from engine.session.options import Options, extra_vars
 from engine.state import RunState
 from engine.store import OwnedLocks, RunEntry, Store
@@ -95,30 +95,35 @@ class Session:
             report=lambda step, task, text: self.mailbox.put(Progress(step, task, text)),
             warn=lambda step, text: self.mailbox.put(Caution(step, text)),
         )
+        self._extra = extra_vars(plan.runbook, options.extra)
         self.evaluator = StepEvaluator(
-            plan,
-            inventory,
-            registry,
-            self.templates,
-            self.services,
-            self.redactor,
-            extra=extra_vars(plan.runbook, options.extra),
-            mode="check" if options.check else "run",
-            limit=options.limit,
+            Material(
+                plan=plan,
+                inventory=inventory,
+                registry=registry,
+                templates=self.templates,
+                services=self.services,
+                redactor=self.redactor,
+                extra=self._extra,
+                mode="check" if options.check else "run",
+                limit=options.limit,
+            )
         )
         self.runner = Runner(
-            plan=plan,
-            state=state,
-            journal=book,
-            clock=clock,
-            mailbox=self.mailbox,
-            executor=ThreadExecutor(self.mailbox),
-            evaluator=self.evaluator,
-            forks=options.forks,
-            observers=observers,
-            approver=_approver(options),
-            lost=self._lost,
-            tick=tick,
+            Parts(
+                plan=plan,
+                state=state,
+                journal=book,
+                clock=clock,
+                mailbox=self.mailbox,
+                executor=ThreadExecutor(self.mailbox),
+                evaluator=self.evaluator,
+                forks=options.forks,
+                observers=observers,
+                approver=_approver(options),
+                lost=self._lost,
+                tick=tick,
+            )
         )
         self._book = book
         self._signal = ""
@@ -132,7 +137,7 @@ class Session:
         if found is None:
             scope = Scope(
                 vars=self.plan.runbook.vars,
-                extra=self.evaluator.extra,
+                extra=self._extra,
                 inventory=self._inventory.variables(),
                 place=f"inventory, {name}",
             )

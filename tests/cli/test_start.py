@@ -93,7 +93,7 @@ def test_a_defect_during_a_run_leaves_its_traceback_in_the_run(
     def broken(*args: object, **more: object) -> None:
         raise RuntimeError("a screw is loose")
 
-    monkeypatch.setattr("engine.runner.decide", broken)
+    monkeypatch.setattr("engine.runner.runner.decide", broken)
     monkeypatch.chdir(desk.folder)
     monkeypatch.delenv("CE_RUN_STATE", raising=False)
     desk.write(GOOD)

@@ -41,13 +41,13 @@ from engine.events import (
     TaskStatus,
     Verdict,
 )
-from engine.executor import Job, Outcome, Services, TaskContext
+from engine.executor import Attempt, Job, Outcome, Services, TaskContext
 from engine.fold import apply, fold
 from engine.journal import Journal, records_of
 from engine.model import Block, Call, Effect, Fan, Guard, Place, Runbook, Step
 from engine.module_api import Probe, Result
 from engine.plan import Node, Plan, build_plan
-from engine.runner import Runner
+from engine.runner import Parts, Runner
 from engine.state import FINAL, RunState, Status
 
 PLACE = Place("test.yml", 1, 1)
@@ -331,7 +331,7 @@ class PlainEvaluator:
         return outcome.result
 
     def _job(self, node: Node, task: int, attempt: int, purpose: Any, **more: Any) -> Job:
-        context = TaskContext(self.services, step=node.path, task=task, attempt=attempt)
+        context = TaskContext(self.services, Attempt(node.path, task, attempt))
         arguments: dict[str, Any] = {}
         if purpose == "guard":
             arguments["guard"] = node.guards[task].name
@@ -633,16 +633,18 @@ class Case:
         mailbox = Mailbox()
         clock.progress = lambda: state.seq
         return Runner(
-            plan=self.plan,
-            state=state,
-            journal=journal,
-            clock=clock,
-            mailbox=mailbox,
-            executor=ScriptedExecutor(clock, mailbox, self.world),
-            evaluator=PlainEvaluator(clock, self.world),
-            forks=self.forks,
-            approver=self.approver,
-            lost=lambda: self.lost(),
+            Parts(
+                plan=self.plan,
+                state=state,
+                journal=journal,
+                clock=clock,
+                mailbox=mailbox,
+                executor=ScriptedExecutor(clock, mailbox, self.world),
+                evaluator=PlainEvaluator(clock, self.world),
+                forks=self.forks,
+                approver=self.approver,
+                lost=lambda: self.lost(),
+            )
         )
 
     def _schedule(self, clock: WatchedClock, mailbox: Mailbox) -> None:

@@ -16,6 +16,7 @@ from engine.errors import Cancelled, Failed, Refused, TimedOut, Unreachable
 from engine.executor import (
     ANSWER_PATIENCE,
     LOG_FULL,
+    Attempt,
     Job,
     Outcome,
     Services,
@@ -35,7 +36,7 @@ def services(**keys: Any) -> Services:
 
 def job(function: Callable[..., Any], shared: Services | None = None, **keys: Any) -> Job:
     """A job of a step ``a/b``."""
-    context = TaskContext(shared or services(), step="a/b", **keys)
+    context = TaskContext(shared or services(), Attempt("a/b", **keys))
     return Job("a/b", 0, 1, function, {}, context)
 
 
@@ -78,7 +79,7 @@ def test_whatever_an_action_does_is_an_outcome(tmp_path: Path) -> None:
 def test_a_flood_of_lines_does_not_fill_the_disk(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("engine.executor.LOG_BYTES", 20)
+    monkeypatch.setattr("engine.executor.logs.LOG_BYTES", 20)
 
     def work(ctx: Context) -> Result:
         for number in range(1000):
@@ -274,7 +275,7 @@ def test_a_client_is_made_once_however_many_ask_and_closed_in_the_end() -> None:
 
     def ask() -> None:
         together.wait(PATIENCE)
-        shared.cached("k", make, closed.append)
+        shared.clients.cached("k", make, closed.append)
 
     askers = [threading.Thread(target=ask) for _ in range(8)]
     for each in askers:
@@ -295,22 +296,22 @@ def test_clients_are_closed_newest_first_even_if_one_cannot_be() -> None:
     def stuck(client: str) -> None:
         raise OSError(client)
 
-    shared.cached("a", lambda: "a", closed.append)
-    shared.cached("b", lambda: "b", stuck)
-    shared.cached("c", lambda: "c", closed.append)
+    shared.clients.cached("a", lambda: "a", closed.append)
+    shared.clients.cached("b", lambda: "b", stuck)
+    shared.clients.cached("c", lambda: "c", closed.append)
     shared.close()
     assert closed == ["c", "a"]
 
 
 def test_a_client_that_cannot_be_closed_holds_nobody_up(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr("engine.executor.CLOSE_PATIENCE", 0.01)
+    monkeypatch.setattr("engine.executor.services.CLOSE_PATIENCE", 0.01)
     shared = services()
     release = threading.Event()
 
     def close(client: object) -> None:
         release.wait(PATIENCE)
 
-    shared.cached("stuck", object, close)
+    shared.clients.cached("stuck", object, close)
     shared.close()
     assert not release.is_set()
     release.set()
@@ -327,8 +328,8 @@ def test_a_client_that_could_not_be_made_is_tried_again() -> None:
         return str(answer)
 
     with pytest.raises(Unreachable):
-        shared.cached("k", make, None)
-    assert shared.cached("k", make, None) == "client"
+        shared.clients.cached("k", make, None)
+    assert shared.clients.cached("k", make, None) == "client"
 
 
 def test_who_waits_for_a_client_that_another_task_makes_can_be_stopped() -> None:
@@ -343,18 +344,18 @@ def test_who_waits_for_a_client_that_another_task_makes_can_be_stopped() -> None
     def stop() -> None:
         raise Cancelled("enough")
 
-    maker = threading.Thread(target=lambda: shared.cached("k", make, None))
+    maker = threading.Thread(target=lambda: shared.clients.cached("k", make, None))
     maker.start()
     assert making.wait(PATIENCE)
     with pytest.raises(Cancelled):
-        shared.cached("k", make, None, stop)
+        shared.clients.cached("k", make, None, stop)
     release.set()
     maker.join()
-    assert shared.cached("k", make, None, stop) == "client"
+    assert shared.clients.cached("k", make, None, stop) == "client"
 
 
 def test_the_key_of_a_task_is_the_same_in_every_attempt() -> None:
-    keys = {job(lambda ctx: Result(), attempt=attempt).context.key for attempt in (1, 2, 3)}
+    keys = {job(lambda ctx: Result(), number=attempt).context.key for attempt in (1, 2, 3)}
     assert keys == {"r/a/b/0"}
 
 
@@ -386,7 +387,7 @@ def test_logs_are_masked_and_their_owners_alone(tmp_path: Path) -> None:
         masked=lambda text: text.replace("hunter2", "***"),
         report=lambda step, task, text: told.append((step, task, text)),
     )
-    context = job(lambda ctx: Result(), shared, task=2, attempt=3).context
+    context = job(lambda ctx: Result(), shared, task=2, number=3).context
     context.log("password hunter2\n")
     context.progress("still hunter2")
     log = tmp_path / "a~b.2.3.log"

@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, Protocol
 import pytest
 
 from engine.clock import Clock, SystemClock
-from engine.executor import Fence, Services, TaskContext
+from engine.executor import Attempt, Fence, NoFence, Services, TaskContext
 from engine.module_api import Host, Mode
 from engine.templating import Scope, Templates
 from tests.modules.backup_world import World
@@ -97,7 +97,7 @@ def make_context(tmp_path: Path, root: Path, told: Told) -> Iterator[MakeContext
             clock=clock,
             root=root,
             logs=logs,
-            fence=fence,
+            fence=fence or NoFence(),
             section=lambda name: sections.get(name, {}),
             secret=(lambda name: (secrets or {})[name]),
             mask=told.masked.append,
@@ -106,17 +106,15 @@ def make_context(tmp_path: Path, root: Path, told: Told) -> Iterator[MakeContext
             warn=lambda step, text: told.warnings.append(text),
         )
         made.append(services)
-        return TaskContext(
-            services,
-            step=step,
-            attempt=attempt,
+        terms = Attempt(
+            step,
+            number=attempt,
             mode=mode,
             host=host,
             deadline=None if seconds is None else clock.now() + seconds,
             first_started=clock.now() - elapsed,
-            scope=lambda: names,
-            templates=templates,
         )
+        return TaskContext(services, terms, scope=lambda: names, templates=templates)
 
     yield make
     for services in made:

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from engine.clock import VirtualClock
-from engine.executor import Services, TaskContext
+from engine.executor import Attempt, Services, TaskContext
 from engine.module_api import Cancelled, Failed, Refused
 from modules import assert_, confirm, wait
 from tests.modules.conftest import MakeContext, Told
@@ -21,7 +21,7 @@ def virtual(tmp_path: Path, elapsed: float = 0.0) -> tuple[VirtualClock, TaskCon
     services = Services(
         run_id="r", clock=clock, root=tmp_path, report=lambda step, task, text: lines.append(text)
     )
-    return clock, TaskContext(services, step="s", first_started=clock.now() - elapsed), lines
+    return clock, TaskContext(services, Attempt("s", first_started=clock.now() - elapsed)), lines
 
 
 def test_a_wait_takes_its_time_and_tells_when_it_is_over(tmp_path: Path) -> None:

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 from engine.clock import SystemClock
-from engine.executor import Services, TaskContext
+from engine.executor import Attempt, Services, TaskContext
 from engine.module_api import Cancelled, Failed, Refused, TimedOut, Unreachable
 from modules import sql
 from modules._pg.query import Expected
@@ -369,7 +369,7 @@ def _migrate(port: int, db: str, folder: str, script: str) -> None:
         root=Path(folder),
         section=lambda name: {"primary": entry},
     )
-    sql.script(TaskContext(services, step="migrate"), script)
+    sql.script(TaskContext(services, Attempt("migrate")), script)
 
 
 GATE = "SELECT pg_advisory_xact_lock(42)"

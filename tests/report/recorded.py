@@ -15,7 +15,7 @@ from typing import Any, Literal
 import msgspec
 
 from engine.clock import Mailbox, VirtualClock
-from engine.evaluation import StepEvaluator
+from engine.evaluation import Material, StepEvaluator
 from engine.events import AnyEvent, Person, Record, RunResumed, RunStarted, StopRequested
 from engine.executor import Job, Services, carry_out
 from engine.fold import fold
@@ -26,7 +26,7 @@ from engine.model import Runbook
 from engine.plan import Plan, build_plan
 from engine.redaction import Redactor
 from engine.registry import Registry
-from engine.runner import Observer, Runner
+from engine.runner import Observer, Parts, Runner
 from engine.state import RunState
 from engine.templating import Templates
 
@@ -159,26 +159,28 @@ class Recorded:
     def _runner(self) -> Runner:
         mailbox = Mailbox()
         services = Services(run_id=RUN, clock=self.clock, root=Path(self.runbook.root))
-        evaluator = StepEvaluator(
-            self.plan,
-            self.inventory or Inventory(),
-            self.registry,
-            Templates(),
-            services,
-            Redactor(),
+        material = Material(
+            plan=self.plan,
+            inventory=self.inventory or Inventory(),
+            registry=self.registry,
+            templates=Templates(),
+            services=services,
+            redactor=Redactor(),
             mode=self.mode,
         )
         return Runner(
-            plan=self.plan,
-            state=self.state,
-            journal=self.journal,
-            clock=self.clock,
-            mailbox=mailbox,
-            executor=TimedExecutor(self.clock, mailbox),
-            evaluator=evaluator,
-            observers=self.observers,
-            approver=Person("ada", "ops1", "--yes") if self.yes else None,
-            lost=lambda: self.lost(),
+            Parts(
+                plan=self.plan,
+                state=self.state,
+                journal=self.journal,
+                clock=self.clock,
+                mailbox=mailbox,
+                executor=TimedExecutor(self.clock, mailbox),
+                evaluator=StepEvaluator(material),
+                observers=self.observers,
+                approver=Person("ada", "ops1", "--yes") if self.yes else None,
+                lost=lambda: self.lost(),
+            )
         )
 
     def at(self, seconds: float, message: object) -> Recorded:

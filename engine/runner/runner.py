@@ -23,23 +23,21 @@ from __future__ import annotations
 import contextlib
 import sys
 from collections.abc import Callable, Sequence
-from typing import Literal, Protocol
+from typing import Literal
 
 import msgspec
 
 from engine.actions import Abandon, Action, Append, Cancel, Observe, Prepare, Probe, Start
 from engine.clock import Clock, Mailbox
-from engine.errors import FailureKind, JournalError, TimedOut
+from engine.errors import FailureKind, JournalError
 from engine.events import (
     AnyEvent,
     Failure,
     FailureLatched,
     GateAnswered,
     GateOpened,
-    GuardObserved,
     Person,
     ReasonGiven,
-    Record,
     StepFinished,
     StopRequested,
     TaskFinished,
@@ -52,138 +50,52 @@ from engine.executor import Executor, Job, Outcome, carry_out
 from engine.fold import CANCEL_GRACE, apply
 from engine.journal import Journal
 from engine.plan import NONE, Node, Plan
+from engine.runner.messages import Caution, Progress, Signal, Wake
+from engine.runner.ports import Evaluator, Observer
+from engine.runner.questions import PROBE_TIME, SHORTEST_OBSERVATION, QuestionKey, Questions
 from engine.scheduler import DEFAULT_FORKS, decide, is_over, wake_at
 from engine.state import RunState, TaskKey
 from engine.store import Command
 
-PROBE_TIME = 30.0
-"""Seconds that a probe may take; then nothing is known about the task in doubt."""
 
-SHORTEST_OBSERVATION = 5.0
-"""Seconds that an observation may take at least; else as long as its guard's interval."""
+class Parts(msgspec.Struct, frozen=True, kw_only=True, eq=False):
+    """What a runner is made of."""
 
-
-class Evaluator(Protocol):
-    """Answers what templates, inventory and modules have to say about a step.
-
-    None of its methods raises for a mistake in a runbook; such a mistake is a failure and comes
-    back as an event.
-    """
-
-    def prepare(self, state: RunState, node: Node) -> AnyEvent:
-        """StepOpened, StepSkipped, GateOpened, or StepFinished when a template failed."""
-        ...
-
-    def job(self, state: RunState, node: Node, task: int) -> Job | Failure:
-        """The job for the attempt that has just been announced."""
-        ...
-
-    def probe(self, state: RunState, node: Node, task: int) -> Job | None:
-        """A job that finds out about a task in doubt; None when its action cannot."""
-        ...
-
-    def observation(self, state: RunState, node: Node, guard: int) -> Job | Failure:
-        """A job for one observation of a guard."""
-        ...
-
-    def judge(self, state: RunState, node: Node, outcome: Outcome) -> TaskFinished:
-        """What an outcome means for the task: until, failed_when, changed_when, masking."""
-        ...
-
-    def judge_probe(self, node: Node, outcome: Outcome) -> TaskProbed:
-        """What a probe's outcome means."""
-        ...
-
-    def judge_observation(
-        self, state: RunState, node: Node, guard: int, outcome: Outcome | Failure
-    ) -> GuardObserved:
-        """The verdict of an observation."""
-        ...
-
-
-class Observer(Protocol):
-    """Watches a run. An observer that raises is switched off; the run goes on."""
-
-    def event(self, state: RunState, record: Record) -> None:
-        """A record was appended and applied."""
-        ...
-
-    def progress(self, step: str, task: int, text: str) -> None:
-        """A running task says how far it is."""
-        ...
-
-    def tick(self, state: RunState, now: float) -> None:
-        """Some time passed (at least every `Runner.tick` seconds); `now` in epoch seconds."""
-        ...
-
-
-class Progress(msgspec.Struct, frozen=True):
-    """Message: a line from a running task."""
-
-    step: str
-    task: int
-    text: str
-
-
-class Caution(msgspec.Struct, frozen=True):
-    """Message: something unsafe goes on all the same."""
-
-    step: str
-    text: str
-
-
-class Signal(msgspec.Struct, frozen=True):
-    """Message: the process was asked to leave."""
-
-    name: str
-
-
-class Wake(msgspec.Struct, frozen=True):
-    """Message: have a look (at the locks, for instance)."""
-
-
-class _Question(msgspec.Struct, frozen=True):
-    """A probe or an observation on its way, and until when an answer is awaited."""
-
-    job: Job
-    until: float
+    plan: Plan
+    state: RunState
+    journal: Journal
+    clock: Clock
+    mailbox: Mailbox
+    executor: Executor
+    evaluator: Evaluator
+    forks: int = DEFAULT_FORKS
+    observers: Sequence[Observer] = ()
+    approver: Person | None = None
+    """Answers every gate with yes at once (``--yes``)."""
+    lost: Callable[[], StopRequested | None] = lambda: None
+    """Tells when the run no longer owns its locks."""
+    tick: float | None = None
+    """The longest time in seconds without a look around."""
 
 
 class Runner:
     """Carries one run from where its state is to its end, or until this process has to leave."""
 
-    def __init__(
-        self,
-        *,
-        plan: Plan,
-        state: RunState,
-        journal: Journal,
-        clock: Clock,
-        mailbox: Mailbox,
-        executor: Executor,
-        evaluator: Evaluator,
-        forks: int = DEFAULT_FORKS,
-        observers: Sequence[Observer] = (),
-        approver: Person | None = None,
-        lost: Callable[[], StopRequested | None] = lambda: None,
-        tick: float | None = None,
-    ) -> None:
-        """`approver` answers every gate with yes at once (``--yes``); `lost` tells when the run
-        no longer owns its locks; `tick` is the longest time in seconds without a look around."""
-        self.plan = plan
-        self.state = state
-        self.journal = journal
-        self.clock = clock
-        self.mailbox = mailbox
-        self.executor = executor
-        self.evaluator = evaluator
-        self.forks = forks
-        self.observers = list(observers)
-        self.approver = approver
-        self.lost = lost
-        self.tick = tick
+    def __init__(self, parts: Parts) -> None:
+        self.plan = parts.plan
+        self.state = parts.state
+        self.journal = parts.journal
+        self.clock = parts.clock
+        self.mailbox = parts.mailbox
+        self.executor = parts.executor
+        self.evaluator = parts.evaluator
+        self.forks = parts.forks
+        self.observers = list(parts.observers)
+        self.approver = parts.approver
+        self.lost = parts.lost
+        self.tick = parts.tick
         self._jobs: dict[TaskKey, Job] = {}
-        self._questions: dict[tuple[str, int, int], _Question] = {}
+        self._questions = Questions(parts.clock, parts.executor)
 
     def run(self) -> RunState:
         """Work until the run is finished or this process has to leave it; returns the state.
@@ -242,13 +154,9 @@ class Runner:
             self._handle(message)
 
     def _until(self, now: float) -> float | None:
-        times = [question.until for question in self._questions.values()]
-        wake = wake_at(self.state, now)
-        if wake is not None:
-            times.append(wake)
-        if self.tick is not None:
-            times.append(now + self.tick)
-        return min(times, default=None)
+        tick = None if self.tick is None else now + self.tick
+        times = (self._questions.wake_at(), wake_at(self.state, now), tick)
+        return min((each for each in times if each is not None), default=None)
 
     def _carry_out(self, actions: list[Action]) -> bool:
         """Do what was decided; whether that made any difference."""
@@ -344,7 +252,7 @@ class Runner:
 
     # -- questions to the world: probes and guards ----------------------------------------------
     def _probe(self, node: Node, task: int) -> bool:
-        key = ("probe", node.index, task)
+        key = QuestionKey("probe", node.index, task)
         if key in self._questions:
             return False
         job = self.evaluator.probe(self.state, node, task)
@@ -352,11 +260,11 @@ class Runner:
             message = "its action has no way to find out"
             self.append(TaskProbed(node.path, "unknown", task, message=message))
             return True
-        self._ask(key, job, PROBE_TIME)
+        self._questions.ask(key, job, PROBE_TIME)
         return False
 
     def _observe(self, node: Node, guard: int) -> bool:
-        key = ("guard", node.index, guard)
+        key = QuestionKey("guard", node.index, guard)
         if key in self._questions:
             return False
         job = self.evaluator.observation(self.state, node, guard)
@@ -364,43 +272,31 @@ class Runner:
             self.append(self.evaluator.judge_observation(self.state, node, guard, job))
             return True
         every = self.state.group(node.index).guards[guard].timing.every
-        self._ask(key, job, max(every, SHORTEST_OBSERVATION))
+        self._questions.ask(key, job, max(every, SHORTEST_OBSERVATION))
         return False
 
-    def _ask(self, key: tuple[str, int, int], job: Job, patience: float) -> None:
-        until = self.clock.now() + patience + CANCEL_GRACE
-        self._questions[key] = _Question(job, until)
-        self.executor.start(job)
-
-    def _answered(self, node: Node, outcome: Outcome) -> None:
+    def _answered(self, outcome: Outcome) -> None:
         job = outcome.job
-        key = (job.purpose, node.index, job.task)
-        question = self._questions.get(key)
-        if question is None or question.job is not job:
-            return  # it was given up
-        del self._questions[key]
-        self._take_answer(node, job, outcome)
+        node = self.plan.node(job.step)
+        if self._questions.answered(QuestionKey(job.purpose, node.index, job.task), outcome):
+            self._take_answer(node, outcome)
 
     def _give_up_questions(self, now: float) -> bool:
-        """Questions that got no answer: not knowing is an answer, too."""
-        overdue = {key: each for key, each in self._questions.items() if each.until <= now}
-        for key, question in overdue.items():
-            del self._questions[key]
-            self.executor.cancel(question.job)
-            error = TimedOut("no answer came in time")
-            node = self.plan.nodes[key[1]]
-            self._take_answer(node, question.job, Outcome(question.job, error=error))
+        overdue = self._questions.overdue(now)
+        for key, outcome in overdue:
+            self._take_answer(self.plan.nodes[key.node], outcome)
         return bool(overdue)
 
-    def _take_answer(self, node: Node, job: Job, outcome: Outcome) -> None:
-        if job.purpose == "probe":
-            if (node.index, job.task) in self.state.doubts:
+    def _take_answer(self, node: Node, outcome: Outcome) -> None:
+        number = outcome.job.task
+        if outcome.job.purpose == "probe":
+            if (node.index, number) in self.state.doubts:
                 self.append(self.evaluator.judge_probe(node, outcome))
             return
         step = self.state.steps.get(node.index)
         group = step.group if step is not None and step.status == "opened" else None
         if group is not None and group.in_body:
-            self.append(self.evaluator.judge_observation(self.state, node, job.task, outcome))
+            self.append(self.evaluator.judge_observation(self.state, node, number, outcome))
 
     # -- messages -------------------------------------------------------------------------------
     def _handle(self, message: object) -> None:
@@ -422,8 +318,8 @@ class Runner:
             case _:
                 raise AssertionError(f"unknown message {message!r}")
 
-    def _progress(self, told: Progress) -> None:
-        self._tell(lambda observer: observer.progress(told.step, told.task, told.text))
+    def _progress(self, line: Progress) -> None:
+        self._tell(lambda observer: observer.progress(line.step, line.task, line.text))
 
     def _warn(self, step: str, text: str) -> None:
         if text not in self.state.warnings:
@@ -434,7 +330,7 @@ class Runner:
         if outcome.job.purpose == "run":
             self._finished(outcome)
         else:
-            self._answered(self.plan.node(outcome.job.step), outcome)
+            self._answered(outcome)
 
     def _command(self, command: Command) -> None:
         if command.verb == "stop":
@@ -485,7 +381,7 @@ class Runner:
 
     # -- small things -----------------------------------------------------------------------------
     def _in_flight(self) -> list[Job]:
-        return [*self._jobs.values(), *(each.job for each in self._questions.values())]
+        return [*self._jobs.values(), *self._questions.jobs()]
 
     def _tell(self, call: Callable[[Observer], None]) -> None:
         for observer in list(self.observers):

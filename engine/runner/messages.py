@@ -1,0 +1,30 @@
+"""Messages that arrive in the runner's mailbox, besides outcomes, commands and answers."""
+
+from __future__ import annotations
+
+import msgspec
+
+
+class Progress(msgspec.Struct, frozen=True):
+    """Message: a line from a running task."""
+
+    step: str
+    task: int
+    text: str
+
+
+class Caution(msgspec.Struct, frozen=True):
+    """Message: something unsafe goes on all the same."""
+
+    step: str
+    text: str
+
+
+class Signal(msgspec.Struct, frozen=True):
+    """Message: the process was asked to leave."""
+
+    name: str
+
+
+class Wake(msgspec.Struct, frozen=True):
+    """Message: have a look (at the locks, for instance)."""
