@@ -24,7 +24,8 @@ from typing import Any, NamedTuple
 
 from benchmarks.figures import Figure
 from engine.lab import control
-from engine.lab.layout import SERVICE, LabInfo, Layout
+from engine.lab.layout import LabInfo, Layout
+from engine.production.names import SERVICE
 
 ROOT = Path(__file__).resolve().parent.parent
 CE_RUN = Path(sys.executable).with_name("ce-run")

@@ -13,7 +13,7 @@ from tests.surroundings import ROOT
 ORDER_TEXT = (
     "errors redaction text units regex model events people plan state fold actions scheduler "
     "inventory templating clock files processes module_api registry loader journal store executor "
-    "simulation lab report evaluation runner session cli"
+    "production simulation lab report evaluation runner session cli"
 )
 ORDER = ORDER_TEXT.split(" ")
 """Imports point from right to left (docs/architecture.md)."""
@@ -73,6 +73,15 @@ def test_imports_point_one_way(path: Path) -> None:
         and ORDER.index(name.split(".")[1]) > ORDER.index(own)
     ]
     assert wrong == []
+
+
+@pytest.mark.parametrize(
+    "path", sources("engine/production"), ids=lambda path: str(path.relative_to(ROOT))
+)
+def test_the_production_is_given_its_time_and_touches_nothing(path: Path) -> None:
+    world = {"time", "asyncio", "threading", "socket", "subprocess", "os", "secrets", "aiohttp"}
+    tops = {name.split(".")[0] for name, _ in imports(TREES[path], inside_functions=True)}
+    assert tops & world == set()
 
 
 @pytest.mark.parametrize("path", sources("modules"), ids=lambda path: path.name)

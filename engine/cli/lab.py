@@ -13,11 +13,11 @@ import click
 from engine.cli.options import Workspace, color_option, json_option, state_option
 
 if TYPE_CHECKING:
-    from engine.lab.faults import Fault
     from engine.lab.layout import LabInfo
-    from engine.lab.monitoring.figures import Figures
     from engine.lab.people.inbox_file import Message
     from engine.lab.status import Status
+    from engine.production.faults import Fault
+    from engine.production.figures import Figures
     from engine.report.words import Line
 
 

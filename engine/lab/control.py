@@ -20,13 +20,13 @@ from typing import Any, TypeVar
 import msgspec
 
 from engine.errors import LabError
-from engine.lab.faults import ALL_VERSIONS, Fault
 from engine.lab.layout import LabInfo, Layout, short_path, write_private
-from engine.lab.monitoring.figures import Figures
 from engine.lab.people.inbox_file import Message, read_inbox
 from engine.lab.processes import children
 from engine.lab.settings import Settings
 from engine.lab.status import Status
+from engine.production.faults import ALL_VERSIONS, Fault
+from engine.production.figures import Figures
 
 _START_PATIENCE = 60.0
 _STOP_PATIENCE = 15.0

@@ -11,9 +11,10 @@ from aiosmtpd.smtp import SMTP, AuthResult
 
 from engine.lab.balancers.haproxy import HAProxy
 from engine.lab.databases.postgres import DATABASE, USER, Postgres
-from engine.lab.layout import NAMESPACE, LabInfo, Layout, socket_fits
+from engine.lab.layout import LabInfo, Layout, socket_fits
 from engine.lab.network import Network
 from engine.lab.people.inbox import Inbox
+from engine.production.names import NAMESPACE
 
 if TYPE_CHECKING:
     from engine.lab.lab import Lab

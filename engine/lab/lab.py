@@ -14,6 +14,7 @@ import msgspec
 import psycopg
 from aiohttp import web
 
+from engine.clock import SystemClock
 from engine.errors import CeRunError, LabError
 from engine.lab import entrances
 from engine.lab.balancers.certificate import make_certificate
@@ -21,16 +22,14 @@ from engine.lab.balancers.dataplane import BACKENDS, EDGE, MESH, Dataplane
 from engine.lab.balancers.haproxy import HAProxy, Runtime
 from engine.lab.cluster.api.server import KubeServer
 from engine.lab.cluster.node.kubelet import Kubelet, Services
-from engine.lab.cluster.production import HOST, IMAGE, production
 from engine.lab.control_server import ControlServer
 from engine.lab.databases.postgres import Postgres
 from engine.lab.databases.redis import Redis
-from engine.lab.faults import Faults
+from engine.lab.databases.volume import Volume
 from engine.lab.images.docker_engine import DockerEngine
 from engine.lab.images.registry import Registry
-from engine.lab.layout import CANARY_VERSION, NAMESPACE, STABLE_VERSION, LabInfo, Layout, bind_unix
+from engine.lab.layout import LabInfo, Layout, bind_unix
 from engine.lab.monitoring.metrics import Monitoring, Scraper
-from engine.lab.monitoring.observe import ALL, Observations, Value, measure
 from engine.lab.network import Network
 from engine.lab.operations import Operations
 from engine.lab.people.inbox import Inbox
@@ -39,6 +38,11 @@ from engine.lab.processes.zygote import ZygoteProcess
 from engine.lab.settings import Settings
 from engine.lab.status import PodStatus, Status
 from engine.lab.wiring import Wiring, configmap
+from engine.production.faults import Faults
+from engine.production.metrics import ALL, Value
+from engine.production.names import CANARY_VERSION, HOST, IMAGE, NAMESPACE, STABLE_VERSION
+from engine.production.objects import production
+from engine.production.observations import Observations, measure
 
 _log = logging.getLogger("engine.lab")
 
@@ -66,7 +70,9 @@ class Lab:
         self.load = load
         self.faults = Faults()
         self.inbox = Inbox(layout.inbox)
-        self.observations = Observations(layout.postgres, 3 * settings.scrape_period + 1)
+        now = SystemClock().monotonic
+        volume = Volume(layout.postgres, now)
+        self.observations = Observations(now, 3 * settings.scrape_period + 1, volume.share)
         self.runtime = Runtime(network.host("haproxy"), network.port("haproxy"))
         self.dataplane = Dataplane(self.runtime, network.pod_ports)
         self.registry = Registry()

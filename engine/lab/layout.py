@@ -18,11 +18,6 @@ import msgspec
 
 from engine.errors import LabError
 
-NAMESPACE = "claude-enhancer"
-SERVICE = "claude-enhancer-service"
-STABLE_VERSION = "5.0"
-CANARY_VERSION = "5.1"
-
 _SOCKET_PATH_LIMIT = 100  # bytes; the kernel's is 107, HAProxy needs some for its temporary name
 
 

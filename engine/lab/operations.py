@@ -9,8 +9,8 @@ import msgspec
 
 from engine.errors import LabError
 from engine.lab.control_server import Operation
-from engine.lab.faults import ALL_VERSIONS
-from engine.lab.monitoring.figures import make_figures
+from engine.production.faults import ALL_VERSIONS
+from engine.production.figures import make_figures
 
 if TYPE_CHECKING:
     from engine.lab.lab import Lab

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.lab.faults import Fault
 from engine.lab.layout import LabInfo
+from engine.production.faults import Fault
 
 
 class PodStatus(msgspec.Struct, frozen=True, kw_only=True):

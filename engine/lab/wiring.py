@@ -8,16 +8,9 @@ from collections.abc import Mapping
 from typing import Any, Protocol
 
 from engine.lab.balancers.dataplane import Dataplane
-from engine.lab.balancers.routing import (
-    DESTINATION_RULE,
-    VIRTUAL_SERVICE,
-    Routes,
-    as_ready,
-    endpoints_of,
-    routes,
-)
 from engine.lab.cluster.node.kubelet import Kubelet
-from engine.lab.layout import NAMESPACE, SERVICE
+from engine.production.names import DESTINATION_RULE, NAMESPACE, SERVICE, VIRTUAL_SERVICE
+from engine.production.routing import Routes, as_ready, endpoints_of, routes
 
 _log = logging.getLogger(__name__)
 

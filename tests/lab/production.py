@@ -21,8 +21,8 @@ import psycopg
 
 from engine.lab import control
 from engine.lab.layout import LabInfo
-from engine.lab.monitoring.figures import Figures
 from engine.lab.wire import Connection
+from engine.production.figures import Figures
 
 NAMESPACE = "claude-enhancer"
 SERVICE = "claude-enhancer-service"

@@ -11,10 +11,10 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.lab.balancers.routing import Server, routes
 from engine.lab.monitoring.promql import QueryError, parse
-from engine.lab.monitoring.tally import Slice, bucket, increase, ranges, total
 from engine.lab.network import SERVICES, claim_network
+from engine.production.counts import Slice, bucket, increase, ranges, total
+from engine.production.routing import Server, routes
 
 
 @given(st.lists(st.floats(0.0005, 20.0), min_size=1), st.sampled_from([0.5, 0.95, 0.99]))

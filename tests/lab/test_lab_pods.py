@@ -7,7 +7,7 @@ from typing import Any
 import httpx
 import pytest
 
-from engine.lab.cluster.node.kubelet import AGENTS_CONFIGMAP
+from engine.production.names import AGENTS_CONFIGMAP
 from tests.lab.production import NAMESPACE, Production, eventually
 
 

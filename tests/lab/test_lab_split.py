@@ -8,7 +8,7 @@ import httpx
 import pytest
 
 from engine.lab import control
-from engine.lab.monitoring.figures import Figures
+from engine.production.figures import Figures
 from tests.lab.production import Production
 
 REQUESTS = 2000

@@ -18,8 +18,9 @@ import msgspec
 
 from engine.lab import control
 from engine.lab.cluster.api.requestlog import RequestRecord
-from engine.lab.layout import SERVICE, Layout
-from engine.lab.monitoring.figures import Figures
+from engine.lab.layout import Layout
+from engine.production.figures import Figures
+from engine.production.names import SERVICE
 
 BETWEEN_LOOKS = 0.05
 

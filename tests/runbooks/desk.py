@@ -13,7 +13,7 @@ from typing import Any
 
 from engine.lab import control
 from engine.lab.layout import Layout
-from engine.lab.monitoring.figures import Figures
+from engine.production.figures import Figures
 from tests.runbooks.books import variables
 from tests.surroundings import ROOT, surroundings
 

@@ -8,11 +8,7 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.lab.faults import Fault
-
-PHASES = ("discovery", "planning", "skeleton", "implementation", "testing", "review", "release",
-          "monitoring")  # fmt: skip
-"""The eight phases of a workflow, P0 to P7."""
+from engine.production.faults import Fault
 
 
 class PodSpec(msgspec.Struct, frozen=True, kw_only=True):

@@ -12,7 +12,8 @@ from typing import Any
 
 import msgspec
 
-from engine.lab.application.pod import PHASES, PodSpec, PodUpdate
+from engine.lab.application.pod import PodSpec, PodUpdate
+from engine.production.names import PHASES
 
 
 class AppState:

@@ -14,7 +14,7 @@ from dataclasses import dataclass
 
 from engine.errors import LabError
 from engine.lab.balancers.haproxy import Runtime
-from engine.lab.balancers.routing import Routes, Server
+from engine.production.routing import Routes, Server
 
 BACKENDS = ("claude_stable", "claude_canary")
 MESH = "mesh_split"

@@ -23,9 +23,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from engine.errors import LabError
-from engine.lab.application.agents import agent_configs
-from engine.lab.layout import STABLE_VERSION, Layout, cache_folder, write_private
+from engine.lab.layout import Layout, cache_folder, write_private
 from engine.lab.processes import children
+from engine.production.agents import agent_configs
+from engine.production.names import STABLE_VERSION
 
 if TYPE_CHECKING:
     import psycopg

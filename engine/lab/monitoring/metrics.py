@@ -17,11 +17,12 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from engine.lab.cluster.node.runtime import Usage
-from engine.lab.monitoring.observe import METRICS, Observations, PodSample, Value, measure
 from engine.lab.monitoring.promql import QueryError, Selector, parse
 from engine.lab.settings import Settings
 from engine.lab.wire import Connection, WireError
+from engine.production.cluster.runtime import Usage
+from engine.production.metrics import METRICS, PodSample, Value
+from engine.production.observations import Observations, measure
 
 _SAMPLES = "_samples"
 _DURATION = re.compile(r"(\d+(?:\.\d+)?)(ms|s|m|h)?")

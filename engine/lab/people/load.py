@@ -25,9 +25,9 @@ from typing import Any
 
 import msgspec
 
-from engine.lab.monitoring.tally import UNKNOWN, Slice, bucket, increase, ranges
 from engine.lab.processes.channel import Channel
 from engine.lab.wire import Answer, Connection, WireError, as_json
+from engine.production.counts import UNKNOWN, Slice, bucket, increase, ranges
 
 _REPORT_SECONDS = 0.1
 _TIMEOUT = 15.0

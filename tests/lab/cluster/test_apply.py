@@ -9,10 +9,10 @@ import pytest
 from hypothesis import example, given
 from hypothesis import strategies as st
 
-from engine.lab.cluster.objects import managed_fields
-from engine.lab.cluster.objects.fields import compare, decode, encode, owned_fields
-from engine.lab.cluster.objects.managed_fields import ManagerId, Managers, Writer
-from engine.lab.cluster.objects.schema import free_type, type_of
+from engine.production.cluster.objects import managed_fields
+from engine.production.cluster.objects.fields import compare, decode, encode, owned_fields
+from engine.production.cluster.objects.managed_fields import ManagerId, Managers, Writer
+from engine.production.cluster.objects.schema import free_type, type_of
 from tests.lab.cluster.objects import CONFIG_MAPS, DEPLOYMENTS, config_map, deployment
 from tests.lab.cluster.running_server import RunningServer
 

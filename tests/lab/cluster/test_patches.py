@@ -9,9 +9,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from engine.lab.cluster.objects.patch import json_patch, merge_patch, strategic_merge
-from engine.lab.cluster.objects.refusals import ApiError
-from engine.lab.cluster.objects.schema import type_of
+from engine.production.cluster.objects.patch import json_patch, merge_patch, strategic_merge
+from engine.production.cluster.objects.refusals import ApiError
+from engine.production.cluster.objects.schema import type_of
 from tests.lab.cluster.objects import DEPLOYMENTS, deployment
 
 scalars = st.none() | st.booleans() | st.integers(0, 9) | st.sampled_from(["x", "y"])

@@ -9,17 +9,17 @@ from typing import Any, Literal, cast
 import msgspec
 from aiohttp import web
 
-from engine.lab.cluster.api.intake import Options
 from engine.lab.cluster.api.requestlog import RequestLog, RequestRecord
-from engine.lab.cluster.api.resources import Resource
 from engine.lab.cluster.api.table import partial, render
-from engine.lab.cluster.objects.common import Obj
-from engine.lab.cluster.objects.refusals import (
+from engine.production.cluster.intake import Options
+from engine.production.cluster.objects.common import Obj
+from engine.production.cluster.objects.refusals import (
     ApiError,
     bad_request,
     invalid_options,
     not_supported,
 )
+from engine.production.cluster.objects.resources import Resource
 
 _OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "DELETE": "DeleteOptions"}
 _BODY_LIMIT = 3 * 1024 * 1024

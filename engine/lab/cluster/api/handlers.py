@@ -11,26 +11,26 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
-from engine.lab.cluster.api.api import APPLY_PATCH, Api
-from engine.lab.cluster.api.decoding import clean_body, read_body
 from engine.lab.cluster.api.exchange import Exchange
-from engine.lab.cluster.api.resources import Resource, allows
-from engine.lab.cluster.api.scale import scale_of, set_scale
 from engine.lab.cluster.api.streams import Streams
 from engine.lab.cluster.api.table import partial, render
 from engine.lab.cluster.api.usage import Metrics
 from engine.lab.cluster.api.watch import Watches
-from engine.lab.cluster.objects import refusals
-from engine.lab.cluster.objects.common import Obj, key_of
-from engine.lab.cluster.objects.refusals import (
+from engine.production.cluster.api import APPLY_PATCH, Api
+from engine.production.cluster.decoding import clean_body, read_body
+from engine.production.cluster.objects import refusals
+from engine.production.cluster.objects.common import Obj, key_of
+from engine.production.cluster.objects.refusals import (
     bad_request,
     field_forbidden,
     invalid_options,
     method_not_allowed,
     not_supported,
 )
-from engine.lab.cluster.objects.selectors import selects
-from engine.lab.cluster.objects.store import Expired
+from engine.production.cluster.objects.resources import Resource, allows
+from engine.production.cluster.objects.selectors import selects
+from engine.production.cluster.objects.store import Expired
+from engine.production.cluster.scale import scale_of, set_scale
 
 _POLICIES = ("Foreground", "Background", "Orphan")
 _IMPLEMENTED = frozenset({"status", "scale", "log", "exec", "eviction", "finalize"})

@@ -6,18 +6,18 @@ server. Types are not described: who wants them (`kubectl explain`) finds none.
 
 from __future__ import annotations
 
-from engine.lab.cluster.api.resources import Registry, Resource
-from engine.lab.cluster.objects.common import Obj
+from engine.production.cluster.objects.common import Obj
+from engine.production.cluster.objects.resources import Catalog, Resource
 
 SWAGGER_PROTOBUF = "application/com.github.proto-openapi.spec.v2.v1.0+protobuf"
 
 _INFO = {"title": "Kubernetes", "version": "v1.36.0"}
 
 
-def index(registry: Registry) -> Obj:
+def index(catalog: Catalog) -> Obj:
     """What /openapi/v3 answers: where each group's document is."""
     paths = sorted(
-        {_path(resource, version) for resource in registry for version in resource.versions}
+        {_path(resource, version) for resource in catalog for version in resource.versions}
     )
     return {"paths": {path: {"serverRelativeURL": f"/openapi/v3/{path}"} for path in paths}}
 
@@ -26,10 +26,10 @@ def _path(resource: Resource, version: str) -> str:
     return f"apis/{resource.group}/{version}" if resource.group else f"api/{version}"
 
 
-def document(registry: Registry, path: str) -> Obj | None:
+def document(catalog: Catalog, path: str) -> Obj | None:
     """The document of one group version, such as `apis/apps/v1`; None when it is not served."""
     paths: Obj = {}
-    for resource in registry:
+    for resource in catalog:
         for version in resource.versions:
             if _path(resource, version) == path:
                 paths |= _operations(resource, version, path)

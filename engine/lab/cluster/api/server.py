@@ -6,47 +6,38 @@
                                                            │
                                   dispatcher.py ◀──────────┘  (deployments, replicasets, ...)
                                         │
-                                     pods.py ──▶ the lab's PodRuntime
+                                     pods.py ──▶ the lab's node
 
-All of it runs in one event loop and holds no locks.
+From api.py on it is `engine.production.cluster`. All of it runs in one event loop, without locks.
 """
 
 from __future__ import annotations
 
 import asyncio
 import logging
+import random
 import secrets
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from hmac import compare_digest
 from pathlib import Path
 
 from aiohttp import web
 
 from engine.lab.cluster.api import openapi
-from engine.lab.cluster.api.api import Api
-from engine.lab.cluster.api.bootstrap import found
 from engine.lab.cluster.api.certs import kubeconfig, make_certificates, write_private
-from engine.lab.cluster.api.definitions import DefinitionController
 from engine.lab.cluster.api.exchange import Exchange
 from engine.lab.cluster.api.handlers import Handlers, Target
-from engine.lab.cluster.api.intake import Options
 from engine.lab.cluster.api.requestlog import RequestLog
-from engine.lab.cluster.api.resources import METRICS, Registry, Resource
 from engine.lab.cluster.api.streams import Streams
 from engine.lab.cluster.api.usage import Metrics
 from engine.lab.cluster.api.watch import Watches
-from engine.lab.cluster.controllers.deployments import DeploymentController
-from engine.lab.cluster.controllers.dispatcher import Dispatcher
-from engine.lab.cluster.controllers.endpoints import EndpointsController
-from engine.lab.cluster.controllers.garbage import GarbageController, NamespaceController
-from engine.lab.cluster.controllers.pods import Kubelet
-from engine.lab.cluster.controllers.replicasets import ReplicaSetController
-from engine.lab.cluster.controllers.scheduler import Scheduler
-from engine.lab.cluster.node.runtime import PodRuntime
-from engine.lab.cluster.objects import refusals
-from engine.lab.cluster.objects.common import Obj, copy_json
-from engine.lab.cluster.objects.refusals import ApiError, NoSuchPath
-from engine.lab.cluster.objects.store import Change, Store
+from engine.lab.cluster.loop_time import LoopTimeline
+from engine.lab.cluster.node.runtime import AsyncPods, NodeRuntime
+from engine.production.cluster.cluster import Cluster
+from engine.production.cluster.identities import Identities
+from engine.production.cluster.objects import refusals
+from engine.production.cluster.objects.common import Obj
+from engine.production.cluster.objects.refusals import ApiError, NoSuchPath
 
 _log = logging.getLogger(__name__)
 
@@ -67,7 +58,7 @@ _VERSION = {
 _HEALTH = frozenset({"healthz", "livez", "readyz"})
 
 
-class KubeServer:
+class KubeServer(Cluster):
     """A Kubernetes API server with its controllers, for one event loop.
 
     Args:
@@ -87,7 +78,7 @@ class KubeServer:
 
     def __init__(
         self,
-        runtime: PodRuntime,
+        runtime: NodeRuntime,
         directory: Path,
         *,
         host: str = "127.0.0.1",
@@ -103,26 +94,28 @@ class KubeServer:
         git_version: str = "v1.36.0",
         history: int = 1000,
     ) -> None:
+        self._pods_work = AsyncPods(runtime)
+        super().__init__(
+            self._pods_work,
+            LoopTimeline(pace),
+            # Not a shared generator: whoever seeds that one would get the same names again.
+            Identities(random.SystemRandom()),
+            namespace=namespace,
+            history=history,
+        )
         self.token = token or secrets.token_urlsafe(24)
         self.requests = RequestLog(request_log)
-        self.registry = Registry()
-        self.store = Store(history)
-        self.api = Api(self.store, self.registry)
-        self.controllers = Dispatcher(self.store, pace)
-        self._runtime = runtime
         self._directory = directory
         self._host = host
         self._port = port
         self._nodes = tuple(nodes)
         self._istio = istio
-        self._namespace = namespace
         self._context = context
         self._version = {**_VERSION, "gitVersion": git_version}
-        self._kubelet = Kubelet(self.api, self.controllers, runtime)
         self._watches = Watches(self.store)
         self._streams = Streams(self.api, runtime)
         self._handlers = Handlers(
-            self.api, self._watches, self._streams, Metrics(self.store, runtime)
+            self.api, self._watches, self._streams, Metrics(self.api, runtime)
         )
         self._runner: web.ServerRunner | None = None
         self.serve_metrics(metrics)
@@ -146,19 +139,7 @@ class KubeServer:
         self._directory.mkdir(parents=True, exist_ok=True)
         certificates = make_certificates(self._directory, self._host)
         self.requests.open()
-        self.controllers.start(
-            [
-                DefinitionController(self.api),
-                DeploymentController(self.api, self.controllers),
-                ReplicaSetController(self.api, self.controllers),
-                EndpointsController(self.api),
-                GarbageController(self.api),
-                NamespaceController(self.api),
-                Scheduler(self.api),
-                self._kubelet,
-            ]
-        )
-        found(self.api, self._nodes, istio=self._istio)
+        self.begin(self._nodes, istio=self._istio)
         server = web.Server(self._serve, handler_cancellation=True)
         self._runner = web.ServerRunner(server, shutdown_timeout=1.0, access_log=None)
         await self._runner.setup()
@@ -174,71 +155,20 @@ class KubeServer:
 
     async def stop(self) -> None:
         """Stop listening, end all watches, and stop all pods."""
-        self.controllers.stop()
+        running = self.end()
         self._watches.close()
         self._streams.close()
         if self._runner is not None:
             await _close(self._runner)
             self._runner = None
-        await self._kubelet.stop()
+        await self._pods_work.end(running)
         self.requests.close()
-
-    def serve_metrics(self, enabled: bool) -> None:
-        """Serve metrics.k8s.io, or answer 404 as a cluster without a metrics server does."""
-        if enabled:
-            self.registry.add(*METRICS)
-        else:
-            self.registry.drop(*(resource.key for resource in METRICS))
-
-    # -- the lab's own way in ------------------------------------------------------------
-
-    def _resource(self, kind: str) -> Resource:
-        """A resource by store key ("deployments.apps") or by kind ("Deployment")."""
-        for resource in self.registry:
-            if kind in (resource.key, resource.kind) and not resource.view:
-                return resource
-        raise KeyError(kind)
-
-    def apply(self, obj: Obj, manager: str = "lab") -> Obj:
-        """Server-side apply, forced, without HTTP. Raises ApiError."""
-        resource = self.registry.for_kind(obj["apiVersion"], obj["kind"])
-        if resource is None:
-            raise refusals.unknown_resource()
-        metadata = obj["metadata"]
-        version = obj["apiVersion"].rpartition("/")[2]
-        namespace = metadata.get("namespace", self._namespace) if resource.namespaced else ""
-        options = Options(manager, force=True)
-        applied, _ = self.api.apply(resource, version, namespace, metadata["name"], obj, options)
-        return copy_json(applied)  # type: ignore[no-any-return]
-
-    def get(self, kind: str, name: str, namespace: str | None = None) -> Obj | None:
-        """A copy of an object, or None. `kind` is "Deployment" or "deployments.apps"."""
-        resource = self._resource(kind)
-        home = (self._namespace if namespace is None else namespace) if resource.namespaced else ""
-        found_obj = self.store.get(resource.storage, home, name)
-        return None if found_obj is None else copy_json(found_obj)
-
-    def list(self, kind: str, namespace: str | None = None) -> list[Obj]:
-        """Copies of all objects of a kind, in one namespace or in all."""
-        return [copy_json(obj) for obj in self.store.items(self._resource(kind).storage, namespace)]
-
-    def delete(self, kind: str, name: str, namespace: str | None = None) -> None:
-        """Delete an object as a client would. Raises ApiError when it is not there."""
-        resource = self._resource(kind)
-        home = (self._namespace if namespace is None else namespace) if resource.namespaced else ""
-        self.api.delete(resource, home, name)
-
-    def subscribe(self, callback: Callable[[Change], None]) -> Callable[[], None]:
-        """Call back at once with every change; returns what ends that.
-
-        `Change.resource` is a store key: "pods", "endpoints", "services",
-        "virtualservices.networking.istio.io". The objects are the store's own: do not change them.
-        """
-        return self.store.subscribe(callback)
 
     async def settled(self) -> None:
         """Wait until no controller has anything to do at once."""
-        await self.controllers.settled()
+        idle: asyncio.Future[None] = asyncio.get_running_loop().create_future()
+        self.controllers.when_idle(lambda: None if idle.done() else idle.set_result(None))
+        await idle
 
     # -- HTTP ----------------------------------------------------------------------------
 
@@ -292,26 +222,26 @@ class KubeServer:
 
     def _document(self, parts: Sequence[str]) -> Obj:
         """Discovery and other documents about the server itself."""
-        registry = self.registry
+        catalog = self.catalog
         match list(parts):
             case ["version"]:
                 return dict(self._version)
             case ["api"]:
                 return self._api_versions()
             case ["api", "v1"]:
-                return registry.resources("", "v1")
+                return catalog.resources("", "v1")
             case ["apis"]:
-                return registry.groups()
-            case ["apis", group] if (found_group := registry.group(group)) is not None:
+                return catalog.groups()
+            case ["apis", group] if (found_group := catalog.group(group)) is not None:
                 return found_group
-            case ["apis", group, version] if group and registry.serves(group, version):
-                return registry.resources(group, version)
+            case ["apis", group, version] if group and catalog.serves(group, version):
+                return catalog.resources(group, version)
             case ["openapi", "v2"]:
                 return openapi.swagger()
             case ["openapi", "v3"]:
-                return openapi.index(registry)
+                return openapi.index(catalog)
             case ["openapi", "v3", *rest]:
-                document = openapi.document(registry, "/".join(rest))
+                document = openapi.document(catalog, "/".join(rest))
                 if document is not None:
                     return document
             case []:
@@ -329,7 +259,7 @@ class KubeServer:
     async def _resource_request(
         self, exchange: Exchange, group: str, version: str, parts: Sequence[str]
     ) -> web.StreamResponse:
-        if not self.registry.serves(group, version):
+        if not self.catalog.serves(group, version):
             raise NoSuchPath
         return await self._handlers.handle(exchange, self._target(group, version, parts))
 
@@ -338,7 +268,7 @@ class KubeServer:
         of_namespace = len(parts) >= 3 and parts[2] not in ("status", "finalize")
         if parts[0] == "namespaces" and of_namespace:
             namespace, parts = parts[1], parts[2:]
-        resource = self.registry.at(group, version, parts[0])
+        resource = self.catalog.at(group, version, parts[0])
         if resource is None or len(parts) > 3 or (namespace and not resource.namespaced):
             raise refusals.unknown_resource()
         name = parts[1] if len(parts) > 1 else ""

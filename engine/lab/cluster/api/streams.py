@@ -4,19 +4,19 @@ from __future__ import annotations
 
 import asyncio
 import re
-from datetime import UTC, datetime, timedelta
+from datetime import datetime
 
 import msgspec
 from aiohttp import WSCloseCode, WSMsgType, web
 
-from engine.lab.cluster.api.api import Api
+from engine.clock import utc
 from engine.lab.cluster.api.exchange import Exchange
-from engine.lab.cluster.node.runtime import ExecResult, PodRuntime
-from engine.lab.cluster.objects.common import Obj, parse_time, timestamp
-from engine.lab.cluster.objects.refusals import ApiError, bad_request, invalid, invalid_value
+from engine.lab.cluster.node.runtime import ExecResult, NodeRuntime
+from engine.production.cluster.api import Api
+from engine.production.cluster.objects.common import Obj, parse_time
+from engine.production.cluster.objects.refusals import ApiError, bad_request, invalid, invalid_value
 
-_LINE_TIME = re.compile(rb"(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) ")
-_AGES = 10**10
+_LINE_TIME = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) ")
 _FOLLOW_EVERY = 0.1
 _QUIET = 0.3
 _STDIN, _STDOUT, _STDERR, _ERROR, _RESIZE = range(5)
@@ -27,7 +27,7 @@ _PROTOCOLS = ("v5.channel.k8s.io", "v4.channel.k8s.io")
 class Streams:
     """Serves /log and /exec of pods from the runtime."""
 
-    def __init__(self, api: Api, runtime: PodRuntime) -> None:
+    def __init__(self, api: Api, runtime: NodeRuntime) -> None:
         self._api = api
         self._runtime = runtime
         self._closing = asyncio.Event()
@@ -36,7 +36,7 @@ class Streams:
         self._closing.set()
 
     def _pod(self, namespace: str, name: str) -> Obj:
-        return self._api.get(self._api.registry["pods"], namespace, name)
+        return self._api.get(self._api.catalog["pods"], namespace, name)
 
     def _container(self, pod: Obj, name: str) -> str:
         """The container that is meant; it must be named when there are several."""
@@ -61,7 +61,7 @@ class Streams:
         _check_started(pod, container, previous=previous)
         uid = pod["metadata"]["uid"]
         written = await self._runtime.logs(uid, container, previous=previous)
-        text = _selected(written, exchange)
+        text = self._selected(written, exchange)
         if not exchange.flag("follow"):
             return web.Response(body=text, content_type="text/plain")
         response = web.StreamResponse(headers={"Content-Type": "text/plain"})
@@ -91,12 +91,44 @@ class Streams:
             end = written.rfind(b"\n") + 1 if not over else len(written)
             if end > position:
                 lines = written[position:end].splitlines(keepends=True)
-                keep_time = exchange.flag("timestamps")
-                await response.write(b"".join(_dressed(line, keep_time) for line in lines))
+                await response.write(self._dressed(lines, exchange))
                 position = end
             if over:
                 return
             await asyncio.sleep(_FOLLOW_EVERY)
+
+    def _selected(self, text: bytes, exchange: Exchange) -> bytes:
+        """The lines of a log that the request asks for."""
+        lines = text.splitlines(keepends=True)
+        since = self._since(exchange)
+        if since is not None:
+            lines = [line for line in lines if _is_after(line, since)]
+        tail = exchange.integer("tailLines")
+        if tail is not None:
+            lines = lines[-tail:] if tail > 0 else []
+        chosen = self._dressed(lines, exchange)
+        limit = exchange.integer("limitBytes")
+        return chosen if limit is None else chosen[:limit]
+
+    def _since(self, exchange: Exchange) -> datetime | None:
+        seconds = exchange.integer("sinceSeconds")
+        if seconds is not None:
+            if seconds <= 0:
+                error = invalid_value("sinceSeconds", seconds, "must be greater than 0")
+                raise invalid("PodLogOptions", "", "", [error])
+            return utc(max(0.0, self._api.timeline.now() - seconds))
+        text = exchange.query.get("sinceTime")
+        try:
+            return parse_time(text) if text else None
+        except ValueError:
+            raise bad_request(f'parsing time "{text}": not a time as of RFC 3339') from None
+
+    def _dressed(self, lines: list[bytes], exchange: Exchange) -> bytes:
+        """Lines with or without their time, as the client wishes."""
+        if exchange.flag("timestamps"):
+            now = self._api.timestamp().encode() + b" "
+            return b"".join(line if _LINE_TIME.match(line) else now + line for line in lines)
+        return b"".join(_LINE_TIME.sub(b"", line, count=1) for line in lines)
 
     # -- exec ----------------------------------------------------------------------------
 
@@ -150,47 +182,10 @@ def _has_ended(pod: Obj) -> bool:
     return pod["status"].get("phase") in ("Succeeded", "Failed")
 
 
-def _selected(text: bytes, exchange: Exchange) -> bytes:
-    """The lines of a log that the request asks for."""
-    lines = text.splitlines(keepends=True)
-    since = _since(exchange)
-    if since is not None:
-        lines = [line for line in lines if _is_after(line, since)]
-    tail = exchange.integer("tailLines")
-    if tail is not None:
-        lines = lines[-tail:] if tail > 0 else []
-    keep_time = exchange.flag("timestamps")
-    chosen = b"".join(_dressed(line, keep_time) for line in lines)
-    limit = exchange.integer("limitBytes")
-    return chosen if limit is None else chosen[:limit]
-
-
-def _since(exchange: Exchange) -> datetime | None:
-    seconds = exchange.integer("sinceSeconds")
-    if seconds is not None:
-        if seconds <= 0:
-            error = invalid_value("sinceSeconds", seconds, "must be greater than 0")
-            raise invalid("PodLogOptions", "", "", [error])
-        return datetime.now(UTC) - timedelta(seconds=min(seconds, _AGES))
-    text = exchange.query.get("sinceTime")
-    try:
-        return parse_time(text) if text else None
-    except ValueError:
-        raise bad_request(f'parsing time "{text}": not a time as of RFC 3339') from None
-
-
 def _is_after(line: bytes, since: datetime) -> bool:
     """A line without a time counts as recent: nobody can tell."""
     match = _LINE_TIME.match(line)
     return match is None or parse_time(match[1].decode()) >= since
-
-
-def _dressed(line: bytes, keep_time: bool) -> bytes:
-    """A line with or without its time, as the client wishes."""
-    match = _LINE_TIME.match(line)
-    if keep_time:
-        return line if match else timestamp().encode() + b" " + line
-    return line[match.end() :] if match else line
 
 
 async def _read_stdin(socket: web.WebSocketResponse) -> bytes:

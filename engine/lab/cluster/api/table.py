@@ -4,14 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
-from datetime import UTC, datetime
 from typing import Any
 
-from engine.lab.cluster.api.resources import Resource
-from engine.lab.cluster.objects.common import Obj, find_condition, is_deleting, parse_time
-from engine.lab.cluster.objects.selectors import to_text
+from engine.clock import SystemClock
+from engine.production.cluster.objects.common import Obj, find_condition, is_deleting, parse_time
+from engine.production.cluster.objects.resources import Resource
+from engine.production.cluster.objects.selectors import to_text
 
 Cells = list[Any]
+_CLOCK = SystemClock()
 
 
 @dataclass(frozen=True)
@@ -49,7 +50,7 @@ def human_duration(seconds: float) -> str:
 def _since(text: str | None) -> str:
     if not text:
         return "<unknown>"
-    return human_duration((datetime.now(UTC) - parse_time(text)).total_seconds())
+    return human_duration(_CLOCK.now() - parse_time(text).timestamp())
 
 
 def _age(obj: Obj) -> str:

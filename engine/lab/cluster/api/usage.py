@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from engine.lab.cluster.node.runtime import PodRuntime, Usage
-from engine.lab.cluster.objects.common import Obj, labels_of, timestamp
-from engine.lab.cluster.objects.store import Store
+from engine.lab.cluster.node.runtime import NodeRuntime
+from engine.production.cluster.api import Api
+from engine.production.cluster.objects.common import Obj, labels_of
+from engine.production.cluster.runtime import Usage
 
 _WINDOW = "15s"
 
@@ -12,8 +13,9 @@ _WINDOW = "15s"
 class Metrics:
     """Renders the runtime's figures as PodMetrics and NodeMetrics."""
 
-    def __init__(self, store: Store, runtime: PodRuntime) -> None:
-        self._store = store
+    def __init__(self, api: Api, runtime: NodeRuntime) -> None:
+        self._api = api
+        self._store = api.store
         self._runtime = runtime
 
     def pods(self, namespace: str | None) -> list[Obj]:
@@ -30,7 +32,7 @@ class Metrics:
             {"name": container["name"], "usage": _shown(use if index == 0 else Usage(0, 0))}
             for index, container in enumerate(pod["spec"]["containers"])
         ]
-        return {**_head("PodMetrics", pod), "containers": containers}
+        return {**_head("PodMetrics", pod, self._api.timestamp()), "containers": containers}
 
     def nodes(self) -> list[Obj]:
         """NodeMetrics: the sum of what a node's pods use."""
@@ -43,7 +45,7 @@ class Metrics:
                 totals[node] = Usage(known.cpu + use.cpu, known.memory + use.memory)
         return [
             {
-                **_head("NodeMetrics", node),
+                **_head("NodeMetrics", node, self._api.timestamp()),
                 "usage": _shown(totals.get(node["metadata"]["name"], Usage(0, 0))),
             }
             for node in self._store.items("nodes")
@@ -54,7 +56,7 @@ def _shown(use: Usage) -> Obj:
     return {"cpu": f"{use.cpu}m", "memory": f"{use.memory // 1024}Ki"}
 
 
-def _head(kind: str, obj: Obj) -> Obj:
+def _head(kind: str, obj: Obj, now: str) -> Obj:
     metadata = obj["metadata"]
     place = {"namespace": metadata["namespace"]} if "namespace" in metadata else {}
     return {
@@ -63,9 +65,9 @@ def _head(kind: str, obj: Obj) -> Obj:
         "metadata": {
             "name": metadata["name"],
             **place,
-            "creationTimestamp": timestamp(),
+            "creationTimestamp": now,
             "labels": labels_of(obj),
         },
-        "timestamp": timestamp(),
+        "timestamp": now,
         "window": _WINDOW,
     }

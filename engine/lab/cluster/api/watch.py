@@ -10,10 +10,10 @@ import msgspec
 from aiohttp import web
 
 from engine.lab.cluster.api.exchange import Exchange
-from engine.lab.cluster.api.resources import Resource
-from engine.lab.cluster.objects.common import Obj
-from engine.lab.cluster.objects.refusals import bad_request, expired
-from engine.lab.cluster.objects.store import Change, Expired, Store
+from engine.production.cluster.objects.common import Obj
+from engine.production.cluster.objects.refusals import bad_request, expired
+from engine.production.cluster.objects.resources import Resource
+from engine.production.cluster.objects.store import Change, Expired, Store
 
 _DEFAULT_SECONDS = 1800
 _BOOKMARK_EVERY = 60.0

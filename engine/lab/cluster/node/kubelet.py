@@ -1,6 +1,6 @@
 """The lab's kubelet: carries out pods as real processes, and tells what has become of them.
 
-It implements `runtime.PodRuntime`. A pod of the application is a process forked by the zygote,
+It implements `runtime.NodeRuntime`. A pod of the application is a process forked by the zygote,
 with an address and a folder of its own; the kubelet mounts its configuration, probes its readiness
 over HTTP, watches its memory, and carries out `exec` and `logs`. Pods of the data layer
 (`postgres-0`, `redis-0`) stand for the lab's own servers: they are ready at once and have no
@@ -24,21 +24,20 @@ from typing import Any
 
 import msgspec
 
-from engine.lab.application.pod import PHASES, PodSpec, PodUpdate
+from engine.lab.application.pod import PodSpec, PodUpdate
 from engine.lab.cluster.node import mounts
 from engine.lab.cluster.node.pod_shell import PodShell
 from engine.lab.cluster.node.probes import probe, readiness
-from engine.lab.cluster.node.runtime import ExecResult, PodReport, Usage
-from engine.lab.faults import Faults
-from engine.lab.layout import NAMESPACE, Layout
+from engine.lab.cluster.node.runtime import ExecResult
+from engine.lab.layout import Layout
 from engine.lab.network import Network
 from engine.lab.processes import usage
 from engine.lab.processes.channel import Channel
 from engine.lab.settings import Settings
 from engine.lab.wire import Connection
-
-AGENTS_CONFIGMAP = "claude-enhancer-agents"
-MAINTENANCE_CONFIGMAP = "claude-enhancer-maintenance"
+from engine.production.cluster.runtime import PodReport, Usage
+from engine.production.faults import Faults
+from engine.production.names import AGENTS_CONFIGMAP, MAINTENANCE_CONFIGMAP, NAMESPACE, PHASES
 
 Report = Callable[[PodReport], None]
 

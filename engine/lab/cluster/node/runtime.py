@@ -1,56 +1,36 @@
-"""What the API server asks of whoever really runs the pods.
+"""What the lab asks of a node beyond the cluster's bookkeeping, and the bridge between both.
 
-A kubelet has two halves: bookkeeping (phases, back-off, restart counts, conditions) and doing
-(processes, sockets, probes). The bookkeeping lives in controllers/pods.py; the doing is behind this
-Protocol, so that the lab can run real processes and a test can run none.
+The cluster in `engine.production` knows no event loop: it asks and is called back. A node works
+with coroutines; `AsyncPods` runs them and calls back.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import asyncio
+import logging
+from collections.abc import Callable, Coroutine, Iterable
 from dataclasses import dataclass
-from typing import Any, Literal, Protocol
+from typing import Any, Protocol
 
-PodState = Literal["creating", "image_pull_error", "running", "crashed"]
+from engine.production.cluster.runtime import Done, PodReport, Usage
 
-
-@dataclass(frozen=True)
-class PodReport:
-    """What has become of a pod. `exit_code` is set exactly when `state` is "crashed"."""
-
-    state: PodState
-    ready: bool = False
-    ip: str | None = None
-    exit_code: int | None = None
-    message: str = ""
+_log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
 class ExecResult:
-    """The outcome of one command that ran to its end inside a container."""
+    """How one command ended that ran inside a container."""
 
     stdout: bytes
     stderr: bytes
     exit_code: int
 
 
-@dataclass(frozen=True)
-class Usage:
-    """What a pod uses now: `cpu` in millicores, `memory` in bytes."""
-
-    cpu: int
-    memory: int
-
-
-class PodRuntime(Protocol):
-    """Carries out what a kubelet would. All methods run in the server's event loop."""
+class NodeRuntime(Protocol):
+    """Runs the pods of the lab. All methods run in the server's event loop."""
 
     def start(self, pod: dict[str, Any], report: Callable[[PodReport], None]) -> None:
-        """Begin to run `pod`; return at once. Reports follow, as many as there is news.
-
-        It is called again for the same uid when a crashed or unpullable pod is to be tried anew;
-        reports of the earlier try are then ignored.
-        """
+        """As `PodRuntime.start`."""
 
     async def stop(self, uid: str, grace_seconds: float) -> None:
         """SIGTERM, wait, SIGKILL; return when the pod is gone. Unknown uids are no error."""
@@ -69,3 +49,47 @@ class PodRuntime(Protocol):
 
     def usage(self, uid: str) -> Usage:
         """What the pod uses now, for metrics.k8s.io."""
+
+
+class AsyncPods:
+    """A `PodRuntime` whose work is done by a node's coroutines in the running event loop."""
+
+    def __init__(self, node: NodeRuntime) -> None:
+        self._node = node
+        self._tasks: set[asyncio.Task[None]] = set()
+
+    def start(self, pod: dict[str, Any], report: Callable[[PodReport], None]) -> None:
+        """Hand the pod to the node."""
+        self._node.start(pod, report)
+
+    def stop(self, uid: str, grace_seconds: float, done: Done) -> None:
+        """Let the node end the pod."""
+        self._spawn(self._node.stop(uid, grace_seconds), done)
+
+    def run_hook(self, uid: str, container: str, command: list[str], done: Done) -> None:
+        """Let the node run a preStop command."""
+        self._spawn(self._node.exec(uid, container, command, None), done)
+
+    async def end(self, uids: Iterable[str]) -> None:
+        """Stop these pods at once, without their grace periods, and give up what still waits."""
+        stops = (self._node.stop(uid, 0) for uid in uids)
+        await asyncio.gather(*stops, return_exceptions=True)
+        waiting = set(self._tasks)
+        for task in waiting:
+            task.cancel()
+        await asyncio.gather(*waiting, return_exceptions=True)
+
+    def _spawn(self, work: Coroutine[Any, Any, object], done: Done) -> None:
+        task = asyncio.get_running_loop().create_task(_then(work, done))
+        self._tasks.add(task)
+        task.add_done_callback(self._forget)
+
+    def _forget(self, task: asyncio.Task[None]) -> None:
+        self._tasks.discard(task)
+        if not task.cancelled() and task.exception() is not None:
+            _log.error("the node failed at a pod", exc_info=task.exception())
+
+
+async def _then(work: Coroutine[Any, Any, object], done: Done) -> None:
+    await work
+    done()
