@@ -293,12 +293,19 @@ class Action(Generic[P]):
     """
 
     def __init__(
-        self, function: Callable[P, Result], effect: Effect, inline: bool, module: str = ""
+        self,
+        function: Callable[P, Result],
+        effect: Effect,
+        inline: bool = False,
+        local: bool = False,
+        remote: str = "",
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
         self.effect: Effect = effect
         self.inline = inline
+        self.local = local or bool(remote)
+        self.remote = remote
         self.checker: Callable[..., Result] | None = None
         self.prober: Callable[..., Probe] | None = None
         self.simulator: Callable[..., Result] | None = None
@@ -349,14 +356,18 @@ class Action(Generic[P]):
         return function
 
 
-def action(*, effect: Effect, inline: bool = False) -> Callable[[Callable[P, Result]], Action[P]]:
+def action(
+    *, effect: Effect, inline: bool = False, local: bool = False, remote: str = ""
+) -> Callable[[Callable[P, Result]], Action[P]]:
     """Mark a function as an action of its module.
 
     `inline` is for actions that only compute (``assert``): they run on the engine's own thread,
-    so they must neither block nor wait.
+    so they must neither block nor wait. `local` is for actions that work on the machine that
+    ce-run runs on, whatever the step's host is: below ``hosts:`` a runbook has to say that this is
+    meant. `remote` names the action that takes the same arguments and works on the step's host.
     """
 
     def mark(function: Callable[P, Result]) -> Action[P]:
-        return Action(function, effect, inline)
+        return Action(function, effect, inline, local, remote)
 
     return mark

@@ -20,7 +20,7 @@ from engine.module_api import Context, Failed, Refused, Result, action
 from modules._docker import engine as docker_engine
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", local=True)
 def build(
     ctx: Context,
     context: str,
@@ -104,7 +104,7 @@ def _image_data(tag: str, image: dict[str, Any]) -> dict[str, Any]:
     return {"image": tag, "id": image["Id"], "size": image.get("Size", 0)}
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", local=True)
 def push(ctx: Context, image: str) -> Result:
     """Push an image to its registry.
 
@@ -150,7 +150,7 @@ def push_check(ctx: Context, image: str) -> Result:
     )
 
 
-@action(effect="read")
+@action(effect="read", local=True)
 def inspect_digest(ctx: Context, image: str, *, expect: str = "", local: bool = False) -> Result:
     """Read the digest that the registry has under a tag; refuse another than the expected one.
 
@@ -178,7 +178,7 @@ def inspect_digest(ctx: Context, image: str, *, expect: str = "", local: bool = 
     return Result(data={"image": image, "digest": digest}, message=f"{image} is {digest[:19]}")
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", local=True)
 def tag(ctx: Context, image: str, new: str) -> Result:
     """Give an image another name.
 

@@ -16,7 +16,7 @@ from modules._process import command as process_command
 from modules._process import orphans as process_orphans
 
 
-@action(effect="once")
+@action(effect="once", remote="ssh.run")
 def run(
     ctx: Context,
     command: str | list[str],
@@ -30,7 +30,10 @@ def run(
     effect: Literal["read", "idempotent", "once"] = "once",
     limit: int = 65536,
 ) -> Result:
-    """Run a command with ``/bin/sh -c``, or, given as a list, without a shell.
+    """Run a command with ``/bin/sh -c``, or, given as a list, without a shell, on this machine.
+
+    Below ``hosts:`` a step says where: ``on: hosts`` is `ssh.run` on each of them, and with
+    ``on: controller`` it runs here, once for each host.
 
     Result data: ``code`` (exit status), ``stdout``, ``stderr`` (text without the last newline),
     ``truncated`` (whether output was longer than `limit`; then its middle is left out, the

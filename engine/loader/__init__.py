@@ -18,6 +18,7 @@ from engine.inventory import Inventory
 from engine.loader.book import Session
 from engine.loader.checks import check_book
 from engine.loader.fields import Fields
+from engine.loader.hosts import check_hosts
 from engine.loader.includes import common_root, gather, included_path, near_file
 from engine.loader.inputs import Extra, convert_inputs, fit
 from engine.loader.inventory_file import read_inventory
@@ -65,6 +66,8 @@ def load(
         for each in (*session.books.values(), session.inventory_book):
             if each is not None:
                 check_book(each)
+        if book is not None:
+            check_hosts(book)
         if book is None or book.runbook is None:
             raise InvalidRunbook(problems.sorted())
         whole = _whole(session, book.runbook)

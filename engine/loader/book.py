@@ -13,7 +13,7 @@ from engine.loader.problems import Problems
 from engine.loader.source import Map, Seq, Source, Spot
 from engine.loader.tree import BlockNode, StepNode
 from engine.model import Input, Runbook
-from engine.registry import Registry
+from engine.registry import ActionInfo, Registry
 from engine.templating import is_template
 
 NO_NAMES: frozenset[str] = frozenset()
@@ -84,6 +84,10 @@ class Book:
         self.branches: dict[str, BlockNode] = {}
         self.uses: list[Use] = []
         self.registers: dict[str, list[StepNode]] = {}
+        self.local: list[ActionInfo] = []
+        """Actions of steps that stand below no `hosts` of this file and work on this machine."""
+        self.needs_host: list[tuple[str, Spot]] = []
+        """Actions with ``on: hosts`` that stand below no `hosts` of this file."""
         self.runbook: Runbook | None = None
         self.of_inventory = False
         """Whether this is no runbook but an inventory, whose templates any runbook may read."""

@@ -47,6 +47,10 @@ FOREIGN_IN_STEPS = {
     **dict.fromkeys(("debug", "print", "echo"), "write `shell: echo …`"),
     "set_fact": "variables are written `vars:`, results are `register:`ed",
     "fail": "write `assert:` with `that` and `fail_msg`",
+    **dict.fromkeys(
+        ("delegate_to", "connection", "local_action", "run_on"),
+        "a step of many hosts says `on: controller` or `on: hosts`",
+    ),
     "uri": "write `http-check:` or `http.request:`",
     "pause": "write `wait:` for a time, `confirm:` for a person",
     "description": "what a step is for is written `name:`",

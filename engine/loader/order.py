@@ -15,7 +15,7 @@ _TEMPLATE = re.compile(r"\{[{%#].*?[}%#]\}")
 _LONGEST_SLUG = 60
 _NO_ACTION = frozenset(
     (
-        *("id", "name", "needs", "when", "hosts", "loop", "serial", "max_fail_percentage"),
+        *("id", "name", "needs", "when", "hosts", "on", "loop", "serial", "max_fail_percentage"),
         *("retry", "until", "failed_when", "changed_when", "register", "timeout", "budget"),
         *("guards", "confirm", "undo", "rescue", "always", "ignore_errors", "no_log", "tags"),
         *("vars", "steps", "runbook", "with", "parallel"),

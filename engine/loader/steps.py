@@ -12,6 +12,7 @@ from typing import Any
 from engine.loader.book import RESULT, Book
 from engine.loader.calls import arguments_of, find_action, has_templates, read_call
 from engine.loader.fields import FOREIGN_IN_STEPS, Fields
+from engine.loader.hosts import check_included, placed, read_on
 from engine.loader.includes import included_path
 from engine.loader.inputs import read_with
 from engine.loader.order import settle_order
@@ -25,7 +26,8 @@ from engine.templating import is_template
 from engine.text import nearest, quoted_list
 
 COMMON = (
-    *("id", "name", "needs", "when", "hosts", "loop", "serial", "max_fail_percentage", "retry"),
+    *("id", "name", "needs", "when", "hosts", "on", "loop", "serial", "max_fail_percentage"),
+    *("retry",),
     *("until", "failed_when", "changed_when", "register", "timeout", "budget", "guards"),
     *("confirm", "undo", "rescue", "always", "ignore_errors", "no_log", "tags", "vars"),
 )
@@ -93,6 +95,8 @@ class StepReader:
     def read(self) -> Step:
         """The step."""
         others: list[str] = []
+        self.node.hosts = self.map.get("hosts") is not None
+        read_on(self.fields, self.node)
         for key in self.map:
             reader = _READERS.get(key)
             if reader is not None:
@@ -147,6 +151,7 @@ class StepReader:
             self._include()
         elif actions:
             key, info = actions[0]
+            info = placed(self.book, map, key, info, self.node)
             self.values["call"] = read_call(self.book, map, key, info, self.node)
 
     def _nothing_but_maybe_a_gate(self) -> None:
@@ -207,6 +212,7 @@ class StepReader:
         inner = book.session.book(target) if target is not None else None
         if inner is None or inner.runbook is None:
             return
+        check_included(book, inner, self.fields, self.node)
         book.size += inner.size
         if book.size > MOST_STEPS:
             said = f"with all that it includes, this runbook has more than {MOST_STEPS} steps"

@@ -136,7 +136,7 @@ class BlockNode:
 class StepNode:
     """A step: where it stands and what its templates may read of it."""
 
-    __slots__ = ("block", "hosts", "index", "loop", "order", "register", "vars")
+    __slots__ = ("block", "hosts", "index", "loop", "on", "order", "register", "vars")
 
     def __init__(self, block: BlockNode, index: int, order: int = 0) -> None:
         self.block = block
@@ -146,6 +146,8 @@ class StepNode:
         self.vars: dict[str, Any] = {}
         self.loop = False
         self.hosts = False
+        self.on = ""
+        """Where it says that a command works: ``controller`` or ``hosts``; "" if it does not."""
         self.register: str | None = None
 
     @property

@@ -59,6 +59,10 @@ class ActionInfo:
         self.action = action
         self.effect: Effect = action.effect
         self.inline = action.inline
+        self.local = action.local
+        """Whether it works on this machine, whatever the step's host is."""
+        self.remote = action.remote
+        """The action that does the same on the step's host; "" if there is none."""
         self.doc = inspect.cleandoc(action.function.__doc__ or "")
         self.summary = self.doc.split("\n", 1)[0].strip()
 

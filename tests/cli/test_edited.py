@@ -131,6 +131,7 @@ def test_a_host_that_was_taken_out_of_the_inventory_is_not_worked_on(desk: Desk)
         steps:
           - id: s
             hosts: all
+            on: controller
             shell: test -e {{ host.name }}
         """)
     (desk.folder / "a").touch()
