@@ -14,8 +14,8 @@ from engine.cli.options import Workspace, color_option, json_option, state_optio
 
 if TYPE_CHECKING:
     from engine.lab.layout import LabInfo
-    from engine.lab.people.inbox_file import Message
-    from engine.lab.status import Status
+    from engine.lab.people.inbox_file import Notice
+    from engine.lab.status import LabStatus
     from engine.production.faults import Fault
     from engine.production.figures import Figures
     from engine.report.words import Line
@@ -165,7 +165,7 @@ def status(state: str | None, no_color: bool, output: str) -> None:
     _tell(control.status(Workspace(state).folder), output, _status_lines, no_color)
 
 
-def _status_lines(found: Status) -> list[Line]:
+def _status_lines(found: LabStatus) -> list[Line]:
     from engine.report.words import line, table
     from engine.units import took
 
@@ -255,7 +255,7 @@ def inbox(number: int, state: str | None, no_color: bool, output: str) -> None:
     _tell(found, output, _inbox_lines, no_color)
 
 
-def _inbox_lines(found: list[Message]) -> list[Line]:
+def _inbox_lines(found: list[Notice]) -> list[Line]:
     from engine.report.words import cut, line, table
 
     if not found:

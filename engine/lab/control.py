@@ -13,18 +13,18 @@ import signal
 import socket
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any, TypeVar
 
 import msgspec
 
+from engine.clock import look_until
 from engine.errors import LabError
 from engine.lab.layout import LabInfo, Layout, short_path, write_private
-from engine.lab.people.inbox_file import Message, read_inbox
+from engine.lab.people.inbox_file import Notice, read_inbox
 from engine.lab.processes import children
 from engine.lab.settings import Settings
-from engine.lab.status import Status
+from engine.lab.status import LabStatus
 from engine.production.faults import ALL_VERSIONS, Fault
 from engine.production.figures import Figures
 
@@ -60,9 +60,9 @@ def up(state: Path, *, fresh: bool = True, settings: Settings | None = None) -> 
         return _await_news(layout, news)
 
 
-def status(state: Path) -> Status:
+def status(state: Path) -> LabStatus:
     """How the running lab is. Raises LabError if there is none."""
-    return _ask(state, Status, "status")
+    return _ask(state, LabStatus, "status")
 
 
 def is_running(state: Path) -> bool:
@@ -126,7 +126,7 @@ def set_rate(state: Path, rate: float) -> None:
     _tell(state, "rate", rate=rate)
 
 
-def inbox(state: Path) -> list[Message]:
+def inbox(state: Path) -> list[Notice]:
     """The notices that arrived, oldest first; also of a lab that has ended."""
     return read_inbox(Layout(state).inbox)
 
@@ -188,12 +188,7 @@ def _is_held(layout: Layout) -> bool:
 
 
 def _await_end(layout: Layout, patience: float) -> bool:
-    deadline = time.monotonic() + patience
-    while _is_held(layout):
-        if time.monotonic() > deadline:
-            return False
-        time.sleep(0.01)
-    return True
+    return look_until(lambda: not _is_held(layout), patience, every=0.01)
 
 
 def _signal_supervisor(layout: Layout, number: int) -> None:

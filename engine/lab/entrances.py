@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import asyncio
-import datetime
 import os
 from typing import TYPE_CHECKING, Any
 
 from aiosmtpd.smtp import SMTP, AuthResult
 
 from engine.lab.balancers.haproxy import HAProxy
+from engine.lab.clock import stamp
 from engine.lab.databases.postgres import DATABASE, USER, Postgres
 from engine.lab.layout import LabInfo, Layout, socket_fits
 from engine.lab.network import Network
@@ -50,7 +50,7 @@ def describe(lab: Lab, ca_file: str, haproxy: HAProxy) -> LabInfo:
     docker = layout.docker_socket
     return LabInfo(
         pid=os.getpid(),
-        started=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        started=stamp(),
         folder=str(layout.root),
         network=network.prefix,
         app_url=url("edge"),

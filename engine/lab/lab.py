@@ -6,7 +6,6 @@ import asyncio
 import contextlib
 import logging
 import signal
-import time
 from collections.abc import Awaitable, Callable
 from typing import Any
 
@@ -14,20 +13,20 @@ import msgspec
 import psycopg
 from aiohttp import web
 
-from engine.clock import SystemClock
 from engine.errors import CeRunError, LabError
 from engine.lab import entrances
 from engine.lab.balancers.certificate import make_certificate
 from engine.lab.balancers.dataplane import BACKENDS, EDGE, MESH, Dataplane
 from engine.lab.balancers.haproxy import HAProxy, Runtime
+from engine.lab.clock import CLOCK
 from engine.lab.cluster.api.server import KubeServer
-from engine.lab.cluster.node.kubelet import Kubelet, Services
+from engine.lab.cluster.node.kubelet import Kubelet, Neighbours
 from engine.lab.control_server import ControlServer
 from engine.lab.databases.postgres import Postgres
 from engine.lab.databases.redis import Redis
 from engine.lab.databases.volume import Volume
 from engine.lab.images.docker_engine import DockerEngine
-from engine.lab.images.registry import Registry
+from engine.lab.images.registry import ImageRegistry
 from engine.lab.layout import LabInfo, Layout, bind_unix
 from engine.lab.monitoring.metrics import Monitoring, Scraper
 from engine.lab.network import Network
@@ -36,7 +35,7 @@ from engine.lab.people.inbox import Inbox
 from engine.lab.people.load_process import LoadProcess
 from engine.lab.processes.zygote import ZygoteProcess
 from engine.lab.settings import Settings
-from engine.lab.status import PodStatus, Status
+from engine.lab.status import LabStatus, PodStatus
 from engine.lab.wiring import Wiring, configmap
 from engine.production.faults import Faults
 from engine.production.metrics import ALL, Value
@@ -70,13 +69,13 @@ class Lab:
         self.load = load
         self.faults = Faults()
         self.inbox = Inbox(layout.inbox)
-        now = SystemClock().monotonic
+        now = CLOCK.monotonic
         volume = Volume(layout.postgres, now)
         self.observations = Observations(now, 3 * settings.scrape_period + 1, volume.share)
         self.runtime = Runtime(network.host("haproxy"), network.port("haproxy"))
         self.dataplane = Dataplane(self.runtime, network.pod_ports)
-        self.registry = Registry()
-        self.kubelet = Kubelet(layout, network, settings, self.faults, self._services())
+        self.registry = ImageRegistry()
+        self.kubelet = Kubelet(layout, network, settings, self.faults, self._neighbours())
         self.kube = KubeServer(
             self.kubelet,
             layout.kubernetes,
@@ -137,7 +136,7 @@ class Lab:
             )
             self.observations.restart()
         self._at_end(self._stop_load)
-        self._ready_at = time.monotonic()
+        self._ready_at = CLOCK.monotonic()
         self._info = entrances.describe(self, ca_file, self._haproxy)
         await self._control.start(self.layout.control)
         self._at_end(self._control.stop)
@@ -256,13 +255,13 @@ class Lab:
         except psycopg.Error as error:
             raise LabError(f"the orders cannot be read: {error}") from error
 
-    async def status(self) -> Status:
+    async def status(self) -> LabStatus:
         """How the lab is now."""
         assert self._info is not None
         rate, errors = self.measure("requests_per_second"), self.measure("error_rate")
-        return Status(
+        return LabStatus(
             info=self._info,
-            uptime=round(time.monotonic() - self._ready_at, 3),
+            uptime=round(CLOCK.monotonic() - self._ready_at, 3),
             pods=[
                 PodStatus(name=name, version=version, address=address, ready=ready)
                 for name, version, address, ready in self.kubelet.summary()
@@ -277,8 +276,8 @@ class Lab:
             error_rate=None if errors is None else round(errors.value, 3),
         )
 
-    def _services(self) -> Services:
-        return Services(
+    def _neighbours(self) -> Neighbours:
+        return Neighbours(
             dsn=self.postgres.dsn,
             redis=(self.network.host("redis"), self.network.port("redis")),
             resolve_image=self.registry.version_of,

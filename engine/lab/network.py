@@ -112,14 +112,14 @@ def _prefix(first: int, second: int) -> str:
     return f"127.{16 + first % 224}.{second}"
 
 
-def _free_port(host: str, wanted: int) -> int:
-    for port in _nearby(wanted):
+def _free_port(host: str, port_number: int) -> int:
+    for port in _nearby(port_number):
         probe = _bound(host, port)
         if probe is not None:
             probe.close()
             return port
     raise LabError(
-        f"no free port near {wanted} on {host}", hint="see what listens there with: ss -ltnp"
+        f"no free port near {port_number} on {host}", hint="see what listens there with: ss -ltnp"
     )
 
 

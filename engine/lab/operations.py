@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import msgspec
 
 from engine.errors import LabError
+from engine.lab.clock import CLOCK
 from engine.lab.control_server import Operation
 from engine.production.faults import ALL_VERSIONS
 from engine.production.figures import make_figures
@@ -51,7 +51,7 @@ class Operations:
         await load.flush()
         figures = make_figures(
             self._lab.observations.ever(),
-            time.monotonic() - load.began,
+            CLOCK.monotonic() - load.began,
             load.plan.users,
             lost,
         )

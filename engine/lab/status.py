@@ -17,7 +17,7 @@ class PodStatus(msgspec.Struct, frozen=True, kw_only=True):
     ready: bool
 
 
-class Status(msgspec.Struct, frozen=True, kw_only=True):
+class LabStatus(msgspec.Struct, frozen=True, kw_only=True):
     """A lab at one moment."""
 
     info: LabInfo

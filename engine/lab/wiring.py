@@ -31,8 +31,8 @@ class Objects(Protocol):
 
 def configmap(objects: Objects, namespace: str, name: str) -> Mapping[str, str] | None:
     """The data of a ConfigMap, or None if there is none."""
-    found = objects.get("configmaps", namespace, name)
-    return None if found is None else found.get("data") or {}
+    obj = objects.get("configmaps", namespace, name)
+    return None if obj is None else obj.get("data") or {}
 
 
 class Wiring:
@@ -56,9 +56,9 @@ class Wiring:
     async def admit(self, uid: str) -> None:
         """Let the balancers take in a pod that is about to be called ready."""
         pods = self._objects.items("pods", NAMESPACE)
-        found = next((pod for pod in pods if pod["metadata"]["uid"] == uid), None)
-        if found is not None and not found["metadata"].get("deletionTimestamp"):
-            ready = as_ready(found, self._kubelet.address(uid))
+        pod = next((pod for pod in pods if pod["metadata"]["uid"] == uid), None)
+        if pod is not None and not pod["metadata"].get("deletionTimestamp"):
+            ready = as_ready(pod, self._kubelet.address(uid))
             service = self._objects.get("services", NAMESPACE, SERVICE)
             await self._dataplane.admit(uid, self._routes([ready], endpoints_of(service, ready)))
 

@@ -87,10 +87,10 @@ class Slice(msgspec.Struct):
         total = sum(self.latencies.values())
         if not total:
             return None
-        wanted = math.ceil(total * share)
+        rest = math.ceil(total * share)
         for number in sorted(self.latencies):
-            wanted -= self.latencies[number]
-            if wanted <= 0:
+            rest -= self.latencies[number]
+            if rest <= 0:
                 return latency(number)
         raise AssertionError("a share is at most 1")
 

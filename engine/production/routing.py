@@ -119,8 +119,8 @@ def _subset_labels(destination_rule: Object | None, subset: str) -> Mapping[str,
 
 
 def _matches(pod: Object, labels: Mapping[str, str]) -> bool:
-    wanted = {APP_LABEL[0]: APP_LABEL[1], **labels}
-    return wanted.items() <= (pod["metadata"].get("labels") or {}).items()
+    required = {APP_LABEL[0]: APP_LABEL[1], **labels}
+    return required.items() <= (pod["metadata"].get("labels") or {}).items()
 
 
 def _weights(virtual_service: Object | None) -> tuple[int, int]:

@@ -12,7 +12,7 @@ import docker.errors
 import httpx
 import pytest
 
-from engine.lab.images.registry import Registry, split_reference
+from engine.lab.images.registry import ImageRegistry, split_reference
 from tests.lab.production import NAMESPACE, Production, eventually
 
 DOCKERFILE = b"FROM scratch\nLABEL org.opencontainers.image.version=5.2\nCOPY app /app\n"
@@ -135,7 +135,7 @@ def test_references_are_read_as_docker_reads_them(
 
 @pytest.mark.parametrize("reference", ["", "UPPER", "a:b:c", "a b", "a@sha256:1"])
 def test_what_is_no_reference_names_no_image(reference: str) -> None:
-    assert Registry().version_of(reference) is None
+    assert ImageRegistry().version_of(reference) is None
 
 
 def _get(url: str) -> httpx.Response | None:

@@ -23,7 +23,7 @@ from aiohttp import web
 
 from engine.executor import TaskContext
 from engine.lab.images.docker_engine import DockerEngine
-from engine.lab.images.registry import Registry
+from engine.lab.images.registry import ImageRegistry
 from engine.module_api import Cancelled, Failed, Refused, Unreachable
 from modules import docker
 from tests.modules.conftest import MakeContext
@@ -82,7 +82,7 @@ class Apps:
 def lab_engine() -> Iterator[Engine]:
     """The lab's engine and registry."""
     apps = Apps()
-    port = apps.serve(Registry().app())
+    port = apps.serve(ImageRegistry().app())
     with tempfile.TemporaryDirectory(prefix="ce") as folder:  # short: a socket's path is limited
         apps.serve(DockerEngine("127.0.0.1", port).app(), f"{folder}/docker.sock")
         yield Engine(f"unix://{folder}/docker.sock", f"127.0.0.1:{port}")
@@ -296,11 +296,11 @@ def test_the_inventorys_credentials_go_with_builds_and_pushes(make_context: Make
 
     async def built(request: web.Request) -> web.Response:
         await request.read()
-        seen["build"] = decoded(request.headers["X-Registry-Config"])
+        seen["build"] = decoded(request.headers["X-ImageRegistry-Config"])
         return web.json_response({"stream": "Successfully built"})
 
     async def pushed(request: web.Request) -> web.Response:
-        seen["push"] = decoded(request.headers["X-Registry-Auth"])
+        seen["push"] = decoded(request.headers["X-ImageRegistry-Auth"])
         return web.json_response({"aux": {"Digest": "sha256:1"}})
 
     async def inspected(request: web.Request) -> web.Response:

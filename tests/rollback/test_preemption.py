@@ -19,7 +19,7 @@ from engine.events import (
 from engine.lab import control
 from engine.lab.cluster.api.requestlog import RequestRecord
 from engine.lab.layout import Layout
-from engine.lab.people.inbox_file import Message, read_inbox
+from engine.lab.people.inbox_file import Notice, read_inbox
 from engine.store.files.locks import TAKEOVER_PATIENCE
 from tests.rollback.duty import PHASES, Duty, Ended
 from tests.rollback.watch import (
@@ -96,7 +96,7 @@ def sent_after(duty: Duty, run: Ended, moment: float) -> list[RequestRecord]:
     ]
 
 
-def told_after(duty: Duty, run: Ended, moment: float) -> list[Message]:
+def told_after(duty: Duty, run: Ended, moment: float) -> list[Notice]:
     """What a run still told people after a moment; a busy receiver notes a little late what was on
     its way, and a takeover waits that long for it at most."""
     return [

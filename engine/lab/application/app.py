@@ -11,12 +11,10 @@ A paused write is answered 503 with `Retry-After` and `X-CE-Paused: writes`.
 from __future__ import annotations
 
 import asyncio
-import datetime
 import os
 import random
 import signal
 import sys
-import time
 from collections.abc import Awaitable, Callable
 from pathlib import Path
 from typing import Any
@@ -26,7 +24,8 @@ from aiohttp import web
 
 from engine.lab.application.pod import PodSpec, PodUpdate
 from engine.lab.application.state import AppState
-from engine.lab.application.store import SessionUnknown, Store, WritesPaused
+from engine.lab.application.store import SessionUnknown, UserData, WritesPaused
+from engine.lab.clock import CLOCK, stamp
 from engine.lab.processes.channel import Splitter
 
 COOKIE = "claude-session"
@@ -67,7 +66,7 @@ class App:
 
     def __init__(self, spec: PodSpec) -> None:
         self.state = AppState(spec)
-        self.store = Store(spec.dsn, spec.version, spec.name)
+        self.store = UserData(spec.dsn, spec.version, spec.name)
         self._ending = asyncio.Event()
         self._checked_at = 0.0
         self._checks = {"database": False, "redis": False}
@@ -212,12 +211,12 @@ class App:
     async def _look(self) -> dict[str, bool]:
         """Ask the database and Redis, at most a few times a second."""
         async with self._checking:
-            if time.monotonic() - self._checked_at > _CHECK_SECONDS:
+            if CLOCK.monotonic() - self._checked_at > _CHECK_SECONDS:
                 database, redis = await asyncio.gather(
                     self.store.answers(_LOOK_SECONDS), self._redis()
                 )
                 self._checks = {"database": database, "redis": redis}
-                self._checked_at = time.monotonic()
+                self._checked_at = CLOCK.monotonic()
         return self._checks
 
     async def _redis(self) -> bool:
@@ -246,8 +245,8 @@ class App:
 
     async def session(self, request: web.Request) -> web.Response:
         """Who is signed in."""
-        found = await self.store.session(_cookie(request))
-        return self._json({"user": found.user, "since_version": found.created_by_version})
+        session = await self.store.session(_cookie(request))
+        return self._json({"user": session.user, "since_version": session.created_by_version})
 
     async def agents(self, request: web.Request) -> web.Response:
         """All agents and whether they are active."""
@@ -276,14 +275,10 @@ class App:
     # -- answers ---------------------------------------------------------------------------
 
     def _identity(self) -> dict[str, Any]:
-        now = time.time()
-        stamp = datetime.datetime.fromtimestamp(now, datetime.UTC).isoformat(
-            timespec="milliseconds"
-        )
         return {
             "version": self.state.spec.version,
-            "timestamp": stamp.replace("+00:00", "Z"),
-            "uptime": round(now - self.state.started, 3),
+            "timestamp": stamp().replace("+00:00", "Z"),
+            "uptime": round(CLOCK.now() - self.state.started, 3),
         }
 
     def _failed(self, counter: str, error: str, request: web.Request) -> web.Response:
@@ -317,8 +312,7 @@ def _cookie(request: web.Request) -> str:
 
 def say(level: str, text: str) -> None:
     """A line of the pod's log."""
-    stamp = datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds")
-    print(f"{stamp.replace('+00:00', 'Z')} {level} {text}", flush=True)
+    print(f"{stamp().replace('+00:00', 'Z')} {level} {text}", flush=True)
 
 
 def crash() -> None:

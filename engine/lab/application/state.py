@@ -5,7 +5,6 @@ No network here; `app.py` serves what this file knows.
 
 from __future__ import annotations
 
-import time
 from collections import Counter
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from typing import Any
 import msgspec
 
 from engine.lab.application.pod import PodSpec, PodUpdate
+from engine.lab.clock import CLOCK
 from engine.production.names import PHASES
 
 
@@ -22,7 +22,7 @@ class AppState:
     def __init__(self, spec: PodSpec) -> None:
         self.spec = spec
         self.update = spec.update
-        self.started = time.time()
+        self.started = CLOCK.now()
         self.phase = 0
         self.draining = False
         self.agents: dict[str, bool] = {}

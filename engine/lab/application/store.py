@@ -9,12 +9,13 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-import time
 from dataclasses import dataclass
 from typing import Any
 
 import psycopg
 from psycopg.errors import ReadOnlySqlTransaction
+
+from engine.lab.clock import CLOCK
 
 _CONNECTIONS = 2
 _PATIENCE = 5.0  # seconds in which a lost database may come back
@@ -31,7 +32,7 @@ class SessionUnknown(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Session:
+class UserSession:
     """A signed-in user."""
 
     id: str
@@ -89,7 +90,7 @@ SELECT (SELECT id FROM signed_in), (SELECT phase FROM moved)
 """
 
 
-class Store:
+class UserData:
     """The database as the application uses it."""
 
     def __init__(self, dsn: str, version: str, application: str) -> None:
@@ -109,12 +110,12 @@ class Store:
             raise WritesPaused
         return str(row[0])
 
-    async def session(self, session: str) -> Session:
+    async def session(self, session: str) -> UserSession:
         """Look a session up. Raises SessionUnknown."""
         row = await self._one(_SESSION, {"session": session})
         if row is None:
             raise SessionUnknown
-        return Session(session, *row)
+        return UserSession(session, *row)
 
     async def order(self, session: str, source: str, seq: int, amount: int) -> int:
         """Write an order; its id, when it is committed. The same (source, seq) is written once.
@@ -144,7 +145,7 @@ class Store:
         Users' statements are proof enough; where there were none lately it is asked over a
         connection of its own, so that a queue of users does not look like a dead database.
         """
-        if time.monotonic() - self._answered_at < _FRESH:
+        if CLOCK.monotonic() - self._answered_at < _FRESH:
             return True
         try:
             async with asyncio.timeout(timeout):
@@ -154,7 +155,7 @@ class Store:
                 self._spare = connection
         except (psycopg.Error, TimeoutError):
             return False
-        self._answered_at = time.monotonic()
+        self._answered_at = CLOCK.monotonic()
         return True
 
     async def close(self) -> None:
@@ -199,7 +200,7 @@ class Store:
                 await connection.close()
                 raise
             self._idle.append(connection)
-            self._answered_at = time.monotonic()
+            self._answered_at = CLOCK.monotonic()
             return row
 
     async def _connect(self) -> psycopg.AsyncConnection[Any]:

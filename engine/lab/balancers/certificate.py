@@ -11,6 +11,8 @@ from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import NameOID
 
+from engine.clock import utc
+from engine.lab.clock import CLOCK
 from engine.lab.layout import write_private
 
 _LIFETIME = datetime.timedelta(days=90)
@@ -29,7 +31,7 @@ def make_certificate(folder: Path, host: str, address: str) -> tuple[Path, Path]
         x509.DNSName("localhost"),
         x509.IPAddress(ipaddress.ip_address(address)),
     ]
-    now = datetime.datetime.now(datetime.UTC)
+    now = utc(CLOCK.now())
     certificate = (
         x509.CertificateBuilder()
         .subject_name(name)

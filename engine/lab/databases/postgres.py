@@ -16,12 +16,12 @@ import shutil
 import signal
 import subprocess
 import tempfile
-import time
 from collections.abc import Callable
 from importlib import resources
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from engine.clock import look_until
 from engine.errors import LabError
 from engine.lab.layout import Layout, cache_folder, write_private
 from engine.lab.processes import children
@@ -208,12 +208,17 @@ def _patiently(
     process: subprocess.Popen[bytes],
     log: Path,
 ) -> psycopg.Connection[Any]:
-    deadline = time.monotonic() + _START_PATIENCE
-    while process.poll() is None and time.monotonic() < deadline:
+    connections: list[psycopg.Connection[Any]] = []
+
+    def answers_or_died() -> bool:
         connection = attempt()
         if connection is not None:
-            return connection
-        time.sleep(0.003)
+            connections.append(connection)
+        return connection is not None or process.poll() is not None
+
+    look_until(answers_or_died, _START_PATIENCE)
+    if connections:
+        return connections[0]
     raise LabError(
         "PostgreSQL did not start: " + "; ".join(children.tail(log, 3)),
         hint=f"its log is {log}",

@@ -6,8 +6,9 @@ Strings that expire, counters and `INFO`, over the real protocol; nothing is kep
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
+
+from engine.lab.clock import CLOCK
 
 
 class RedisError(Exception):
@@ -75,7 +76,7 @@ class Redis:
 
     def _get(self, key: bytes) -> bytes | None:
         value, expires = self._values.get(key, (None, None))
-        if expires is not None and expires <= time.monotonic():
+        if expires is not None and expires <= CLOCK.monotonic():
             del self._values[key]
             return None
         return value
@@ -84,7 +85,7 @@ class Redis:
         expires = None
         if options and options[0].upper() in (b"EX", b"PX") and len(options) == 2:
             unit = 1.0 if options[0].upper() == b"EX" else 0.001
-            expires = time.monotonic() + int(options[1]) * unit
+            expires = CLOCK.monotonic() + int(options[1]) * unit
         elif options:
             raise RedisError("ERR syntax error")
         self._values[key] = (value, expires)

@@ -37,16 +37,16 @@ def split_reference(reference: str) -> tuple[str, str, str]:
 
     Raises ValueError if it is none.
     """
-    found = _REFERENCE.match(reference)
-    if found is None:
+    match = _REFERENCE.match(reference)
+    if match is None:
         raise ValueError(f"invalid reference format: {reference}")
-    host, name = found["host"] or "", found["name"]
+    host, name = match["host"] or "", match["name"]
     if host and not re.search(r"[.:]|^localhost$", host):
         host, name = "", f"{host}/{name}"  # `library/nginx` has no host
-    return host, name, found["digest"] or found["tag"] or "latest"
+    return host, name, match["digest"] or match["tag"] or "latest"
 
 
-class Registry:
+class ImageRegistry:
     """Blobs and manifests in memory."""
 
     def __init__(self) -> None:
@@ -127,10 +127,10 @@ class Registry:
 
     async def _get_manifest(self, request: web.Request) -> web.Response:
         which = request.match_info["which"]
-        found = self._find_manifest(request.match_info["name"], which)
-        if found is None:
+        entry = self._find_manifest(request.match_info["name"], which)
+        if entry is None:
             return _error(404, "MANIFEST_UNKNOWN", f"manifest unknown: {which}")
-        kind, manifest = found
+        kind, manifest = entry
         return _content(manifest, kind)
 
     async def _put_manifest(self, request: web.Request) -> web.Response:

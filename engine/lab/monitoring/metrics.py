@@ -10,13 +10,13 @@ from __future__ import annotations
 
 import asyncio
 import re
-import time
 from collections.abc import Callable, Iterator
 from typing import Any
 
 import msgspec
 from aiohttp import web
 
+from engine.lab.clock import CLOCK
 from engine.lab.monitoring.promql import QueryError, Selector, parse
 from engine.lab.settings import Settings
 from engine.lab.wire import Connection, WireError
@@ -64,7 +64,7 @@ class Monitoring:
             names = _names(request.query.getall("name", []))
         except ValueError as error:
             return _reply({"error": str(error)}, 400)
-        wanted = request.query.get("version")
+        only = request.query.get("version")
         rows = [
             {
                 "name": name,
@@ -75,9 +75,9 @@ class Monitoring:
             }
             for name in names
             for version, value in self.series(name, window)
-            if wanted in (None, version)
+            if only in (None, version)
         ]
-        return _reply({"time": time.time(), "metrics": rows})
+        return _reply({"time": CLOCK.now(), "metrics": rows})
 
     async def _text(self, request: web.Request) -> web.Response:
         lines = [
@@ -104,7 +104,7 @@ class Monitoring:
             return
         window = next((m.value for m in selector.matchers if m.label == "window"), "")
         seconds = _seconds(window) if window else self._window
-        now = time.time()
+        now = CLOCK.now()
         for version, value in self.series(base, seconds):
             labels = {"__name__": selector.name, "job": "claude-enhancer", "version": version}
             if window:
@@ -144,7 +144,7 @@ class Scraper:
                     sample = PodSample(
                         pod=uid,
                         version=version,
-                        at=time.monotonic(),
+                        at=CLOCK.monotonic(),
                         metrics=metrics,
                         usage=usage(uid),
                         cpu_limit=cpu_limit(uid),
@@ -175,10 +175,10 @@ def parse_text(text: str) -> dict[str, float]:
 
 
 def _seconds(text: str) -> float:
-    found = _DURATION.fullmatch(text.strip())
-    if found is None or float(found[1]) <= 0:
+    match = _DURATION.fullmatch(text.strip())
+    if match is None or float(match[1]) <= 0:
         raise ValueError(f"not a duration: {text!r}")
-    return float(found[1]) * _UNITS[found[2]]
+    return float(match[1]) * _UNITS[match[2]]
 
 
 def _names(asked: list[str]) -> list[str]:

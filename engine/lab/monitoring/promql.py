@@ -43,10 +43,10 @@ class Selector:
 
 
 _OPERATORS: dict[str, Callable[[str, str], bool]] = {
-    "=": lambda actual, wanted: actual == wanted,
-    "!=": lambda actual, wanted: actual != wanted,
-    "=~": lambda actual, wanted: re.fullmatch(wanted, actual) is not None,
-    "!~": lambda actual, wanted: re.fullmatch(wanted, actual) is None,
+    "=": lambda actual, value: actual == value,
+    "!=": lambda actual, value: actual != value,
+    "=~": lambda actual, value: re.fullmatch(value, actual) is not None,
+    "!~": lambda actual, value: re.fullmatch(value, actual) is None,
 }
 _NAME = re.compile(r"\s*([a-zA-Z_:][a-zA-Z0-9_:]*)\s*")
 _MATCHER = re.compile(r"""\s*([a-zA-Z_]\w*)\s*(=~|!~|!=|=)\s*("(?:[^"\\]|\\.)*"|'[^'\\]*')\s*""")
@@ -63,11 +63,11 @@ def parse(query: str) -> Selector:
     if query[place : place + 1] == "{":
         place += 1
         while query[place : place + 1] != "}":
-            found = _MATCHER.match(query, place)
-            if found is None:
+            match = _MATCHER.match(query, place)
+            if match is None:
                 raise QueryError(_unexpected(query, place))
-            matchers.append(_matcher(found, place))
-            place = found.end()
+            matchers.append(_matcher(match, place))
+            place = match.end()
             if query[place : place + 1] == ",":
                 place += 1
             elif query[place : place + 1] != "}":
@@ -78,15 +78,15 @@ def parse(query: str) -> Selector:
     return Selector(name[1], tuple(matchers))
 
 
-def _matcher(found: re.Match[str], place: int) -> Matcher:
-    text = found[3]
+def _matcher(match: re.Match[str], place: int) -> Matcher:
+    text = match[3]
     value = msgspec.json.decode(text, type=str) if text[0] == '"' else text[1:-1]
-    if found[2] in ("=~", "!~"):
+    if match[2] in ("=~", "!~"):
         try:
             re.compile(value)
         except re.error as error:
             raise QueryError(f"1:{place + 1}: parse error: {error}") from error
-    return Matcher(found[1], found[2], value)
+    return Matcher(match[1], match[2], value)
 
 
 def _unexpected(query: str, place: int) -> str:

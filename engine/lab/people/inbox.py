@@ -8,7 +8,6 @@ notice that was sent twice shows. It can be told to fail, or to be down.
 
 from __future__ import annotations
 
-import datetime
 import email.policy
 from collections.abc import Mapping
 from email.parser import BytesParser
@@ -18,9 +17,10 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from engine.lab.clock import stamp
 from engine.lab.people import notices
-from engine.lab.people.inbox_file import Channel, Message, read_inbox
-from engine.lab.people.notices import Verdict
+from engine.lab.people.inbox_file import Channel, Notice, read_inbox
+from engine.lab.people.notices import Reply
 
 KEY_HEADERS = ("Idempotency-Key", "X-Idempotency-Key")
 
@@ -71,10 +71,10 @@ class Inbox:
         answer: int,
         accepted: bool,
         headers: Mapping[str, str],
-    ) -> Message:
+    ) -> Notice:
         """Write a message down."""
-        message = Message(
-            at=datetime.datetime.now(datetime.UTC).isoformat(timespec="milliseconds"),
+        message = Notice(
+            at=stamp(),
             channel=channel,
             target=target,
             summary=" ".join(summary.split()),
@@ -114,7 +114,7 @@ class Inbox:
 
     async def _statuspage(self, request: web.Request) -> web.Response:
         body = await _json(request)
-        verdict = notices.statuspage(
+        reply = notices.statuspage(
             request.method,
             request.match_info["target"],
             body,
@@ -122,33 +122,33 @@ class Inbox:
             incidents=self._incidents,
         )
         if request.method == "GET":
-            return _reply(verdict)
-        return self._take(request, "statuspage", body, verdict)
+            return _reply(reply)
+        return self._take(request, "statuspage", body, reply)
 
     async def _webhook(self, request: web.Request) -> web.Response:
         body = await _json(request)
         return self._take(request, "webhook", body, notices.webhook(body))
 
     async def _list(self, request: web.Request) -> web.Response:
-        return _reply(Verdict(200, [*map(msgspec.to_builtins, read_inbox(self._path))], ""))
+        return _reply(Reply(200, [*map(msgspec.to_builtins, read_inbox(self._path))], ""))
 
     def _take(
-        self, request: web.Request, channel: Channel, body: Any, verdict: Verdict
+        self, request: web.Request, channel: Channel, body: Any, reply: Reply
     ) -> web.Response:
         if self.in_trouble:
-            verdict = Verdict(503, {"error": "the lab's inbox was told to fail"}, verdict.summary)
-        given = next((request.headers[h] for h in KEY_HEADERS if h in request.headers), "")
+            reply = Reply(503, {"error": "the lab's inbox was told to fail"}, reply.summary)
+        header_key = next((request.headers[h] for h in KEY_HEADERS if h in request.headers), "")
         self.keep(
             channel,
             request.match_info.get("target", ""),
-            verdict.summary,
+            reply.summary,
             body,
-            key=verdict.key or given,
-            answer=verdict.status,
-            accepted=verdict.status < 300,
+            key=reply.key or header_key,
+            answer=reply.status,
+            accepted=reply.status < 300,
             headers=_telling(request.headers),
         )
-        return _reply(verdict)
+        return _reply(reply)
 
     # -- SMTP ------------------------------------------------------------------------------
 
@@ -194,11 +194,11 @@ def _telling(headers: Mapping[str, str]) -> dict[str, str]:
     }
 
 
-def _reply(verdict: Verdict) -> web.Response:
-    if isinstance(verdict.body, str):
-        return web.Response(text=verdict.body, status=verdict.status)
+def _reply(reply: Reply) -> web.Response:
+    if isinstance(reply.body, str):
+        return web.Response(text=reply.body, status=reply.status)
     return web.Response(
-        body=msgspec.json.encode(verdict.body),
-        status=verdict.status,
+        body=msgspec.json.encode(reply.body),
+        status=reply.status,
         content_type="application/json",
     )

@@ -10,7 +10,7 @@ import msgspec
 Channel = Literal["slack", "pagerduty", "statuspage", "webhook", "email"]
 
 
-class Message(msgspec.Struct, frozen=True, kw_only=True):
+class Notice(msgspec.Struct, frozen=True, kw_only=True):
     """One message as it arrived."""
 
     at: str
@@ -31,10 +31,10 @@ class Message(msgspec.Struct, frozen=True, kw_only=True):
     body: Any
 
 
-def read_inbox(path: Path) -> list[Message]:
+def read_inbox(path: Path) -> list[Notice]:
     """The messages in an inbox's file, oldest first; none if there is no such file."""
     try:
         lines = path.read_bytes().splitlines()
     except FileNotFoundError:
         return []
-    return [msgspec.json.decode(line, type=Message) for line in lines]
+    return [msgspec.json.decode(line, type=Notice) for line in lines]

@@ -7,11 +7,11 @@ import contextlib
 import itertools
 import os
 import signal
-import time
 from collections.abc import Callable
 from typing import Any
 
 from engine.errors import LabError
+from engine.lab.clock import CLOCK
 from engine.lab.people import load
 from engine.lab.people.load import LoadPlan
 from engine.lab.processes import channel, children
@@ -25,7 +25,7 @@ class LoadProcess:
 
     def __init__(self, plan: LoadPlan) -> None:
         self.plan = plan
-        self.began = time.monotonic()
+        self.began = CLOCK.monotonic()
         ours, theirs = channel.pair()
         self._end = ours
         self.pid = children.fork_child(lambda: load.main(theirs, plan), theirs.fileno())
@@ -51,7 +51,7 @@ class LoadProcess:
             await asyncio.wait_for(self._ready, _BEGIN_PATIENCE)
         except TimeoutError as error:
             raise LabError("the load's users could not sign in in time") from error
-        self.began = time.monotonic()
+        self.began = CLOCK.monotonic()
 
     async def flush(self) -> None:
         """Return when everything that was answered until now has been taken in."""

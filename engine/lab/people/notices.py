@@ -36,7 +36,7 @@ _ROUTING_KEY_LENGTH = 32
 
 
 @dataclass(frozen=True)
-class Verdict:
+class Reply:
     """The answer to a message, its text on one line, and the key that tells a repetition."""
 
     status: int
@@ -45,17 +45,17 @@ class Verdict:
     key: str = ""
 
 
-def slack(body: Any) -> Verdict:
-    """An incoming webhook's verdict: `ok`, or a word that says what is wrong."""
+def slack(body: Any) -> Reply:
+    """An incoming webhook's reply: `ok`, or a word that says what is wrong."""
     if not isinstance(body, dict):
-        return Verdict(400, "invalid_payload", str(body))
+        return Reply(400, "invalid_payload", str(body))
     text = body.get("text") or _first_text(body.get("blocks"))
     if not text and not body.get("attachments"):
-        return Verdict(400, "no_text", "")
-    return Verdict(200, "ok", str(text or _first_text(body["attachments"])))
+        return Reply(400, "no_text", "")
+    return Reply(200, "ok", str(text or _first_text(body["attachments"])))
 
 
-def pagerduty(body: Any) -> Verdict:
+def pagerduty(body: Any) -> Reply:
     """Events API v2: accepted with its dedup key, or every error of the event."""
     if not isinstance(body, dict):
         return _invalid_event(["The request body is not a JSON object"], str(body))
@@ -65,11 +65,11 @@ def pagerduty(body: Any) -> Verdict:
     summary = " ".join(filter(None, (str(body.get("event_action", "")), summary)))
     if errors:
         return _invalid_event(errors, summary)
-    given = str(body.get("dedup_key") or "")
-    key = given or secrets.token_hex(16)
+    sender_key = str(body.get("dedup_key") or "")
+    key = sender_key or secrets.token_hex(16)
     answer = {"status": "success", "message": "Event processed", "dedup_key": key}
     # The same incident may be triggered, acknowledged and resolved: three events, no repetition.
-    return Verdict(202, answer, summary, f"{given}/{body['event_action']}" if given else "")
+    return Reply(202, answer, summary, f"{sender_key}/{body['event_action']}" if sender_key else "")
 
 
 def _pagerduty_errors(event: dict[str, Any]) -> list[str]:
@@ -102,9 +102,9 @@ def _payload_errors(payload: Any) -> list[str]:
     return errors
 
 
-def _invalid_event(errors: list[str], summary: str) -> Verdict:
+def _invalid_event(errors: list[str], summary: str) -> Reply:
     body = {"status": "invalid event", "message": "Event object is invalid", "errors": errors}
-    return Verdict(400, body, summary)
+    return Reply(400, body, summary)
 
 
 def statuspage(
@@ -114,52 +114,52 @@ def statuspage(
     *,
     authorized: bool,
     incidents: dict[str, dict[str, Any]],
-) -> Verdict:
+) -> Reply:
     """`/pages/P/incidents[/I]` and `/pages/P/components/C`; `incidents` is kept up to date."""
     if not authorized:
-        return Verdict(401, {"error": "Could not authenticate"}, target)
+        return Reply(401, {"error": "Could not authenticate"}, target)
     match target.split("/"):
         case ["pages", _, "incidents"] if method == "GET":
-            return Verdict(200, list(incidents.values()), "")
+            return Reply(200, list(incidents.values()), "")
         case ["pages", _, "incidents"] if method == "POST":
             return _incident(body, "", incidents, 201)
         case ["pages", _, "incidents", identifier] if method in ("PATCH", "PUT"):
             if identifier not in incidents:
-                return Verdict(404, {"error": "Not found"}, target)
+                return Reply(404, {"error": "Not found"}, target)
             return _incident(body, identifier, incidents, 200)
         case ["pages", _, "components", identifier] if method in ("PATCH", "PUT"):
             return _component(body, identifier)
         case _:
-            return Verdict(404, {"error": "Not found"}, target)
+            return Reply(404, {"error": "Not found"}, target)
 
 
 def _incident(
     body: Any, identifier: str, incidents: dict[str, dict[str, Any]], status: int
-) -> Verdict:
+) -> Reply:
     incident = body.get("incident") if isinstance(body, dict) else None
     if not isinstance(incident, dict):
-        return Verdict(422, {"error": ["incident is missing"]}, "")
+        return Reply(422, {"error": ["incident is missing"]}, "")
     known = incidents.get(identifier, {"status": "investigating"})
     merged = {**known, **incident}
     summary = f"{merged.get('name', '')}: {merged['status']}"
     if not merged.get("name"):
-        return Verdict(422, {"error": ["Name can't be blank"]}, summary)
+        return Reply(422, {"error": ["Name can't be blank"]}, summary)
     if merged["status"] not in INCIDENT_STATES:
-        return Verdict(422, {"error": ["Status is not included in the list"]}, summary)
+        return Reply(422, {"error": ["Status is not included in the list"]}, summary)
     merged["id"] = identifier or hashlib.sha256(secrets.token_bytes(8)).hexdigest()[:12]
     incidents[merged["id"]] = merged
-    return Verdict(status, merged, summary)
+    return Reply(status, merged, summary)
 
 
-def _component(body: Any, identifier: str) -> Verdict:
+def _component(body: Any, identifier: str) -> Reply:
     component = body.get("component") if isinstance(body, dict) else None
     state = component.get("status", "") if isinstance(component, dict) else None
     if state is None or state not in COMPONENT_STATES:
-        return Verdict(422, {"error": ["Status is not included in the list"]}, identifier)
-    return Verdict(200, {"id": identifier, "status": state}, f"{identifier}: {state}")
+        return Reply(422, {"error": ["Status is not included in the list"]}, identifier)
+    return Reply(200, {"id": identifier, "status": state}, f"{identifier}: {state}")
 
 
-def webhook(body: Any) -> Verdict:
+def webhook(body: Any) -> Reply:
     """Whatever comes is taken; its text is looked for where such messages have one."""
     key = ""
     text: Any = body
@@ -167,7 +167,7 @@ def webhook(body: Any) -> Verdict:
         key = str(body.get("dedup_key") or body.get("idempotency_key") or "")
         words = ("text", "message", "summary", "title", "subject")
         text = next((body[word] for word in words if body.get(word)), "")
-    return Verdict(200, {"ok": True}, str(text), key)
+    return Reply(200, {"ok": True}, str(text), key)
 
 
 def _first_text(blocks: Any) -> str:

@@ -19,14 +19,15 @@ import logging
 import os
 import shutil
 import sys
-import time
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
 import msgspec
 
+from engine.clock import look_until
 from engine.errors import CeRunError, LabError
+from engine.lab.clock import CLOCK
 from engine.lab.databases.postgres import Postgres
 from engine.lab.layout import Layout
 from engine.lab.network import Network, claim_network
@@ -69,13 +70,10 @@ def _hold(layout: Layout) -> None:
     """Hold the folder until this process is gone: who gets the lock next knows that it is."""
     descriptor = os.open(layout.lock, os.O_RDWR | os.O_CREAT, 0o600)
     # Somebody who only asks whether the folder is held holds it for an instant.
-    deadline = time.monotonic() + _LOCK_PATIENCE
-    while not _locked(descriptor):
-        if time.monotonic() > deadline:
-            raise LabError(
-                "another lab is running or starting in this folder", hint="ce-run lab status"
-            )
-        time.sleep(0.005)
+    if not look_until(lambda: _locked(descriptor), _LOCK_PATIENCE):
+        raise LabError(
+            "another lab is running or starting in this folder", hint="ce-run lab status"
+        )
     os.ftruncate(descriptor, 0)
     os.write(descriptor, str(os.getpid()).encode())
 
@@ -122,7 +120,7 @@ def _run_lab(
                 mesh_share=settings.mesh_share,
                 rate=settings.request_rate,
                 users=settings.users,
-                source=f"load-{time.time_ns():x}",
+                source=f"load-{int(CLOCK.now() * 1e9):x}",
             )
         )
     lab = Lab(layout, settings, network, postgres, zygote, load)

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import os
-import time
 from collections import deque
 from dataclasses import dataclass, field
 from pathlib import Path
+
+from engine.lab.clock import CLOCK
 
 _TICKS = os.sysconf("SC_CLK_TCK")
 _PAGE = os.sysconf("SC_PAGE_SIZE")
@@ -38,7 +39,7 @@ class Meter:
 
     def read(self) -> None:
         """Take a reading."""
-        self._readings.append((time.monotonic(), cpu_seconds(self.pid)))
+        self._readings.append((CLOCK.monotonic(), cpu_seconds(self.pid)))
 
     @property
     def millicores(self) -> int:

@@ -15,7 +15,7 @@ from typing import Any
 
 from engine.production.cluster.decoding import read_yaml
 from engine.production.cluster.identities import Identities
-from engine.production.cluster.intake import Options, check_name, read, read_config
+from engine.production.cluster.intake import WriteOptions, check_name, read, read_config
 from engine.production.cluster.objects import managed_fields, refusals
 from engine.production.cluster.objects.allotment import Allotment
 from engine.production.cluster.objects.common import Obj, copy_json, is_deleting, key_of, timestamp
@@ -25,7 +25,7 @@ from engine.production.cluster.objects.patch import json_patch, merge_patch, str
 from engine.production.cluster.objects.refusals import ApiError, bad_request
 from engine.production.cluster.objects.resources import Catalog, Resource
 from engine.production.cluster.objects.schema import schema_for
-from engine.production.cluster.objects.store import Store
+from engine.production.cluster.objects.store import ObjectStore
 from engine.production.cluster.objects.transitions import (
     METADATA_ORDER,
     grace_period,
@@ -53,7 +53,7 @@ class Api:
     """The operations on the objects of one cluster. All raise ApiError."""
 
     def __init__(
-        self, store: Store, catalog: Catalog, timeline: Timeline, identities: Identities
+        self, store: ObjectStore, catalog: Catalog, timeline: Timeline, identities: Identities
     ) -> None:
         self.store = store
         self.catalog = catalog
@@ -68,15 +68,15 @@ class Api:
     # -- reading -------------------------------------------------------------------------
 
     def get(self, resource: Resource, namespace: str, name: str) -> Obj:
-        found = self.store.get(resource.storage, namespace, name)
-        if found is None:
+        obj = self.store.get(resource.storage, namespace, name)
+        if obj is None:
             raise refusals.not_found(resource.plural, resource.group, name)
-        return found
+        return obj
 
     # -- creating ------------------------------------------------------------------------
 
     def create(
-        self, resource: Resource, version: str, namespace: str, obj: Any, options: Options
+        self, resource: Resource, version: str, namespace: str, obj: Any, options: WriteOptions
     ) -> Obj:
         """Create an object. Raises AlreadyExists, Invalid, NotFound (its namespace), ..."""
         new = read(resource, version, obj, options)
@@ -123,7 +123,7 @@ class Api:
         resource: Resource,
         version: str,
         obj: Obj,
-        options: Options,
+        options: WriteOptions,
         managers: Managers | None,
     ) -> Obj:
         if resource.has_status:
@@ -165,7 +165,7 @@ class Api:
         self,
         resource: Resource,
         version: str,
-        options: Options,
+        options: WriteOptions,
         operation: str,
         subresource: str = "",
     ) -> Writer:
@@ -185,7 +185,7 @@ class Api:
         namespace: str,
         name: str,
         obj: Any,
-        options: Options,
+        options: WriteOptions,
         subresource: str = "",
     ) -> Obj:
         """PUT. A resourceVersion in `obj` must be the current one."""
@@ -209,7 +209,7 @@ class Api:
         name: str,
         content_type: str,
         body: bytes,
-        options: Options,
+        options: WriteOptions,
         subresource: str = "",
     ) -> tuple[Obj, bool]:
         """PATCH in any of its four forms; returns the object and whether it was created."""
@@ -245,7 +245,7 @@ class Api:
         namespace: str,
         name: str,
         document: Any,
-        options: Options,
+        options: WriteOptions,
         subresource: str = "",
     ) -> tuple[Obj, bool]:
         """Server-side apply; returns the object and whether it was created."""
@@ -267,8 +267,8 @@ class Api:
             self._place(resource, namespace, config)
             return self._create(resource, version, config, options, managers), True
         merged = copy_json(merged)
-        given = config["metadata"].get("resourceVersion")
-        merged["metadata"]["resourceVersion"] = given
+        version_seen = config["metadata"].get("resourceVersion")
+        merged["metadata"]["resourceVersion"] = version_seen
         return self._update(resource, version, live, merged, options, subresource, managers), False
 
     def save(self, new: Obj, *, manager: str = CONTROLLER, subresource: str = "") -> Obj:
@@ -280,10 +280,10 @@ class Api:
         assert resource is not None
         live = self.get(resource, *key_of(new))
         version = new["apiVersion"].rpartition("/")[2]
-        return self._update(resource, version, live, new, Options(manager), subresource)
+        return self._update(resource, version, live, new, WriteOptions(manager), subresource)
 
     def update_part(
-        self, resource: Resource, live: Obj, new: Obj, options: Options, subresource: str
+        self, resource: Resource, live: Obj, new: Obj, options: WriteOptions, subresource: str
     ) -> Obj:
         """Write `new`, a changed copy of `live`, through one of its subresources."""
         version = live["apiVersion"].rpartition("/")[2]
@@ -295,7 +295,7 @@ class Api:
         version: str,
         live: Obj,
         new: Obj,
-        options: Options,
+        options: WriteOptions,
         subresource: str,
         managers: Managers | None = None,
     ) -> Obj:
@@ -324,7 +324,7 @@ class Api:
         return self._store_or_finish(resource, new)
 
     def _store_or_finish(self, resource: Resource, new: Obj) -> Obj:
-        """Store it; an object that only waited for its last finalizer is gone instead."""
+        """ObjectStore it; an object that only waited for its last finalizer is gone instead."""
         metadata = new["metadata"]
         waiting = metadata.get("finalizers") or new.get("spec", {}).get("finalizers")
         graceful = metadata.get("deletionGracePeriodSeconds", 0) > 0
@@ -350,9 +350,9 @@ class Api:
         live = self.get(resource, namespace, name)
         self._check_preconditions(resource, live, preconditions or {})
         finalizers = list(live["metadata"].get("finalizers") or ())
-        wanted = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(propagation)
-        if wanted and wanted not in finalizers:
-            finalizers.append(wanted)
+        finalizer = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(propagation)
+        if finalizer and finalizer not in finalizers:
+            finalizers.append(finalizer)
         grace = grace_period(resource, live, grace_seconds)
         if resource.key == "namespaces" or finalizers or grace:
             return self._begin_deletion(resource, live, finalizers, grace, dry_run)
@@ -361,12 +361,12 @@ class Api:
             return last
         return refusals.deleted(resource.plural, resource.group, last)
 
-    def _check_preconditions(self, resource: Resource, live: Obj, wanted: Obj) -> None:
+    def _check_preconditions(self, resource: Resource, live: Obj, conditions: Obj) -> None:
         for name, label in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
             actual = live["metadata"][name]
-            if wanted.get(name) not in (None, actual):
+            if conditions.get(name) not in (None, actual):
                 why = (
-                    f"Precondition failed: {label} in precondition: {wanted[name]}, "
+                    f"Precondition failed: {label} in precondition: {conditions[name]}, "
                     f"{label} in object meta: {actual}"
                 )
                 raise refusals.conflict(

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 from engine.production.cluster.api import Api
 from engine.production.cluster.identities import Identities
-from engine.production.cluster.intake import Options
+from engine.production.cluster.intake import WriteOptions
 from engine.production.cluster.objects.common import Obj
 
 _NAMESPACES = ("default", "kube-system", "kube-public", "kube-node-lease")
@@ -30,7 +30,7 @@ def bootstrap(api: Api, nodes: Sequence[str], *, istio: bool) -> None:
 
 def _create(api: Api, resource: str, namespace: str, obj: Obj) -> Obj:
     entry = api.catalog[resource]
-    return api.create(entry, entry.versions[0], namespace, obj, Options(_SERVER))
+    return api.create(entry, entry.versions[0], namespace, obj, WriteOptions(_SERVER))
 
 
 def _api_service() -> Obj:

@@ -15,11 +15,11 @@ from engine.production.cluster.controllers.pods import PodController
 from engine.production.cluster.controllers.replicasets import ReplicaSetController
 from engine.production.cluster.controllers.scheduler import Scheduler
 from engine.production.cluster.identities import Identities
-from engine.production.cluster.intake import Options
+from engine.production.cluster.intake import WriteOptions
 from engine.production.cluster.objects import refusals
 from engine.production.cluster.objects.common import Obj, copy_json
 from engine.production.cluster.objects.resources import METRICS, Catalog, Resource
-from engine.production.cluster.objects.store import Change, Store
+from engine.production.cluster.objects.store import Change, ObjectStore
 from engine.production.cluster.runtime import PodRuntime
 from engine.production.cluster.timeline import Timeline
 
@@ -45,7 +45,7 @@ class Cluster:
         history: int = 1000,
     ) -> None:
         self.catalog = Catalog()
-        self.store = Store(history)
+        self.store = ObjectStore(history)
         self.api = Api(self.store, self.catalog, timeline, identities)
         self.controllers = Dispatcher(self.store, timeline)
         self._pods = PodController(self.api, runtime)
@@ -100,7 +100,7 @@ class Cluster:
         metadata = obj["metadata"]
         version = obj["apiVersion"].rpartition("/")[2]
         namespace = metadata.get("namespace", self._namespace) if resource.namespaced else ""
-        options = Options(manager, force=True)
+        options = WriteOptions(manager, force=True)
         applied, _ = self.api.apply(resource, version, namespace, metadata["name"], obj, options)
         return copy_json(applied)  # type: ignore[no-any-return]
 

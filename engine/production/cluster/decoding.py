@@ -80,7 +80,7 @@ def _go_complaint(body: bytes) -> str:
     except json.JSONDecodeError as error:
         if error.pos >= len(text) or error.msg.startswith("Unterminated"):
             return "unexpected end of JSON input"
-        wanted = {
+        complaints = {
             "Expecting property name": "looking for beginning of object key string",
             "Expecting ':'": "after object key",
             "Expecting ','": "after object key:value pair",
@@ -88,7 +88,7 @@ def _go_complaint(body: bytes) -> str:
             "Invalid control": "in string literal",
         }
         where = next(
-            (words for start, words in wanted.items() if error.msg.startswith(start)),
+            (words for start, words in complaints.items() if error.msg.startswith(start)),
             "looking for beginning of value",
         )
         return f"invalid character {text[error.pos]!r} {where}"

@@ -13,7 +13,7 @@ from engine.production.cluster.objects.resources import Resource
 
 
 @dataclass(frozen=True)
-class Options:
+class WriteOptions:
     """How a write is meant. `warnings` collects what the client should be told."""
 
     manager: str
@@ -23,7 +23,7 @@ class Options:
     warnings: list[str] = field(default_factory=list)
 
 
-def read(resource: Resource, version: str, obj: Any, options: Options) -> Obj:
+def read(resource: Resource, version: str, obj: Any, options: WriteOptions) -> Obj:
     """A cleaned copy of what a client sent, which must be of the right kind."""
     if not isinstance(obj, dict):
         raise bad_request(f"the object provided is not a {resource.kind}")
@@ -43,10 +43,10 @@ def read(resource: Resource, version: str, obj: Any, options: Options) -> Obj:
 
 def _check_kind(resource: Resource, version: str, obj: Obj) -> None:
     expected = resource.api_version(version)
-    given = obj.get("apiVersion", expected)
-    if given != expected:
+    actual = obj.get("apiVersion", expected)
+    if actual != expected:
         raise bad_request(
-            f"the API version in the data ({given}) does not match the expected API version "
+            f"the API version in the data ({actual}) does not match the expected API version "
             f"({expected})"
         )
     kind = obj.get("kind", resource.kind)
@@ -60,10 +60,10 @@ def _check_kind(resource: Resource, version: str, obj: Obj) -> None:
 
 def check_name(obj: Obj, name: str) -> None:
     """An object that is replaced cannot take another name; one without a name gets it."""
-    given = obj["metadata"].setdefault("name", name)
-    if given != name:
+    actual = obj["metadata"].setdefault("name", name)
+    if actual != name:
         raise bad_request(
-            f"the name of the object ({given}) does not match the name on the URL ({name})"
+            f"the name of the object ({actual}) does not match the name on the URL ({name})"
         )
 
 
@@ -73,7 +73,7 @@ def read_config(
     namespace: str,
     name: str,
     document: Any,
-    options: Options,
+    options: WriteOptions,
 ) -> Obj:
     """An applied configuration, checked, with the name and namespace of the request."""
     if not options.manager:
@@ -87,10 +87,10 @@ def read_config(
             "Incorrect version specified in apply patch. Specified patch version: "
             f"{document.get('apiVersion', '')}, expected: {expected}"
         )
-    given = document.get("metadata") or {}
-    if not isinstance(given, dict):
+    own_metadata = document.get("metadata") or {}
+    if not isinstance(own_metadata, dict):
         raise bad_request("metadata of the applied configuration must be an object")
-    metadata = {"name": name, **given}
+    metadata = {"name": name, **own_metadata}
     if resource.namespaced and metadata.setdefault("namespace", namespace) != namespace:
         raise bad_request(
             "the namespace of the provided object does not match the namespace sent on the request"

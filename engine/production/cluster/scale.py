@@ -6,7 +6,7 @@ from typing import Any
 
 from engine.production.cluster.api import APPLY_PATCH, MERGE_PATCH, Api
 from engine.production.cluster.decoding import read_body, read_yaml
-from engine.production.cluster.intake import Options, read
+from engine.production.cluster.intake import WriteOptions, read
 from engine.production.cluster.objects import refusals
 from engine.production.cluster.objects.common import Obj, copy_json
 from engine.production.cluster.objects.patch import json_patch, merge_patch
@@ -20,12 +20,12 @@ _SHOWN = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 def scale_of(obj: Obj) -> Obj:
     """The Scale of a Deployment, ReplicaSet or StatefulSet."""
     metadata = obj["metadata"]
-    wanted = obj["spec"].get("replicas", 0)
+    replicas = obj["spec"].get("replicas", 0)
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {name: metadata[name] for name in _SHOWN if name in metadata},
-        "spec": {"replicas": wanted} if wanted else {},
+        "spec": {"replicas": replicas} if replicas else {},
         "status": {
             "replicas": obj.get("status", {}).get("replicas", 0),
             "selector": to_text(obj["spec"].get("selector")),
@@ -39,7 +39,7 @@ def set_scale(
     live: Obj,
     body: bytes,
     content_type: str,
-    options: Options,
+    options: WriteOptions,
     *,
     patch: bool,
 ) -> Obj:
@@ -47,11 +47,10 @@ def set_scale(
     name = live["metadata"]["name"]
     scale = scale_of(live)
     if patch:
-        document = read_yaml(body, "Scale")
-        wanted: Any = _patched(scale, document, content_type)
+        document: Any = _patched(scale, read_yaml(body, "Scale"), content_type)
     else:
-        wanted = read_body(body, content_type, "Scale")
-    read_scale = read(_SCALE, "v1", wanted, options)
+        document = read_body(body, content_type, "Scale")
+    read_scale = read(_SCALE, "v1", document, options)
     version = read_scale["metadata"].get("resourceVersion")
     if version not in (None, "", live["metadata"]["resourceVersion"]):
         raise refusals.conflict(resource.plural, resource.group, name)

@@ -10,13 +10,16 @@ import os
 import ssl
 from base64 import b64encode
 from dataclasses import dataclass
-from datetime import UTC, datetime, timedelta
+from datetime import timedelta
 from pathlib import Path
 
 from cryptography import x509
 from cryptography.hazmat.primitives import hashes, serialization
 from cryptography.hazmat.primitives.asymmetric import ec
 from cryptography.x509.oid import ExtendedKeyUsageOID, NameOID
+
+from engine.clock import utc
+from engine.lab.clock import CLOCK
 
 _LIFETIME = timedelta(days=365)
 
@@ -43,7 +46,7 @@ def _name(common_name: str) -> x509.Name:
 def _builder(
     subject: x509.Name, issuer: x509.Name, key: ec.EllipticCurvePublicKey
 ) -> x509.CertificateBuilder:
-    now = datetime.now(UTC)
+    now = utc(CLOCK.now())
     return (
         x509.CertificateBuilder()
         .subject_name(subject)

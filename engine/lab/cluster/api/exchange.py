@@ -11,7 +11,7 @@ from aiohttp import web
 
 from engine.lab.cluster.api.requestlog import RequestLog, RequestRecord
 from engine.lab.cluster.api.table import partial, render
-from engine.production.cluster.intake import Options
+from engine.production.cluster.intake import WriteOptions
 from engine.production.cluster.objects.common import Obj
 from engine.production.cluster.objects.refusals import (
     ApiError,
@@ -79,7 +79,7 @@ class Exchange:
             raise bad_request(f'strconv.ParseInt: parsing "{text}": invalid syntax')
         return int(text)
 
-    def options(self, *, apply: bool = False) -> Options:
+    def options(self, *, apply: bool = False) -> WriteOptions:
         """How a write is meant. An apply must name its manager, others have one by default."""
         kind = _OPTIONS.get(self.request.method, "PatchOptions")
         dry_run = self.query.get("dryRun", "")
@@ -93,7 +93,7 @@ class Exchange:
         if validation not in ("Ignore", "Warn", "Strict"):
             allowed = ("", "Ignore", "Strict", "Warn")
             raise invalid_options(kind, not_supported("fieldValidation", validation, allowed))
-        return Options(
+        return WriteOptions(
             manager,
             dry_run=dry_run == "All",
             force=self.flag("force"),
@@ -118,7 +118,7 @@ class Exchange:
         )
 
     def object(
-        self, resource: Resource, obj: Obj, status: int = 200, options: Options | None = None
+        self, resource: Resource, obj: Obj, status: int = 200, options: WriteOptions | None = None
     ) -> web.Response:
         """An object, or the Table or metadata of it if the client asked for that."""
         warnings = options.warnings if options is not None else []

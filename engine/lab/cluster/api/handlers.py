@@ -91,8 +91,8 @@ class Handlers:
         if exchange.flag("watch"):
             return await self._list(exchange, target)
         self._check_version(exchange, target)
-        found = self._api.get(target.resource, target.home, target.name)
-        return exchange.object(target.resource, target.resource.present(found, target.version))
+        obj = self._api.get(target.resource, target.home, target.name)
+        return exchange.object(target.resource, target.resource.present(obj, target.version))
 
     def _selected(self, exchange: Exchange, target: Target) -> Callable[[Obj], bool]:
         labels = exchange.query.get("labelSelector", "")
@@ -343,14 +343,14 @@ class Handlers:
         if exchange.request.method != "GET" or target.subresource:
             raise method_not_allowed()
         nodes = resource.plural == "nodes"
-        found = self._metrics.nodes() if nodes else self._metrics.pods(target.namespace)
+        figures = self._metrics.nodes() if nodes else self._metrics.pods(target.namespace)
         if target.name:
-            for each in found:
+            for each in figures:
                 if each["metadata"]["name"] == target.name:
                     return exchange.json(each)
             raise refusals.not_found(resource.plural, resource.group, target.name)
         selected = self._selected(exchange, target)
-        items = [each for each in found if selected(each)]
+        items = [each for each in figures if selected(each)]
         return exchange.json(self._rendered(exchange, target, items, {}))
 
 

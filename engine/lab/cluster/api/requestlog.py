@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterator
-from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
 import msgspec
+
+from engine.lab.clock import stamp
 
 
 class RequestRecord(msgspec.Struct, frozen=True):
@@ -52,7 +53,7 @@ class RequestLog:
     def arrival(self) -> tuple[int, str]:
         """The number and time of a request that has just arrived."""
         self._arrived += 1
-        return self._arrived, datetime.now(UTC).isoformat(timespec="milliseconds")
+        return self._arrived, stamp()
 
     def add(self, record: RequestRecord) -> None:
         self._records.append(record)

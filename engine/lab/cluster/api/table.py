@@ -6,13 +6,12 @@ from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from typing import Any
 
-from engine.clock import SystemClock
+from engine.lab.clock import CLOCK
 from engine.production.cluster.objects.common import Obj, find_condition, is_deleting, parse_time
 from engine.production.cluster.objects.resources import Resource
 from engine.production.cluster.objects.selectors import to_text
 
 Cells = list[Any]
-_CLOCK = SystemClock()
 
 
 @dataclass(frozen=True)
@@ -50,7 +49,7 @@ def human_duration(seconds: float) -> str:
 def _since(text: str | None) -> str:
     if not text:
         return "<unknown>"
-    return human_duration(_CLOCK.now() - parse_time(text).timestamp())
+    return human_duration(CLOCK.now() - parse_time(text).timestamp())
 
 
 def _age(obj: Obj) -> str:

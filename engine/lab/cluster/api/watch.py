@@ -3,17 +3,17 @@
 from __future__ import annotations
 
 import asyncio
-import time
 from collections.abc import Callable
 
 import msgspec
 from aiohttp import web
 
+from engine.lab.clock import CLOCK
 from engine.lab.cluster.api.exchange import Exchange
 from engine.production.cluster.objects.common import Obj
 from engine.production.cluster.objects.refusals import bad_request, expired
 from engine.production.cluster.objects.resources import Resource
-from engine.production.cluster.objects.store import Change, Expired, Store
+from engine.production.cluster.objects.store import Change, Expired, ObjectStore
 
 _DEFAULT_SECONDS = 1800
 _BOOKMARK_EVERY = 60.0
@@ -23,7 +23,7 @@ _INITIAL_END = "k8s.io/initial-events-end"
 class Watches:
     """All watches that are open, so that they end when the server does."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
         self._open: set[asyncio.Queue[Change | None]] = set()
 
@@ -91,8 +91,8 @@ class Watches:
         stream: _Stream,
         seconds: int | None,
     ) -> None:
-        end = time.monotonic() + (_DEFAULT_SECONDS if seconds is None else seconds)
-        while (left := end - time.monotonic()) > 0:
+        end = CLOCK.monotonic() + (_DEFAULT_SECONDS if seconds is None else seconds)
+        while (left := end - CLOCK.monotonic()) > 0:
             try:
                 change = await asyncio.wait_for(queue.get(), min(left, _BOOKMARK_EVERY))
             except TimeoutError:

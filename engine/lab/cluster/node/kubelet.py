@@ -53,7 +53,7 @@ async def _nothing(uid: str) -> None:
 
 
 @dataclass
-class Services:
+class Neighbours:
     """What the kubelet needs from the rest of the lab."""
 
     dsn: str
@@ -113,13 +113,13 @@ class Kubelet:
         network: Network,
         settings: Settings,
         faults: Faults,
-        services: Services,
+        neighbours: Neighbours,
     ) -> None:
         self._layout = layout
         self._network = network
         self._settings = settings
         self._faults = faults
-        self._services = services
+        self._neighbours = neighbours
         self._mounts = mounts.Mounts(layout.configmaps)
         self._pods: dict[str, _Pod] = {}
         self._zygote: Channel | None = None
@@ -161,7 +161,7 @@ class Kubelet:
         if pod.probe is not None:
             pod.probe.cancel()
         if not pod.gone.is_set() and not self._hurrying:
-            await self._services.drain(uid)
+            await self._neighbours.drain(uid)
             self._signal(pod, signal.SIGTERM)
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(pod.gone.wait(), max(grace_seconds, 0.001))
@@ -169,7 +169,7 @@ class Kubelet:
             self._signal(pod, signal.SIGKILL)
             await pod.gone.wait()
         if not self._hurrying:
-            await self._services.forget(uid)
+            await self._neighbours.forget(uid)
         self._pods.pop(uid, None)
         if pod.address and not pod.standing:
             self._network.return_pod_address(pod.address)
@@ -195,7 +195,7 @@ class Kubelet:
             address=pod.address,
             ports=self._network.pod_ports,
             environment=self._environment(pod),
-            tools=self._services.tools,
+            tools=self._neighbours.tools,
         )
         return await shell.run(command, stdin)
 
@@ -247,13 +247,13 @@ class Kubelet:
     def _launch(self, pod: _Pod) -> None:
         if pod.stopping or not pod.gone.is_set():
             return
-        pod.standing = self._services.standing.get(_words(pod.image)[0], "")
+        pod.standing = self._neighbours.standing.get(_words(pod.image)[0], "")
         if pod.standing:
             pod.address, pod.ready = pod.standing, True
             self._folder(pod.uid, "app")
             pod.report(PodReport("running", ready=True, ip=pod.address))
             return
-        version = self._services.resolve_image(pod.image)
+        version = self._neighbours.resolve_image(pod.image)
         if version is None or self._faults.of(version).bad_image:
             why = "not found" if version is None else "unexpected end of the image's layers"
             message = f'Failed to pull image "{pod.image}": {pod.image}: {why}'
@@ -281,9 +281,9 @@ class Kubelet:
             ports=self._network.pod_ports,
             folder=str(app),
             log=str(log),
-            dsn=self._services.dsn,
-            redis_host=self._services.redis[0],
-            redis_port=self._services.redis[1],
+            dsn=self._neighbours.dsn,
+            redis_host=self._neighbours.redis[0],
+            redis_port=self._neighbours.redis[1],
             agent_count=int(environment.get("AGENT_COUNT", "61")),
             phase_count=int(environment.get("PHASE_COUNT", str(len(PHASES)))),
             update=pod.update,
@@ -291,8 +291,8 @@ class Kubelet:
 
     def _update(self, pod: _Pod) -> PodUpdate:
         namespace = pod.obj["metadata"].get("namespace", NAMESPACE)
-        agents = self._services.configmap(namespace, AGENTS_CONFIGMAP)
-        maintenance = self._services.configmap(namespace, MAINTENANCE_CONFIGMAP) or {}
+        agents = self._neighbours.configmap(namespace, AGENTS_CONFIGMAP)
+        maintenance = self._neighbours.configmap(namespace, MAINTENANCE_CONFIGMAP) or {}
         folder = str(self._mounts.folder(AGENTS_CONFIGMAP, agents)) if agents else ""
         if not folder and pod.update is not None:
             folder = pod.update.agents  # what is mounted stays, as it does on a real node
@@ -365,7 +365,7 @@ class Kubelet:
                 ready = bool(passed) or (pod.ready and endures)
                 if ready != pod.ready:
                     if ready:
-                        await self._services.admit(pod.uid)
+                        await self._neighbours.admit(pod.uid)
                     pod.ready = ready
                     pod.report(PodReport("running", ready=ready, ip=pod.address))
                 await asyncio.sleep(self._until_next_probe(pod.ready, bool(passed)))
@@ -401,7 +401,7 @@ class Kubelet:
     def _environment(self, pod: _Pod) -> dict[str, str]:
         declared = pod.obj["spec"]["containers"][0].get("env") or []
         return {
-            **self._services.environment,
+            **self._neighbours.environment,
             "HOSTNAME": pod.obj["metadata"]["name"],
             **{item["name"]: item.get("value", "") for item in declared},
         }

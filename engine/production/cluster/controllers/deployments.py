@@ -32,10 +32,10 @@ from engine.production.cluster.controllers.rollout import (
     bounds,
     revision_of,
     same_template,
+    size_of,
     template_hash,
-    wanted,
 )
-from engine.production.cluster.intake import Options
+from engine.production.cluster.intake import WriteOptions
 from engine.production.cluster.objects.common import (
     Key,
     Obj,
@@ -140,7 +140,7 @@ class DeploymentController:
             return False
         if rollout.is_recreate and rollout.old:
             for each in rollout.old:
-                if wanted(each) > 0:
+                if size_of(each) > 0:
                     return self._scale(Scaling(each, 0))
             if rollout.has_old_pods:
                 return False
@@ -150,7 +150,7 @@ class DeploymentController:
             "v1",
             rollout.deployment["metadata"]["namespace"],
             self._replica_set(rollout, replicas),
-            Options(CONTROLLER),
+            WriteOptions(CONTROLLER),
         )
         if replicas > 0:
             self._tell_scaling(rollout.deployment, created, 0, replicas)
@@ -246,7 +246,7 @@ class DeploymentController:
             return False
         deployment = self._owner(scaling.replica_set)
         changed = copy_json(scaling.replica_set)
-        before = wanted(changed)
+        before = size_of(changed)
         changed["metadata"].setdefault("annotations", {}).update(_sizes(deployment))
         changed["spec"]["replicas"] = scaling.replicas
         if changed == scaling.replica_set:
@@ -333,7 +333,7 @@ class DeploymentController:
         limit = rollout.deployment["spec"].get("revisionHistoryLimit", 10)
         if not is_complete(rollout.deployment, rollout.deployment.get("status", {})):
             return False
-        unused = [e for e in rollout.old if not wanted(e) and not e["status"].get("replicas")]
+        unused = [e for e in rollout.old if not size_of(e) and not e["status"].get("replicas")]
         if len(unused) <= limit:
             return False
         oldest = min(unused, key=revision_of)

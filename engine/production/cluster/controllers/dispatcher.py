@@ -17,7 +17,7 @@ from collections.abc import Callable, Iterable, Sequence
 from typing import Protocol
 
 from engine.production.cluster.objects.common import Key
-from engine.production.cluster.objects.store import Change, Store
+from engine.production.cluster.objects.store import Change, ObjectStore
 from engine.production.cluster.timeline import Step, Timeline, Timer
 
 _log = logging.getLogger(__name__)
@@ -42,7 +42,7 @@ class Controller(Protocol):
 class Dispatcher:
     """Runs controllers whenever they have work, one step after the other."""
 
-    def __init__(self, store: Store, timeline: Timeline) -> None:
+    def __init__(self, store: ObjectStore, timeline: Timeline) -> None:
         self._store = store
         self._timeline = timeline
         self._controllers: dict[str, Controller] = {}

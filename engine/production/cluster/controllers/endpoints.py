@@ -10,7 +10,7 @@ from collections.abc import Iterable
 from typing import Any
 
 from engine.production.cluster.api import CONTROLLER, Api
-from engine.production.cluster.intake import Options
+from engine.production.cluster.intake import WriteOptions
 from engine.production.cluster.objects.common import (
     Key,
     Obj,
@@ -64,8 +64,8 @@ class EndpointsController:
             self._store.remove("endpointslices.discovery.k8s.io", *key_of(each))
 
     def _slices(self, key: Key) -> list[Obj]:
-        found = self._store.items("endpointslices.discovery.k8s.io", key[0])
-        return [each for each in found if labels_of(each).get(_SERVICE_NAME) == key[1]]
+        slices = self._store.items("endpointslices.discovery.k8s.io", key[0])
+        return [each for each in slices if labels_of(each).get(_SERVICE_NAME) == key[1]]
 
     def _write_endpoints(self, service: Obj, subsets: list[Obj]) -> None:
         namespace, name = key_of(service)
@@ -81,7 +81,7 @@ class EndpointsController:
                 **({"subsets": subsets} if subsets else {}),
             }
             resource = self._api.catalog["endpoints"]
-            self._api.create(resource, "v1", namespace, obj, Options(CONTROLLER))
+            self._api.create(resource, "v1", namespace, obj, WriteOptions(CONTROLLER))
         elif known.get("subsets", []) != subsets or labels_of(known) != labels:
             changed = copy_json(known)
             changed["metadata"]["labels"] = labels
@@ -122,7 +122,7 @@ class EndpointsController:
                 "ownerReferences": [owner],
             }
             obj = {"metadata": metadata, **content}
-            self._api.create(resource, "v1", namespace, obj, Options(CONTROLLER))
+            self._api.create(resource, "v1", namespace, obj, WriteOptions(CONTROLLER))
         elif any(known.get(part) != value for part, value in content.items()):
             changed = {**known, "metadata": copy_json(known["metadata"]), **content}
             self._api.save(changed)
@@ -139,12 +139,12 @@ def _is_shown(service: Obj, pod: Obj) -> bool:
 
 def _target(service_port: Obj, pod: Obj) -> int | None:
     """The number of the pod's port behind a service port; named ones are looked up."""
-    wanted: Any = service_port.get("targetPort", service_port["port"])
-    if isinstance(wanted, int):
-        return wanted
+    target: Any = service_port.get("targetPort", service_port["port"])
+    if isinstance(target, int):
+        return target
     for container in pod["spec"]["containers"]:
         for port in container.get("ports") or ():
-            if port.get("name") == wanted:
+            if port.get("name") == target:
                 number: int = port["containerPort"]
                 return number
     return None
@@ -183,12 +183,12 @@ def _subsets(service: Obj, pods: list[Obj]) -> list[Obj]:
     grouped: list[tuple[list[Obj], Obj]] = []
     for pod in pods:
         ports = _ports(service, pod)
-        found = next((subset for known, subset in grouped if known == ports), None)
-        if found is None:
-            found = {"addresses": [], "notReadyAddresses": []}
-            grouped.append((ports, found))
+        subset = next((subset for known, subset in grouped if known == ports), None)
+        if subset is None:
+            subset = {"addresses": [], "notReadyAddresses": []}
+            grouped.append((ports, subset))
         place = "addresses" if _is_shown(service, pod) else "notReadyAddresses"
-        found[place].append(_address(pod))
+        subset[place].append(_address(pod))
     return [
         {**{name: value for name, value in subset.items() if value}, "ports": ports}
         for ports, subset in grouped

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.production.cluster.api import Api
-from engine.production.cluster.intake import Options
+from engine.production.cluster.intake import WriteOptions
 from engine.production.cluster.objects.common import Obj, copy_json
 
 _LIMIT = 1000
@@ -70,7 +70,7 @@ class Recorder:
         resource = self._api.catalog["events"]
         home = self._api.store.get("namespaces", "", namespace)
         if home is not None and "deletionTimestamp" not in home["metadata"]:
-            self._api.create(resource, "v1", namespace, event, Options(self._manager))
+            self._api.create(resource, "v1", namespace, event, WriteOptions(self._manager))
 
     def _trim(self) -> None:
         """A server forgets events after an hour; here the oldest go when there are many."""

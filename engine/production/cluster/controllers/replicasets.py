@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from engine.production.cluster.api import CONTROLLER, Api
 from engine.production.cluster.controllers.dispatcher import Dispatcher
 from engine.production.cluster.controllers.events import Recorder
-from engine.production.cluster.controllers.rollout import wanted
-from engine.production.cluster.intake import Options
+from engine.production.cluster.controllers.rollout import size_of
+from engine.production.cluster.intake import WriteOptions
 from engine.production.cluster.objects.common import (
     Key,
     Obj,
@@ -69,7 +69,7 @@ class ReplicaSetController:
             if self._sort_out(replica_set):
                 return True
             active = [pod for pod in self._pods(replica_set) if is_pod_active(pod)]
-            missing = wanted(replica_set) - len(active)
+            missing = size_of(replica_set) - len(active)
             for _ in range(missing):
                 self._create_pod(replica_set)
             for pod in sorted(active, key=_worth)[: max(0, -missing)]:
@@ -114,7 +114,7 @@ class ReplicaSetController:
             "spec": template["spec"],
         }
         created = self._api.create(
-            self._api.catalog["pods"], "v1", metadata["namespace"], pod, Options(CONTROLLER)
+            self._api.catalog["pods"], "v1", metadata["namespace"], pod, WriteOptions(CONTROLLER)
         )
         message = f"Created pod: {created['metadata']['name']}"
         self._events.tell(replica_set, "Normal", "SuccessfulCreate", message)

@@ -48,7 +48,7 @@ def revision_of(obj: Obj) -> int:
     return int(text) if text.isdigit() else 0
 
 
-def wanted(replica_set: Obj) -> int:
+def size_of(replica_set: Obj) -> int:
     """How many pods a ReplicaSet should have."""
     replicas: int = replica_set["spec"].get("replicas", 0)
     return replicas
@@ -57,7 +57,7 @@ def wanted(replica_set: Obj) -> int:
 def _available(replica_set: Obj) -> int:
     """How many of the pods that it should have are available (its status lags behind)."""
     available: int = replica_set.get("status", {}).get("availableReplicas", 0)
-    return min(available, wanted(replica_set))
+    return min(available, size_of(replica_set))
 
 
 def _share(value: Any, total: int, *, up: bool) -> int:
@@ -109,7 +109,7 @@ class Rollout:
 
     @property
     def total(self) -> int:
-        return sum(wanted(each) for each in self.all)
+        return sum(size_of(each) for each in self.all)
 
     @property
     def maximum(self) -> int:
@@ -132,18 +132,18 @@ class Rollout:
         """How many pods the new ReplicaSet may have now, given what the old ones have."""
         if self.is_recreate:
             return self.replicas
-        now = wanted(self.new) if self.new is not None else 0
+        now = size_of(self.new) if self.new is not None else 0
         room = self.maximum - self.total
         return min(now + max(0, room), self.replicas) if now <= self.replicas else self.replicas
 
     def scaled_deployment(self) -> Scaling | None:
         """What follows from a change of spec.replicas, as against a change of the template."""
-        active = [each for each in self.all if wanted(each) > 0]
+        active = [each for each in self.all if size_of(each) > 0]
         single = active[0] if len(active) == 1 else None if active else self._latest()
         if single is not None:
             return Scaling(single, self.replicas)
         if self.new is not None and _is_saturated(self.deployment, self.new):
-            return next((Scaling(each, 0) for each in self.old if wanted(each)), None)
+            return next((Scaling(each, 0) for each in self.old if size_of(each)), None)
         return None if self.is_recreate else self._proportional(active)
 
     def _latest(self) -> Obj | None:
@@ -153,7 +153,7 @@ class Rollout:
         """Whether spec.replicas was changed since the ReplicaSets were last told."""
         for each in self.all:
             desired = annotations_of(each).get(DESIRED)
-            if wanted(each) > 0 and desired is not None and desired != str(self.replicas):
+            if size_of(each) > 0 and desired is not None and desired != str(self.replicas):
                 return True
         return False
 
@@ -163,13 +163,13 @@ class Rollout:
         if not stale:
             return None
         room = (self.maximum if self.replicas > 0 else 0) - self.total
-        largest = max(stale, key=wanted)
+        largest = max(stale, key=size_of)
         share = room
         if len(stale) > 1:
             before = int(annotations_of(largest).get(MAXIMUM, "0")) or self.total
-            share = round(wanted(largest) * self.maximum / before) - wanted(largest)
+            share = round(size_of(largest) * self.maximum / before) - size_of(largest)
             share = min(share, room) if room > 0 else max(share, room)
-        return Scaling(largest, max(0, wanted(largest) + share))
+        return Scaling(largest, max(0, size_of(largest) + share))
 
     def next_scaling(self) -> Scaling | None:
         """The next ReplicaSet to be scaled in the course of an update, or None."""
@@ -178,43 +178,43 @@ class Rollout:
         if self.is_recreate:
             return self._next_of_recreate()
         replicas = self.replicas_of_a_new_set()
-        if replicas != wanted(self.new):
+        if replicas != size_of(self.new):
             return Scaling(self.new, replicas)
         return self._next_down()
 
     def _next_of_recreate(self) -> Scaling | None:
         assert self.new is not None
         for each in self.old:
-            if wanted(each) > 0:
+            if size_of(each) > 0:
                 return Scaling(each, 0)
-        if not self.has_old_pods and wanted(self.new) != self.replicas:
+        if not self.has_old_pods and size_of(self.new) != self.replicas:
             return Scaling(self.new, self.replicas)
         return None
 
     def _next_down(self) -> Scaling | None:
         """Take pods from the old ones: those that do not work first, then the oldest."""
         assert self.new is not None
-        active = [each for each in self.old if wanted(each) > 0]
+        active = [each for each in self.old if size_of(each) > 0]
         minimum = self.replicas - bounds(self.deployment)[1]
-        waiting = max(0, wanted(self.new) - _available(self.new))
+        waiting = max(0, size_of(self.new) - _available(self.new))
         removable = self.total - minimum - waiting
         if removable <= 0 or not active:
             return None
         for each in active:
-            broken = wanted(each) - _available(each)
+            broken = size_of(each) - _available(each)
             if broken > 0:
-                return Scaling(each, wanted(each) - min(broken, removable))
+                return Scaling(each, size_of(each) - min(broken, removable))
         spare = sum(_available(each) for each in self.all) - minimum
         if spare <= 0:
             return None
-        return Scaling(active[0], wanted(active[0]) - min(spare, wanted(active[0])))
+        return Scaling(active[0], size_of(active[0]) - min(spare, size_of(active[0])))
 
 
 def _is_saturated(deployment: Obj, replica_set: Obj) -> bool:
     replicas = deployment["spec"]["replicas"]
-    told = annotations_of(replica_set).get(DESIRED)
+    desired = annotations_of(replica_set).get(DESIRED)
     return bool(
-        wanted(replica_set) == replicas
-        and told == str(replicas)
+        size_of(replica_set) == replicas
+        and desired == str(replicas)
         and _available(replica_set) == replicas
     )

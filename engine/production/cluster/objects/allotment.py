@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from engine.production.cluster.objects.common import Obj
-from engine.production.cluster.objects.store import Store
+from engine.production.cluster.objects.store import ObjectStore
 
 _FIRST_NODE_PORT = 30000
 
@@ -11,7 +11,7 @@ _FIRST_NODE_PORT = 30000
 class Allotment:
     """Cluster addresses from 10.0.0.0/16 and node ports, each used by one Service at a time."""
 
-    def __init__(self, store: Store) -> None:
+    def __init__(self, store: ObjectStore) -> None:
         self._store = store
 
     def allot(self, resource: str, obj: Obj) -> None:

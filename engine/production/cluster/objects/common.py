@@ -58,8 +58,8 @@ def controller_of(obj: Obj) -> Obj | None:
     """The owner reference of the object's controller, if it has one."""
     for reference in obj["metadata"].get("ownerReferences") or ():
         if reference.get("controller"):
-            found: Obj = reference
-            return found
+            controller: Obj = reference
+            return controller
     return None
 
 
@@ -79,8 +79,8 @@ def find_condition(status: Obj, kind: str) -> Obj | None:
     """The condition of type `kind` in an object's status."""
     for condition in status.get("conditions") or ():
         if condition["type"] == kind:
-            found: Obj = condition
-            return found
+            match: Obj = condition
+            return match
     return None
 
 

@@ -52,19 +52,19 @@ def children(value: Any, kind: Type) -> Iterator[tuple[str, Any, Type, bool]]:
 
 def owned_fields(config: Any, kind: Type) -> Fields:
     """The fields that applying `config` claims: its leaves, its map entries, its list items."""
-    found: set[Path] = set()
-    _collect(config, kind, (), found)
-    return frozenset(found)
+    paths: set[Path] = set()
+    _collect(config, kind, (), paths)
+    return frozenset(paths)
 
 
-def _collect(value: Any, kind: Type, path: Path, found: set[Path]) -> None:
+def _collect(value: Any, kind: Type, path: Path, paths: set[Path]) -> None:
     for element, item, item_kind, declared in children(value, kind):
         below = (*path, element)
         leaf = item_kind.is_leaf(item) or item in ({}, [], None)
         if leaf or not declared:
-            found.add(below)
+            paths.add(below)
         if not leaf:
-            _collect(item, item_kind, below, found)
+            _collect(item, item_kind, below, paths)
 
 
 @dataclass
@@ -161,19 +161,19 @@ def _without_lone_dots(node: Mapping[str, Any]) -> Obj:
 
 def decode(document: Mapping[str, Any]) -> Fields:
     """The inverse of `encode`."""
-    found: set[Path] = set()
+    paths: set[Path] = set()
 
     def walk(node: Mapping[str, Any], path: Path) -> None:
         if not node and path:
-            found.add(path)
+            paths.add(path)
         for name, item in node.items():
             if name == ".":
-                found.add(path)
+                paths.add(path)
             else:
                 walk(item, (*path, name))
 
     walk(document, ())
-    return frozenset(found)
+    return frozenset(paths)
 
 
 def dotted(path: Path) -> str:

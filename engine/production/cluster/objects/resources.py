@@ -196,8 +196,8 @@ class Resource:
         """`obj` as it is shown in `version`: the stored one itself where nothing differs."""
         if self.view is not None:
             return self.view(obj)
-        wanted = self.api_version(version)
-        return obj if obj.get("apiVersion") == wanted else {**obj, "apiVersion": wanted}
+        api_version = self.api_version(version)
+        return obj if obj.get("apiVersion") == api_version else {**obj, "apiVersion": api_version}
 
     def _storage_hash(self) -> str:
         name = f"{self.group}/{self.versions[0]}/{self.kind}"

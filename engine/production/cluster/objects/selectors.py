@@ -102,8 +102,8 @@ def matches(selector: Obj | None, labels: Labels) -> bool:
     """
     if not selector:
         return False
-    wanted = selector.get("matchLabels") or {}
-    if any(labels.get(key) != value for key, value in wanted.items()):
+    exact = selector.get("matchLabels") or {}
+    if any(labels.get(key) != value for key, value in exact.items()):
         return False
     return all(_matches_expression(e, labels) for e in selector.get("matchExpressions") or ())
 

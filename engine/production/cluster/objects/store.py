@@ -45,7 +45,7 @@ class Expired(Exception):
         super().__init__(f"too old resource version: {asked} ({oldest})")
 
 
-class Store:
+class ObjectStore:
     """All objects of the cluster.
 
     `history` is how many changes are remembered per resource, so that a watch can resume.
@@ -65,9 +65,9 @@ class Store:
 
     def items(self, resource: str, namespace: str | None = None) -> list[Obj]:
         """The objects of a resource in the order of their keys; None means all namespaces."""
-        found = self._objects.get(resource, {})
-        keys = sorted(key for key in found if namespace is None or key[0] == namespace)
-        return [found[key] for key in keys]
+        objects = self._objects.get(resource, {})
+        keys = sorted(key for key in objects if namespace is None or key[0] == namespace)
+        return [objects[key] for key in keys]
 
     def count(self, resource: str) -> int:
         return len(self._objects.get(resource, ()))
@@ -82,7 +82,7 @@ class Store:
             yield resource, self._objects[resource][key]
 
     def put(self, resource: str, obj: Obj) -> Obj:
-        """Store `obj` (which now belongs to the store) with the next resourceVersion."""
+        """ObjectStore `obj` (which now belongs to the store) with the next resourceVersion."""
         key = key_of(obj)
         objects = self._objects.setdefault(resource, {})
         previous = objects.get(key)

@@ -49,10 +49,10 @@ def within(resource: Resource, live: Obj, new: Obj, subresource: str) -> Obj:
     if metadata.get("resourceVersion") not in (None, "", old["resourceVersion"]):
         raise refusals.conflict(resource.plural, resource.group, name)
     kept = {name: old[name] for name in _RESTORED if name in old}
-    given = {k: v for k, v in metadata.items() if k not in _RESTORED and v not in ({}, [])}
+    own = {k: v for k, v in metadata.items() if k not in _RESTORED and v not in ({}, [])}
     if metadata.get("managedFields") == []:
-        given["managedFields"] = []
-    result = {**new, "apiVersion": live["apiVersion"], "metadata": {**kept, **given}}
+        own["managedFields"] = []
+    result = {**new, "apiVersion": live["apiVersion"], "metadata": {**kept, **own}}
     if subresource in ("status", "scale"):
         return _part_of(live, result, subresource)
     if resource.has_status:
