@@ -43,6 +43,7 @@ from engine.module_api import (
 )
 from modules._pg import admin as pg_admin
 from modules._pg import backup as pg_backup
+from modules._pg import beside as pg_beside
 from modules._pg import connection as pg_connection
 from modules._pg import database as pg_database
 from modules._pg import ledger as pg_ledger
@@ -285,22 +286,26 @@ def restore(
     database: str = "",
     keep: bool = True,
     keep_as: str = "",
+    replication: pg_beside.Replication = "refuse",
 ) -> Result:
     """Restore a named backup: into a scratch database, verified, then swapped in by renaming.
 
     The database in use is not touched before the scratch one holds, table by table, the rows and
     checksums of the backup's manifest. The swap is one transaction; sessions of the old database
-    are ended for it. Owner, settings and privileges of the database stay; the old one is kept
-    under another name, and its comment says for which backup. A crash at any instant leaves one
-    of the two in place, and a repetition goes on from there. The user must own the database and
-    may need to be superuser.
+    are ended for it. Owner, tablespace, settings and privileges of the database stay; the old one
+    is kept under another name, and its comment says for which backup. Event triggers come back
+    last, so that none fires on the way; a backup's subscriptions do not. A database with prepared
+    transactions is refused before a session is ended. A crash at any instant leaves one of the two
+    in place, and a repetition goes on from there. The user must own the database and may need to
+    be superuser.
 
     Result data: ``backup``, ``database``, ``old`` (name of the database set aside, empty if
     there is none), ``tables`` (rows by ``schema.table``), ``rows``, ``set_aside``: by table how
     many rows were ``added`` and ``changed`` after the backup (acknowledged, and now only in the
     old database) and how many ``deleted`` since (and now back), ``set_aside_rows``, the sum of
-    the first two, and ``earlier``: the same by table for each database that restores before this
-    one have set aside and that is still there. Pause writers for it: what is written to the new
+    the first two, ``earlier``: the same by table for each database that restores before this
+    one have set aside and that is still there, and ``left_behind``: ``slots`` and
+    ``subscriptions`` of the old database. Pause writers for it: what is written to the new
     database before it is compared counts as deleted. Effect idempotent.
 
     Args:
@@ -308,22 +313,26 @@ def restore(
         database: a connection of the inventory's `sql`.
         keep: whether to keep the old database; drop it later with `sql.drop-database`.
         keep_as: its name; default: ``<database>_before_<digits>``.
+        replication: what to do about logical replication slots and subscriptions, which stay with
+            the old database: ``refuse`` to restore, or ``leave`` them, with a warning.
     """
     target = pg_database.lookup(ctx, database)
     used = pg_restore.names(ctx, target, from_, keep_as)
     manifest, _ = pg_backup.find(ctx, target, from_)
     with pg_admin.connect(ctx, target) as connection:
         done = pg_restore.swapped(connection, used)
+        terms = pg_restore.Terms(keep, replication)
+        behind = pg_restore.left_behind(ctx, connection, used, terms, done)
     if not done:
         pg_restore.prepare(ctx, target, used, from_)
-        pg_restore.swap(ctx, target, used)
+        pg_restore.swap(ctx, target, used, terms)
     kept = pg_restore.set_aside(ctx, target, used, manifest)
     with pg_admin.connect(ctx, target) as connection:
         if not keep:
             with ctx.fence():
                 pg_admin.drop(connection, used.old)
         old = used.old if pg_admin.exists(connection, used.old) else ""
-    data = pg_restore.data(manifest, target.dbname, old, kept)
+    data = pg_restore.data(manifest, target.dbname, old, kept, behind)
     newer = [f"{data['set_aside_rows']} newer rows are only in {old or 'no database any more'}"]
     newer += [
         f"{pg_restore.beyond(counts)} more were set aside before, in {name}"
@@ -343,10 +352,12 @@ def restore_check(ctx: Context, args: Arguments) -> Result:
         done = pg_restore.swapped(connection, used)
         there = pg_admin.exists(connection, target.dbname)
         kept = pg_restore.noted(connection, used) if done else pg_restore.Kept()
+        terms = pg_restore.Terms(args.keep, args.replication)
+        behind = pg_restore.left_behind(ctx, connection, used, terms, done)
     lines = pg_backup.contents_of(ctx, target).differences(manifest) if there else []
     return Result(
         changed=not done,
-        data=pg_restore.data(manifest, target.dbname, used.old if there else "", kept),
+        data=pg_restore.data(manifest, target.dbname, used.old if there else "", kept, behind),
         diff="".join(f"- {line}\n" for line in lines) if not done else "",
         message=f"would restore {args.from_}, taken at {manifest.at}",
     )
@@ -358,8 +369,9 @@ def drop_database(
 ) -> Result:
     """Drop a database that a restore has set aside, or a copy that is no longer needed.
 
-    Result data: ``name``, ``existed``. The connection's own database is refused. Effect
-    idempotent.
+    Result data: ``name``, ``existed``, ``slots`` (logical replication slots that went with it).
+    Refused are the connection's own database, and one with prepared transactions, subscriptions or
+    a slot that somebody reads, which the server does not drop. Effect idempotent.
 
     Args:
         name: the database to drop; its sessions are ended.
@@ -369,10 +381,11 @@ def drop_database(
     target = pg_database.lookup(ctx, database)
     with pg_admin.connect(ctx, target) as connection:
         there = _droppable(connection, target, name, missing_ok)
+        beside = pg_beside.before_drop(ctx, connection, name)
         if there:
             with ctx.fence():
                 pg_admin.drop(connection, name)
-    return Result(changed=there, data={"name": name, "existed": there})
+    return Result(changed=there, data={"name": name, "existed": there, "slots": beside.slots})
 
 
 @drop_database.check
@@ -381,8 +394,10 @@ def drop_database_check(ctx: Context, args: Arguments) -> Result:
     target = pg_database.lookup(ctx, args.database)
     with pg_admin.connect(ctx, target) as connection:
         there = _droppable(connection, target, args.name, args.missing_ok)
+        beside = pg_beside.before_drop(ctx, connection, args.name)
     diff = f"- database {args.name}\n" if there else ""
-    return Result(changed=there, data={"name": args.name, "existed": there}, diff=diff)
+    data = {"name": args.name, "existed": there, "slots": beside.slots}
+    return Result(changed=there, data=data, diff=diff)
 
 
 def _droppable(connection: Any, target: pg_database.Database, name: str, missing_ok: bool) -> bool:

@@ -20,6 +20,7 @@ from engine.module_api import Context, Failed, Refused
 from modules._pg import admin as pg_admin
 from modules._pg import connection as pg_connection
 from modules._pg import manifest as pg_manifest
+from modules._pg import properties as pg_properties
 from modules._pg import tools as pg_tools
 from modules._pg.database import Database
 from modules._pg.manifest import Manifest
@@ -27,6 +28,10 @@ from modules._pg.manifest import Manifest
 if TYPE_CHECKING:
     import psycopg
 
+_EVENT_TRIGGER = re.compile(
+    r"\d+; \d+ \d+ (?:EVENT TRIGGER|(?:COMMENT|SECURITY LABEL) - EVENT TRIGGER) "
+)
+_SUBSCRIPTION = re.compile(r"\d+; \d+ \d+ SUBSCRIPTION ")
 _NAME = re.compile(r"[A-Za-z0-9_][A-Za-z0-9_.:+@-]{0,199}")
 
 
@@ -150,6 +155,7 @@ def take_copy(ctx: Context, database: Database, name: str) -> tuple[Manifest, bo
                 raise Refused(f"the database {name} is there already, and is no backup")
             fill(ctx, database, connection, scratch, file)
             verify(ctx, database, scratch, manifest)
+            restore_event_triggers(ctx, database, scratch, file)
             with ctx.fence(), connection.transaction():
                 encoded = msgspec.json.encode(msgspec.structs.replace(manifest, sha256=""))
                 pg_admin.set_comment(connection, scratch, encoded.decode())
@@ -276,20 +282,54 @@ def fill(
     scratch: str,
     file: Path,
 ) -> None:
-    """Make the database `scratch` anew and restore a dump into it."""
+    """Make the database `scratch` anew and restore a dump into it, but for its event triggers.
+
+    Neither do its subscriptions come back: they would be others' of the same name, and a database
+    that has any cannot be dropped.
+    """
     tools = pg_tools.find(ctx, database, admin.info.server_version // 10000)
     with ctx.fence():
         pg_admin.drop(admin, scratch)
     with ctx.fence():
-        pg_admin.create_like(admin, scratch, database.dbname)
+        pg_properties.create_like(admin, scratch, database.dbname)
     ctx.progress(f"restoring into {scratch}")
-    pg_tools.run(
-        ctx,
-        tools,
-        "pg_restore",
-        database,
-        ["--exit-on-error", "--no-password", pg_tools.target(database, scratch), str(file)],
-    )
+    entries = _entries(ctx, tools, database, file)
+    if subscriptions := [line for line in entries if _SUBSCRIPTION.match(line)]:
+        ctx.warn(f"{scratch} gets none of the backup's subscriptions ({len(subscriptions)})")
+    triggers = [line for line in entries if _EVENT_TRIGGER.match(line)]
+    others = [line for line in entries if line not in triggers] if triggers else []
+    _pg_restore(ctx, tools, database, scratch, file, others)
+
+
+def restore_event_triggers(ctx: Context, database: Database, scratch: str, file: Path) -> None:
+    """The event triggers of a dump, after everything else: none may fire on its own restore.
+
+    Such as write down what is changed would add rows of their own to the backup's.
+    """
+    with pg_admin.connect(ctx, database) as connection:
+        tools = pg_tools.find(ctx, database, connection.info.server_version // 10000)
+    entries = _entries(ctx, tools, database, file)
+    if triggers := [line for line in entries if _EVENT_TRIGGER.match(line)]:
+        _pg_restore(ctx, tools, database, scratch, file, triggers)
+
+
+def _entries(ctx: Context, tools: Path, database: Database, file: Path) -> list[str]:
+    """What a dump holds, a line each, as pg_restore lists it."""
+    listing = pg_tools.run(ctx, tools, "pg_restore", database, ["--list", str(file)], quiet=True)
+    return [line for line in listing.stdout.splitlines() if line and not line.startswith(";")]
+
+
+def _pg_restore(
+    ctx: Context, tools: Path, database: Database, scratch: str, file: Path, entries: list[str]
+) -> None:
+    """Restore these entries of a dump, or, without any, all of them."""
+    arguments = ["--exit-on-error", "--no-subscriptions", "--no-password"]
+    if entries:
+        chosen = ctx.folder() / "entries.list"
+        chosen.write_text("".join(f"{line}\n" for line in entries))
+        arguments.append(f"--use-list={chosen}")
+    target = pg_tools.target(database, scratch)
+    pg_tools.run(ctx, tools, "pg_restore", database, [*arguments, target, str(file)])
 
 
 def examine(ctx: Context, database: Database, name: str) -> tuple[Manifest, Path | None]:

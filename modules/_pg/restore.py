@@ -19,8 +19,10 @@ import msgspec
 from engine.module_api import ActionError, Context, Failed, Refused
 from modules._pg import admin as pg_admin
 from modules._pg import backup as pg_backup
+from modules._pg import beside as pg_beside
 from modules._pg import connection as pg_connection
 from modules._pg import manifest as pg_manifest
+from modules._pg import properties as pg_properties
 from modules._pg.database import Database
 from modules._pg.manifest import Manifest
 
@@ -48,6 +50,13 @@ class Names(msgspec.Struct, frozen=True):
     """What the comment of a verified or swapped-in database has in it."""
     aside: str
     """What the comment of the database set aside ends with."""
+
+
+class Terms(msgspec.Struct, frozen=True):
+    """What becomes of the old database, and of the replication that is bound to it."""
+
+    keep: bool
+    replication: pg_beside.Replication
 
 
 Counts = dict[str, dict[str, int]]
@@ -84,6 +93,17 @@ def swapped(connection: psycopg.Connection[Any], used: Names) -> bool:
     return used.mark in pg_admin.comment(connection, used.target)
 
 
+def left_behind(
+    ctx: Context, connection: psycopg.Connection[Any], used: Names, terms: Terms, done: bool
+) -> pg_beside.Beside:
+    """What stays with the old database; Refused where it cannot go, or must not go unseen."""
+    if done:
+        return pg_beside.look(connection, used.old)
+    return pg_beside.before_restore(
+        ctx, connection, used.target, replication=terms.replication, keep=terms.keep
+    )
+
+
 def prepare(ctx: Context, database: Database, used: Names, backup: str) -> None:
     """Have the scratch database hold the backup, verified. An unfinished one is made anew."""
     manifest, file = pg_backup.find(ctx, database, backup)
@@ -97,6 +117,11 @@ def prepare(ctx: Context, database: Database, used: Names, backup: str) -> None:
                 f"a database {used.old} is there already",
                 hint="choose another `keep_as`, or drop it with sql.drop-database",
             )
+        if not pg_admin.exists(connection, used.target):
+            ctx.warn(
+                f"there is no database {used.target} to take owner, settings and privileges from: "
+                "the restored one has the server's defaults"
+            )
         if file is None:
             _copy(ctx, connection, manifest, used)
         else:
@@ -106,6 +131,8 @@ def prepare(ctx: Context, database: Database, used: Names, backup: str) -> None:
     with pg_connection.session(ctx, database, used.scratch) as scratch:
         ctx.progress(f"verified {used.scratch}; collecting statistics")
         scratch.execute("ANALYZE")
+    if file is not None:
+        pg_backup.restore_event_triggers(ctx, database, used.scratch, file)
     with pg_admin.connect(ctx, database) as connection, ctx.fence():
         pg_admin.set_comment(connection, used.scratch, used.mark)
 
@@ -128,7 +155,7 @@ def _copy(
         pg_admin.drop(connection, used.scratch)
     ctx.progress(f"copying {manifest.name} to {used.scratch}")
     with ctx.fence():
-        pg_admin.copy(connection, manifest.name, used.scratch, used.target)
+        pg_properties.copy(connection, manifest.name, used.scratch, used.target)
 
 
 def _fill(
@@ -147,10 +174,12 @@ def _fill(
         raise
 
 
-def swap(ctx: Context, database: Database, used: Names) -> None:
+def swap(ctx: Context, database: Database, used: Names, terms: Terms) -> None:
     """Put the scratch database in the place of the one in use, in one transaction."""
     import psycopg
 
+    with pg_admin.connect(ctx, database) as connection:  # once more: to restore may take long
+        left_behind(ctx, connection, used, terms, done=False)
     ctx.progress(f"swapping {used.scratch} in as {used.target}")
     with (
         pg_admin.connect(ctx, database) as connection,
@@ -171,7 +200,7 @@ def swap(ctx: Context, database: Database, used: Names) -> None:
 def _swap(connection: psycopg.Connection[Any], used: Names) -> None:
     words, kept = "", Kept()
     if pg_admin.exists(connection, used.target):
-        pg_admin.take_over(connection, used.target, used.scratch)
+        pg_properties.take_over(connection, used.target, used.scratch)
         comment = pg_admin.comment(connection, used.target)
         words, last = _OURS.sub("", comment).strip(), _kept(comment)
         before = {**last.earlier, last.old: last.set_aside}
@@ -329,7 +358,9 @@ def _rows(
             yield found, side, digest
 
 
-def data(manifest: Manifest, dbname: str, old: str, kept: Kept) -> dict[str, Any]:
+def data(
+    manifest: Manifest, dbname: str, old: str, kept: Kept, behind: pg_beside.Beside
+) -> dict[str, Any]:
     """The result of a restore."""
     aside = kept.set_aside or {}
     return {
@@ -341,6 +372,7 @@ def data(manifest: Manifest, dbname: str, old: str, kept: Kept) -> dict[str, Any
         "set_aside": aside,
         "set_aside_rows": beyond(aside),
         "earlier": {name: counts or {} for name, counts in kept.earlier.items()},
+        "left_behind": behind.data(),
     }
 
 

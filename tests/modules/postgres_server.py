@@ -58,7 +58,8 @@ class Postgres:
         )  # fmt: skip
         options = (
             f"-h 127.0.0.1 -p {self.port} -c unix_socket_directories= -c fsync=off"
-            " -c full_page_writes=off -c max_connections=40"
+            " -c full_page_writes=off -c max_connections=40 -c wal_level=logical"
+            " -c max_prepared_transactions=4"
         )
         self._call(
             "pg_ctl", "-D", str(folder / "data"), "-w", "-l", str(folder / "log"),
