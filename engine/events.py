@@ -15,6 +15,7 @@ from typing import Any, Literal, TypeAlias
 import msgspec
 
 from engine.errors import FailureKind
+from engine.model import Mode
 
 SCHEMA_VERSION = 1
 """Raised whenever an older ce-run could misread what a newer one wrote."""
@@ -79,7 +80,7 @@ class RunStarted(Event, tag="run_started", frozen=True):
     run: str
     runbook: str
     name: str
-    mode: Literal["run", "check"]
+    mode: Mode
     by: Person
     version: str
     attended: bool = False

@@ -16,6 +16,10 @@ Seconds: TypeAlias = float | str
 """A duration: seconds, or a template that renders to one when the step is prepared."""
 
 Effect = Literal["read", "idempotent", "once"]
+"""What a repetition would do: nothing, the same again, or harm (design §3)."""
+
+Mode = Literal["run", "check", "simulate"]
+"""How a run treats the world: it changes it, it only reads it, or it works on a simulated one."""
 
 InputType = Literal["string", "integer", "number", "boolean", "duration", "list", "mapping"]
 

@@ -30,6 +30,7 @@ from engine.errors import (
     TimedOut,
     Unreachable,
 )
+from engine.model import Effect, Mode
 from engine.text import is_local
 from engine.units import (
     count,
@@ -71,12 +72,6 @@ __all__ = [
     "read_milliseconds",
     "read_percent",
 ]
-
-Effect = Literal["read", "idempotent", "once"]
-"""What a repetition would do: nothing, the same again, or harm (design §3)."""
-
-Mode = Literal["run", "check", "simulate"]
-"""How a run treats the world: it changes it, it only reads it, or it works on a simulated one."""
 
 Duration = Annotated[float, "duration"]
 """Seconds. In a runbook ``90s``, ``5m``, ``1h30m``, ``250ms`` or a number of seconds."""

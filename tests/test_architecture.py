@@ -84,6 +84,20 @@ def test_the_production_is_given_its_time_and_touches_nothing(path: Path) -> Non
     assert tops & world == set()
 
 
+def test_the_lab_is_known_by_its_commands_alone() -> None:
+    """Whoever carries a run is handed what finds a lab; its code is loaded when it is asked."""
+    knowing = {
+        str(path.relative_to(ROOT))
+        for path in sources("engine")
+        if part(path) != "lab"
+        and any(
+            f"{name}.".startswith("engine.lab.")
+            for name, _ in imports(TREES[path], inside_functions=True)
+        )
+    }
+    assert knowing == {"engine/cli/lab.py"}
+
+
 @pytest.mark.parametrize("path", sources("modules"), ids=lambda path: path.name)
 def test_modules_know_the_engine_by_its_module_api_alone(path: Path) -> None:
     names = [name for name, _ in imports(TREES[path], inside_functions=True)]

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from engine.session import Options, begin
+from engine.session import Options, Surroundings, begin
 from engine.store.files import FileStore
 
 GUIDE = Path(__file__).parents[1] / "docs" / "writing-modules.md"
@@ -42,8 +42,7 @@ def test_the_runbook_of_the_guide_runs(folder: Path, check: bool) -> None:
     session = begin(
         str(folder / "try.yml"),
         Options(check=check),
-        store=FileStore(folder / "state"),
-        attended=False,
+        Surroundings(store=FileStore(folder / "state")),
     )
     assert session.run() == 0
     written = (folder / "flags.json").exists()

@@ -6,6 +6,7 @@ Each command is a thin wrapper around a function of `engine.lab.control`.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Sequence
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -38,6 +39,13 @@ def lab() -> None:
       ce-run lab figures
       ce-run lab down
     """
+
+
+def addresses_in(folder: Path, mask: Callable[[str], object]) -> Callable[[str], Any]:
+    """The function ``lab(…)`` of templates for the lab of a folder; `mask` hides a value."""
+    from engine.lab.addresses import LabAddresses
+
+    return LabAddresses(folder, mask)
 
 
 def _json(value: Any) -> None:

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import contextlib
+import functools
 import os
 import sys
 import traceback
 from collections.abc import Callable, Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -27,7 +29,7 @@ from engine.cli.options import (
 if TYPE_CHECKING:
     from engine.cli.ask import Asker
     from engine.cli.plain import JsonView, PlainView
-    from engine.session import Session
+    from engine.session import Session, Surroundings
 
     View = PlainView | JsonView
 
@@ -132,14 +134,7 @@ def run(
     watcher = Watcher(workspace, **shown, approved=force)
 
     def start() -> Session:
-        return begin(
-            file,
-            options,
-            store=workspace.store,
-            attended=watcher.attended,
-            observers=watcher.observers,
-            tick=watcher.view.tick_seconds,
-        )
+        return begin(file, options, watcher.surroundings())
 
     return watcher.watch(start)
 
@@ -183,29 +178,24 @@ def resume(
       ce-run resume last --skip notify --reason "chat is down"
       ce-run resume last --rescue --reason "not tonight"
     """
-    from engine.session import Decision
+    from engine.session import Decision, Wishes
     from engine.session import resume as go_on
 
     if skip and not reason:
         raise click.UsageError("--skip needs a --reason: it is kept in the journal")
     words = (("redo", redo), ("done", done), ("skip", skip))
-    decisions = [Decision(step, word, reason) for word, steps in words for step in steps]
+    wishes = Wishes(
+        decisions=[Decision(step, word, reason) for word, steps in words for step in steps],
+        give_up=(reason or "given up") if rescue else None,
+        after=after,
+        yes=shown["yes"],
+    )
     workspace = Workspace(state)
     folder = workspace.find(run)
     watcher = Watcher(workspace, **shown)
 
     def start() -> Session:
-        return go_on(
-            folder,
-            store=workspace.store,
-            decisions=decisions,
-            give_up=(reason or "given up") if rescue else None,
-            after=after,
-            yes=shown["yes"],
-            attended=watcher.attended,
-            observers=watcher.observers,
-            tick=watcher.view.tick_seconds,
-        )
+        return go_on(folder, watcher.surroundings(), wishes)
 
     return watcher.watch(start)
 
@@ -232,6 +222,18 @@ class Watcher:
         self.view = _view(output, self.writer, verbose, diff)
         self.asker = self._make_asker() if self.attended else None
         self.observers = [self.view, *([self.asker] if self.asker is not None else [])]
+
+    def surroundings(self) -> Surroundings:
+        """What this process brings along to carry a run."""
+        from engine.session import Surroundings
+
+        return Surroundings(
+            store=self.workspace.store,
+            attended=self.attended,
+            observers=self.observers,
+            tick=self.view.tick_seconds,
+            lab=_find_lab,
+        )
 
     def _make_asker(self) -> Asker:
         from engine.cli.ask import Asker
@@ -283,6 +285,18 @@ class Watcher:
                 self.writer.lines(lines)
         if in_actions():
             _write_step_summary(lines)
+
+
+def _find_lab(folder: Path, mask: Callable[[str], object]) -> Callable[[str], Any]:
+    """``lab(…)`` of templates: the lab's code is loaded when an inventory first asks for it."""
+
+    @functools.cache
+    def addresses() -> Callable[[str], Any]:
+        from engine.cli.lab import addresses_in
+
+        return addresses_in(folder, mask)
+
+    return lambda name: addresses()(name)
 
 
 def _write_step_summary(lines: Any) -> None:

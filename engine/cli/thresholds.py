@@ -47,7 +47,7 @@ def _limit(session: Session, node: Node) -> float | None:
     if given is None or isinstance(given, int | float):
         return given
     try:
-        scope = session.evaluator.scopes.scope(session.state, node)
+        scope = session.scopes.scope(session.state, node)
         return parse_duration(session.templates.render(given, scope))
     except CeRunError:
         return None
@@ -59,7 +59,7 @@ def _told(session: Session, node: Node, trip: str) -> str:
         if name.split(".")[0] == "result" or name.lower() in _WORDS:
             return name
         try:
-            scope = session.evaluator.scopes.scope(session.state, node)
+            scope = session.scopes.scope(session.state, node)
             given = session.templates.evaluate(name, scope)
         except CeRunError:
             return name

@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Sequence
 from pathlib import Path
+from typing import Any
 
 import msgspec
 
 from engine import VERSION
-from engine.clock import SystemClock
 from engine.events import Person, RunStarted
 from engine.inventory import Inventory
 from engine.loader import load
@@ -17,24 +16,15 @@ from engine.loader.inputs import convert_inputs
 from engine.model import Runbook
 from engine.people import this_person
 from engine.plan import build_plan
-from engine.runner import Observer
-from engine.session.options import Options, check_options, known_extras, registry_for
+from engine.session.composition import Description, Surroundings
+from engine.session.options import Options, approver, check_options, known_extras, registry_for
 from engine.session.session import Session
 from engine.state import RunState
 from engine.store import RunEntry, RunInfo, Store
 from engine.text import as_json, writable
 
 
-def begin(
-    runbook_path: str,
-    options: Options,
-    *,
-    store: Store,
-    attended: bool = False,
-    observers: Sequence[Observer] = (),
-    tick: float | None = None,
-    by: Person | None = None,
-) -> Session:
+def begin(runbook_path: str, options: Options, surroundings: Surroundings) -> Session:
     """A new run, started in the journal and owning its locks.
 
     Raises InvalidRunbook, UsageError (inputs), LockHeld, JournalError; then nothing is left.
@@ -50,35 +40,42 @@ def begin(
     inputs = convert_inputs(runbook.inputs, options.extra)
     plan = build_plan(runbook, tags=options.tags, skip_tags=options.skip_tags)
     known_extras(plan, inventory, options.extra)
-    by = by or this_person()
-    clock = SystemClock()
-    folder = _create_entry(store, runbook, inventory, options, clock.now())
+    by = surroundings.by or this_person()
+    clock = surroundings.clock(0.0)
+    entry = _create_entry(surroundings.store, runbook, inventory, options, clock.now())
     try:
         session = Session(
-            plan=plan,
-            inventory=inventory,
-            registry=registry,
-            folder=folder,
-            store=store,
-            state=RunState(plan),
-            book=folder.journal(),
-            options=options,
-            clock=clock,
-            attended=attended,
-            observers=observers,
-            tick=tick,
+            Description(
+                plan=plan,
+                inventory=inventory,
+                registry=registry,
+                options=options,
+                mode=options.mode,
+                entry=entry,
+                journal=entry.journal(),
+                state=RunState(plan),
+                clock=clock,
+                surroundings=surroundings,
+                approver=approver(options, by),
+            )
         )
         session.take_locks(by)
     except BaseException:
-        folder.disown()
-        folder.remove()
+        entry.disown()
+        entry.remove()
         raise
+    _append_start(session, inputs, surroundings.attended, by)
+    return session
+
+
+def _append_start(session: Session, inputs: dict[str, Any], attended: bool, by: Person) -> None:
+    options, runbook = session.options, session.plan.runbook
     session.runner.append(
         RunStarted(
-            run=folder.run_id,
+            run=session.folder.run_id,
             runbook=runbook.file,
             name=runbook.name,
-            mode="check" if options.check else "run",
+            mode=session.mode,
             by=by,
             version=VERSION,
             attended=attended,
@@ -89,7 +86,6 @@ def begin(
         )
     )
     session.note_locks()
-    return session
 
 
 def _create_entry(

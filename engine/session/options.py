@@ -9,8 +9,10 @@ from typing import Any
 import msgspec
 
 from engine.errors import UsageError
+from engine.events import Person
 from engine.inventory import Inventory
 from engine.model import Runbook
+from engine.module_api import Mode
 from engine.plan import Plan
 from engine.registry import Registry
 from engine.scheduler import DEFAULT_FORKS
@@ -31,6 +33,20 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     yes: bool = False
     modules: tuple[str, ...] = ()
+
+    @property
+    def mode(self) -> Mode:
+        """How the run treats the world."""
+        return "check" if self.check else "run"
+
+
+def approver(options: Options, by: Person, *, forced_by: Person | None = None) -> Person | None:
+    """Who answers every gate with yes, if anybody does: whoever says ``--yes`` now, or whoever
+    said ``--force`` when the run was started (`forced_by`; None: that is now)."""
+    if options.force:
+        forced_by = forced_by or by
+        return Person(forced_by.name, forced_by.host, f"{forced_by.via}, by --force")
+    return Person(by.name, by.host, f"{by.via}, by --yes") if options.yes else None
 
 
 def registry_for(runbook_path: str, folders: Sequence[str] = ()) -> Registry:

@@ -11,7 +11,6 @@ from typing import Any
 import msgspec
 
 from engine import VERSION
-from engine.clock import SystemClock
 from engine.errors import IllegalEvent, InvalidRunbook, ResumeRefused, UsageError
 from engine.events import (
     AnyEvent,
@@ -28,13 +27,13 @@ from engine.loader import load
 from engine.people import this_person
 from engine.plan import Plan, build_plan
 from engine.registry import Registry
-from engine.runner import Observer
+from engine.session.composition import Description, Surroundings
 from engine.session.edits import changed_inventory, compare_plans, fold_anew
-from engine.session.options import Options, registry_for
+from engine.session.options import Options, approver, registry_for
 from engine.session.recorded import old_plan
 from engine.session.session import Session
 from engine.state import RunState
-from engine.store import Command, RunEntry, RunInfo, Store, append_event
+from engine.store import Command, RunEntry, RunInfo, append_event
 from engine.text import did_you_mean
 
 
@@ -46,83 +45,72 @@ class Decision(msgspec.Struct, frozen=True):
     reason: str = ""
 
 
-def resume(
-    folder: RunEntry,
-    *,
-    store: Store,
-    decisions: Sequence[Decision] = (),
-    give_up: str | None = None,
-    after: str = "",
-    yes: bool = False,
-    attended: bool = False,
-    observers: Sequence[Observer] = (),
-    tick: float | None = None,
-    by: Person | None = None,
-) -> Session:
-    """Go on with a run that stopped or died. `give_up` (a reason) has it rescued or undone.
+class Wishes(msgspec.Struct, frozen=True):
+    """What is asked of a resume."""
 
-    `after` names (a part of) the run that has owned a lock of this one in between: somebody has
-    looked at what it did. Raises ResumeRefused, LockHeld, JournalDamaged, InvalidRunbook.
+    decisions: Sequence[Decision] = ()
+    give_up: str | None = None
+    """Why the run is given up: its rescue or undo runs. None: it goes on."""
+    after: str = ""
+    """(A part of) the run that has owned a lock of this one in between: somebody has looked at
+    what it did."""
+    yes: bool = False
+    """Every gate is answered with yes, by whoever resumes."""
+
+
+def resume(entry: RunEntry, surroundings: Surroundings, wishes: Wishes | None = None) -> Session:
+    """Go on with a run that stopped or died.
+
+    Raises ResumeRefused, LockHeld, JournalDamaged, InvalidRunbook.
     """
-    by = by or this_person()
-    folder.own()
+    entry.own()
     try:
-        return _resumed(
-            folder, store, decisions, give_up, after, yes, attended, observers, tick, by
-        )
+        return _resumed(entry, surroundings, wishes or Wishes())
     except BaseException:
-        folder.disown()
+        entry.disown()
         raise
 
 
-def _resumed(
-    folder: RunEntry,
-    store: Store,
-    decisions: Sequence[Decision],
-    give_up: str | None,
-    after: str,
-    yes: bool,
-    attended: bool,
-    observers: Sequence[Observer],
-    tick: float | None,
-    by: Person,
-) -> Session:
-    records, book = folder.reopen()
+def _resumed(entry: RunEntry, surroundings: Surroundings, wishes: Wishes) -> Session:
+    records, journal = entry.reopen()
     if not records:
         raise ResumeRefused(
-            f"run {folder.run_id} was never started: its journal is empty",
+            f"run {entry.run_id} was never started: its journal is empty",
             hint="start it anew",
         )
-    info = folder.info()
+    info = entry.info()
     options = msgspec.convert(info.options, Options, strict=False)
-    options = msgspec.structs.replace(options, yes=options.yes or yes)
-    old = old_plan(folder, options)
+    options = msgspec.structs.replace(options, yes=wishes.yes)  # of this process, not the first
+    old = old_plan(entry, options)
     state = fold(old, records)
-    _refuse_if_over(folder, state, decisions)
-    _forget_commands(folder)
-    redone = frozenset(each.step for each in decisions if each.decision == "redo")
-    plan, inventory, registry, changed = _plan_for_resume(folder, info, options, old, state, redone)
+    _refuse_if_over(entry, state, wishes.decisions)
+    _forget_commands(entry)
+    redone = frozenset(each.step for each in wishes.decisions if each.decision == "redo")
+    plan, inventory, registry, changed = _plan_for_resume(entry, info, options, old, state, redone)
     if plan is not old:
         state = fold_anew(old, state, plan, records)
+    assert state.start is not None
+    by = surroundings.by or this_person()
     session = Session(
-        plan=plan,
-        inventory=inventory,
-        registry=registry,
-        folder=folder,
-        store=store,
-        state=state,
-        book=book,
-        options=options,
-        clock=SystemClock(not_before=max(records[-1].time, folder.last_beat())),
-        attended=attended,
-        observers=observers,
-        tick=tick,
+        Description(
+            plan=plan,
+            inventory=inventory,
+            registry=registry,
+            options=options,
+            mode=state.start.mode,
+            entry=entry,
+            journal=journal,
+            state=state,
+            clock=surroundings.clock(max(records[-1].time, entry.last_beat())),
+            surroundings=surroundings,
+            approver=approver(options, by, forced_by=state.start.by),
+        )
     )
-    _refuse_if_overtaken(session, after)
+    _refuse_if_overtaken(session, wishes.after)
     session.take_locks(by)
     if plan is not old:
-        folder.keep_runbook(plan.runbook, len(records))
-    _append_resume(session, decisions, give_up, attended, changed, by)
+        entry.keep_runbook(plan.runbook, len(records))
+    _append_resume(session, wishes, changed, surroundings.attended, by)
     return session
 
 
@@ -149,22 +137,17 @@ def _refuse_if_overtaken(session: Session, after: str) -> None:
 
 
 def _append_resume(
-    session: Session,
-    decisions: Sequence[Decision],
-    give_up: str | None,
-    attended: bool,
-    changed: tuple[str, ...],
-    by: Person,
+    session: Session, wishes: Wishes, changed: tuple[str, ...], attended: bool, by: Person
 ) -> None:
     runner = session.runner
     for event in _found_dead(session.folder, session.state):
         runner.append(event)
-    for each in decisions:
+    for each in wishes.decisions:
         _override(session, each, by)
     runner.append(RunResumed(by, VERSION, attended, changed))
     session.note_locks()
-    if give_up is not None:
-        session.mailbox.put(Command("abandon", by, reason=give_up))
+    if wishes.give_up is not None:
+        session.mailbox.put(Command("abandon", by, reason=wishes.give_up))
 
 
 def _found_dead(folder: RunEntry, state: RunState) -> list[AnyEvent]:

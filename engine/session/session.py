@@ -1,4 +1,4 @@
-"""The session itself: the parts that carry a run, put together and taken apart again.
+"""The session itself: a run, signals, and the watch over both.
 
 It says what a signal means, listens to other shells, watches the run's locks, and knows the exit
 status in the end.
@@ -8,32 +8,15 @@ from __future__ import annotations
 
 import contextlib
 import os
-import re
 import signal
 import threading
-from collections.abc import Iterator, Mapping, Sequence
-from pathlib import Path
-from typing import Any
+from collections.abc import Iterator
 
-import msgspec
-
-from engine.clock import Clock, Mailbox
 from engine.errors import JournalError, UsageError
-from engine.evaluation import Material, StepEvaluator
-from engine.events import LocksTaken, Person, StopRequested
-from engine.executor import NoFence, Services, ThreadExecutor
-from engine.inventory import Inventory, Secrets
-from engine.journal import Journal
-from engine.lab.addresses import LabAddresses
-from engine.people import this_person
-from engine.plan import Plan
-from engine.redaction import Redactor
-from engine.registry import Registry
-from engine.runner import Caution, Observer, Parts, Progress, Runner, Signal, Wake
-from engine.session.options import Options, extra_vars
+from engine.events import LocksTaken, Person
+from engine.runner import Signal, Wake
+from engine.session.composition import Description, assemble
 from engine.state import RunState
-from engine.store import OwnedLocks, RunEntry, Store
-from engine.templating import Entries, Scope, Templates
 
 WATCH_INTERVAL = 0.1
 """Seconds between two looks at the run's control folder and its locks."""
@@ -45,106 +28,23 @@ EXIT_STOPPED = {"waiting": 5, "preempted": 6, "interrupted": 130}
 class Session:
     """A run in this process. `state` is live; read it from the runner's thread only."""
 
-    def __init__(
-        self,
-        *,
-        plan: Plan,
-        inventory: Inventory,
-        registry: Registry,
-        folder: RunEntry,
-        store: Store,
-        state: RunState,
-        book: Journal,
-        options: Options,
-        clock: Clock,
-        attended: bool,
-        observers: Sequence[Observer] = (),
-        tick: float | None = None,
-    ) -> None:
-        self.plan = plan
-        self.folder = folder
-        self.state = state
-        self.options = options
-        self.clock = clock
-        self.attended = attended
-        self.mailbox = Mailbox()
-        self.redactor = Redactor()
-        self.locks: OwnedLocks | None = None
-        if plan.runbook.locks and not options.check:
-            self.locks = OwnedLocks(store, plan.runbook.locks, folder.run_id)
-        secrets = Secrets(inventory, mask=self.redactor.add, warn=self._warn)
-        secrets.prepare([] if state.life == "new" else _secrets_named_in(folder))
-        self.templates = Templates(
-            secret=secrets.get,
-            lab=LabAddresses(store.local, self.redactor.add),
-            now=clock.now,
-        )
-        self._inventory = inventory
-        self._sections: dict[str, Mapping[str, Any]] = {}
-        self.services = Services(
-            run_id=folder.run_id,
-            clock=clock,
-            root=Path(plan.runbook.root),
-            folders=[Path(each) for each in plan.runbook.folders],
-            logs=folder.logs,
-            fence=self.locks or NoFence(folder.run_id),
-            section=self._section,
-            secret=secrets.get,
-            mask=self.redactor.add,
-            masked=self.redactor.mask,
-            report=lambda step, task, text: self.mailbox.put(Progress(step, task, text)),
-            warn=lambda step, text: self.mailbox.put(Caution(step, text)),
-        )
-        self._extra = extra_vars(plan.runbook, options.extra)
-        self.evaluator = StepEvaluator(
-            Material(
-                plan=plan,
-                inventory=inventory,
-                registry=registry,
-                templates=self.templates,
-                services=self.services,
-                redactor=self.redactor,
-                extra=self._extra,
-                mode="check" if options.check else "run",
-                limit=options.limit,
-            )
-        )
-        self.runner = Runner(
-            Parts(
-                plan=plan,
-                state=state,
-                journal=book,
-                clock=clock,
-                mailbox=self.mailbox,
-                executor=ThreadExecutor(self.mailbox),
-                evaluator=self.evaluator,
-                forks=options.forks,
-                observers=observers,
-                approver=_approver(options),
-                lost=self._lost,
-                tick=tick,
-            )
-        )
-        self._book = book
+    def __init__(self, description: Description) -> None:
+        parts = assemble(description)
+        self.plan = description.plan
+        self.folder = description.entry
+        self.state = description.state
+        self.options = description.options
+        self.mode = description.mode
+        self.clock = description.clock
+        self.mailbox = parts.mailbox
+        self.redactor = parts.redactor
+        self.locks = parts.locks
+        self.templates = parts.templates
+        self.scopes = parts.evaluator.scopes
+        self.runner = parts.runner
+        self._services = parts.services
+        self._journal = description.journal
         self._signal = ""
-
-    def _warn(self, text: str) -> None:
-        self.mailbox.put(Caution("", text))
-
-    def _section(self, name: str) -> Mapping[str, Any]:
-        """A section of the inventory, its entries rendered when a module first asks for them."""
-        found = self._sections.get(name)
-        if found is None:
-            scope = Scope(
-                vars=self.plan.runbook.vars,
-                extra=self._extra,
-                inventory=self._inventory.variables(),
-                place=f"inventory, {name}",
-            )
-            found = self._sections[name] = Entries(
-                self._inventory.section(name), scope, self.templates
-            )
-        return found
 
     def run(self) -> int:
         """Work until the run ends or has to be left; the process's exit status.
@@ -182,22 +82,13 @@ class Session:
     def close(self) -> None:
         """Let go of everything that the run held, whatever of it cannot be."""
         try:
-            self.services.close()
+            self._services.close()
             with contextlib.suppress(OSError):
-                self._book.close()
+                self._journal.close()
             if self.locks is not None:
                 self.locks.release()
         finally:
             self.folder.disown()
-
-    def _lost(self) -> StopRequested | None:
-        record = self.locks.lost() if self.locks is not None else None
-        if record is None:
-            return None
-        run = record.run or ("" if record.unlocked else record.last)
-        who = f"run {run}" if run else "an operator (`ce-run unlock`)"
-        why = f": {record.reason}" if record.reason else ""
-        return StopRequested("preempted", record.by, f"{who} took over {record.name}{why}")
 
     # -- signals and other shells -----------------------------------------------------------------
     @contextlib.contextmanager
@@ -258,20 +149,6 @@ def _leave_no_core() -> None:
 
     _, hard = resource.getrlimit(resource.RLIMIT_CORE)
     resource.setrlimit(resource.RLIMIT_CORE, (0, hard))
-
-
-def _secrets_named_in(folder: RunEntry) -> list[str]:
-    """Names of the secrets that the runbook of a run asks for; its steps may have done so."""
-    text = msgspec.json.encode(folder.runbook()).decode()
-    return re.findall(r"""\bsecret\(\s*\\?['"](\w+)""", text)
-
-
-def _approver(options: Options) -> Person | None:
-    if not (options.yes or options.force):
-        return None
-    by = this_person()
-    word = "--force" if options.force else "--yes"
-    return Person(by.name, by.host, f"{by.via}, by {word}")
 
 
 def exit_status(state: RunState, signal_name: str = "") -> int:

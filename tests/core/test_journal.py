@@ -33,7 +33,7 @@ from engine.executor import Job
 from engine.fold import CANCEL_GRACE
 from engine.journal import FileDisk, Journal, encode, read, reopen
 from engine.runner import Signal
-from engine.session import Options, begin
+from engine.session import Options, Surroundings, begin
 from engine.store import RunInfo, append_event
 from engine.store.files import FileStore
 from tests.core import harness
@@ -376,7 +376,7 @@ def test_a_run_and_its_folder_are_safe_before_anything_happens(
     book = tmp_path / "book.yml"
     book.write_text("name: B\nlocks: [here]\nsteps: [{assert: true}]\n")
     state = tmp_path / "state"
-    session = begin(str(book), Options(), store=FileStore(state))
+    session = begin(str(book), Options(), Surroundings(store=FileStore(state)))
     session.run()
     run = FileStore(state).runs()[0].path
     wanted = {run / "run.json", run / "runbook.json", run, run.parent, state, state / "locks"}

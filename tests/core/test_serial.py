@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from engine.events import StepOpened
-from engine.session import Options, begin
+from engine.session import Options, Surroundings, begin
 from engine.store.files import FileStore
 
 INVENTORY = "name: five\nhosts: {all: {hosts: {a: {}, b: {}, c: {}, d: {}, e: {}}}}\n"
@@ -32,7 +32,7 @@ def test_serial_makes_batches(serial: str, batches: tuple[int, ...], tmp_path: P
         "name: Five\ninventory: five.yml\n"
         f"steps: [{{id: s, hosts: all, serial: {serial}, assert: true}}]\n"
     )
-    session = begin(str(book), Options(), store=FileStore(tmp_path / "state"))
+    session = begin(str(book), Options(), Surroundings(store=FileStore(tmp_path / "state")))
     assert session.run() == 0
     opened = [r.event for r in session.folder.records() if isinstance(r.event, StepOpened)]
     assert [event.batches for event in opened if event.step == "s"] == [batches]
