@@ -47,6 +47,7 @@ __all__ = [
     "ActionError",
     "Arguments",
     "Cancelled",
+    "Check",
     "Condition",
     "Context",
     "Duration",
@@ -56,6 +57,7 @@ __all__ = [
     "File",
     "Host",
     "Mode",
+    "Name",
     "Probe",
     "Refused",
     "Result",
@@ -89,6 +91,32 @@ rendered before the action is called and is data from then on: never render or e
 Condition = Annotated[str, "condition"]
 """An `Expression` that the action evaluates without names of its own: the loader checks those that
 it reads before anything runs."""
+
+
+class Name(msgspec.Struct, frozen=True):
+    """``Annotated[str, Name("sql", "database")]``: an argument names an entry of the inventory.
+
+    The loader then refuses a name that is not there before anything runs, also in rescue, undo and
+    always.
+    """
+
+    section: str
+    """Where its entries are: ``metrics``, a module's section (``sql``), or a part of one
+    (``notify.channels``)."""
+    word: str
+    """What an entry is called in a message."""
+    otherwise: str | None = None
+    """Who does not name one gets the only entry there is, or the one of this name. None if the
+    argument can be left out without getting any."""
+
+
+class Check(msgspec.Struct, frozen=True):
+    """``Annotated[str, Check(read_status)]``: a function that raises Refused or ValueError for a
+    value that cannot be meant. Literal values are checked before anything runs, others when they
+    are rendered."""
+
+    function: Callable[[Any], object]
+
 
 P = ParamSpec("P")
 T = TypeVar("T")

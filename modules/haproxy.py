@@ -24,7 +24,13 @@ _HEAVIEST = 256
 
 
 @action(effect="idempotent")
-def weight(ctx: Context, backend: str, weights: dict[str, int], *, connection: str = "") -> Result:
+def weight(
+    ctx: Context,
+    backend: str,
+    weights: dict[str, int],
+    *,
+    connection: haproxy_runtime.ConnectionName = "",
+) -> Result:
     """Set the weights of servers in a backend.
 
     Result data: ``backend``, ``weights`` and ``before`` (server → weight), ``shares`` (server →
@@ -44,7 +50,11 @@ def weight(ctx: Context, backend: str, weights: dict[str, int], *, connection: s
 
 @weight.check
 def weight_check(
-    ctx: Context, backend: str, weights: dict[str, int], *, connection: str = ""
+    ctx: Context,
+    backend: str,
+    weights: dict[str, int],
+    *,
+    connection: haproxy_runtime.ConnectionName = "",
 ) -> Result:
     """Compare the weights with those that are in force."""
     edge, wanted = _prepare_weights(ctx, backend, weights, connection)
@@ -53,7 +63,13 @@ def weight_check(
 
 
 @action(effect="idempotent")
-def drain(ctx: Context, backend: str, server: str | list[str], *, connection: str = "") -> Result:
+def drain(
+    ctx: Context,
+    backend: str,
+    server: str | list[str],
+    *,
+    connection: haproxy_runtime.ConnectionName = "",
+) -> Result:
     """Let servers finish what they have and give them no new sessions.
 
     Result data: ``backend``, ``state`` (``drain``), ``servers`` (names), ``before`` (server →
@@ -68,7 +84,13 @@ def drain(ctx: Context, backend: str, server: str | list[str], *, connection: st
 
 
 @action(effect="idempotent")
-def ready(ctx: Context, backend: str, server: str | list[str], *, connection: str = "") -> Result:
+def ready(
+    ctx: Context,
+    backend: str,
+    server: str | list[str],
+    *,
+    connection: haproxy_runtime.ConnectionName = "",
+) -> Result:
     """Give servers traffic again after `drain` or `maint`.
 
     Result data: ``backend``, ``state`` (``ready``), ``servers`` (names), ``before`` (server →
@@ -83,7 +105,13 @@ def ready(ctx: Context, backend: str, server: str | list[str], *, connection: st
 
 
 @action(effect="idempotent")
-def maint(ctx: Context, backend: str, server: str | list[str], *, connection: str = "") -> Result:
+def maint(
+    ctx: Context,
+    backend: str,
+    server: str | list[str],
+    *,
+    connection: haproxy_runtime.ConnectionName = "",
+) -> Result:
     """Take servers out at once: no traffic, no health checks; open sessions are let finish.
 
     Result data: ``backend``, ``state`` (``maint``), ``servers`` (names), ``before`` (server →
@@ -99,7 +127,11 @@ def maint(ctx: Context, backend: str, server: str | list[str], *, connection: st
 
 @drain.check
 def drain_check(
-    ctx: Context, backend: str, server: str | list[str], *, connection: str = ""
+    ctx: Context,
+    backend: str,
+    server: str | list[str],
+    *,
+    connection: haproxy_runtime.ConnectionName = "",
 ) -> Result:
     """Compare with the states that are in force."""
     return _check_state(ctx, backend, server, connection, "drain")
@@ -107,7 +139,11 @@ def drain_check(
 
 @ready.check
 def ready_check(
-    ctx: Context, backend: str, server: str | list[str], *, connection: str = ""
+    ctx: Context,
+    backend: str,
+    server: str | list[str],
+    *,
+    connection: haproxy_runtime.ConnectionName = "",
 ) -> Result:
     """Compare with the states that are in force."""
     return _check_state(ctx, backend, server, connection, "ready")
@@ -115,7 +151,11 @@ def ready_check(
 
 @maint.check
 def maint_check(
-    ctx: Context, backend: str, server: str | list[str], *, connection: str = ""
+    ctx: Context,
+    backend: str,
+    server: str | list[str],
+    *,
+    connection: haproxy_runtime.ConnectionName = "",
 ) -> Result:
     """Compare with the states that are in force."""
     return _check_state(ctx, backend, server, connection, "maint")
@@ -128,7 +168,7 @@ def wait_drained(
     server: str | list[str],
     *,
     every: Duration = 0.5,
-    connection: str = "",
+    connection: haproxy_runtime.ConnectionName = "",
 ) -> Result:
     """Wait until servers have no session left; the step's `timeout` bounds it.
 
@@ -157,7 +197,9 @@ def wait_drained(
 
 
 @action(effect="read")
-def state(ctx: Context, backend: str = "", *, connection: str = "") -> Result:
+def state(
+    ctx: Context, backend: str = "", *, connection: haproxy_runtime.ConnectionName = ""
+) -> Result:
     """Tell the servers with weight, health and administrative state.
 
     Result data: ``servers``, a list of mappings with ``backend``, ``name``, ``address``,
@@ -192,7 +234,13 @@ def state(ctx: Context, backend: str = "", *, connection: str = "") -> Result:
 
 
 @action(effect="read")
-def stats(ctx: Context, backend: str = "", server: str = "", *, connection: str = "") -> Result:
+def stats(
+    ctx: Context,
+    backend: str = "",
+    server: str = "",
+    *,
+    connection: haproxy_runtime.ConnectionName = "",
+) -> Result:
     """Read HAProxy's statistics.
 
     Result data: ``rows``, a list of mappings with HAProxy's own column names (``pxname``,

@@ -22,7 +22,7 @@ class InDoubt(Unreachable):
 
 
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
-Status = int | str | list[int | str]
+Status = http_client.StatusText | list[http_client.StatusText]
 
 
 @action(effect="once")

@@ -14,12 +14,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 import msgspec
 
 from engine.module_api import (
     ActionError,
+    Check,
     Context,
     Duration,
     Expression,
@@ -42,13 +43,27 @@ _JSON = 262144
 """Bytes of a JSON body that are kept, parsed, in the result."""
 
 
+def _valid_pattern(text: str) -> None:
+    try:
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise Refused(f"/{text}/ is not a pattern: {error}") from None
+
+
+Pattern = Annotated[str, Check(_valid_pattern)]
+"""A regular expression."""
+
+Milliseconds = Annotated[Any, Check(read_milliseconds)]
+"""A time with its unit: ``500ms``."""
+
+
 class Bounds(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """Upper bounds of the time until an answer was read, each with its unit: ``500ms``."""
 
-    p50: Any = None
-    p95: Any = None
-    p99: Any = None
-    max: Any = None
+    p50: Milliseconds | None = None
+    p95: Milliseconds | None = None
+    p99: Milliseconds | None = None
+    max: Milliseconds | None = None
 
     def given(self) -> dict[str, Any]:
         """The bounds that are set."""
@@ -59,7 +74,7 @@ class Bounds(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
 class Expect(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     """What an answer, or a number of them, must be like."""
 
-    status: int | str | list[int | str] = "2xx"
+    status: http_client.StatusText | list[http_client.StatusText] = "2xx"
     """A status, a class such as ``2xx``, or several of them."""
     headers: dict[str, Any] = {}
     """A header's name and its value, or ``/…/``, a pattern to be found in it."""
@@ -68,11 +83,11 @@ class Expect(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     In scope: ``json``, and its top-level keys by their names."""
     text: str | list[str] = []
     """What the body must contain."""
-    regex: str = ""
+    regex: Pattern = ""
     """A pattern that must be found in the body."""
     latency: Bounds = msgspec.field(default_factory=Bounds)
     """Upper bounds of percentiles, such as ``p95: 500ms``."""
-    error_rate: float | str | None = None
+    error_rate: Annotated[float | str, Check(read_percent)] | None = None
     """Share of samples in percent that may fail; default: none may."""
     tls_days: float | None = None
     """Days that the server's certificate must still be good for."""
@@ -230,15 +245,11 @@ def _expectations(expect: Expect | Mapping[str, Any] | None) -> Expect:
     except msgspec.ValidationError as error:
         raise Refused(f"`expect` is not right: {error}") from None
     for status in _listed(wanted.status):
-        if not re.fullmatch(r"[1-5](\d\d|xx)", str(status)):
-            raise Refused(f"{status!r} is not a status", hint="write 200, [200, 204] or 2xx")
+        http_client.valid_status(status)
     for bound in wanted.latency.given().values():
         read_milliseconds(bound)
     for pattern in (wanted.regex, *filter(None, map(_pattern, wanted.headers.values()))):
-        try:
-            re.compile(pattern)
-        except re.error as error:
-            raise Refused(f"/{pattern}/ is not a pattern: {error}") from None
+        _valid_pattern(pattern)
     if wanted.error_rate is not None:
         read_percent(wanted.error_rate)
     return wanted

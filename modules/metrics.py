@@ -31,7 +31,7 @@ own kind. How many samples stand behind a value says the metric's `samples`; wit
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Literal
+from typing import Annotated, Any, ClassVar, Literal
 
 import msgspec
 
@@ -40,6 +40,7 @@ from engine.module_api import (
     Duration,
     Expression,
     Failed,
+    Name,
     Refused,
     Result,
     Unreachable,
@@ -66,14 +67,17 @@ class Limits(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
     min_samples: int | None = None
 
 
-Thresholds = dict[str, str | float | Limits]
+Metric = Annotated[str, Name("metrics", "metric")]
+"""A name of the inventory's `metrics`."""
+
+Thresholds = dict[Metric, str | float | Limits]
 """Metric name → ``"< 500"``, ``">= 99 %"``, a number to equal, or `Limits`."""
 
 
 @action(effect="read")
 def read(
     ctx: Context,
-    name: str,
+    name: Metric,
     *,
     version: str = "",
     window: Duration | None = None,
@@ -223,7 +227,7 @@ def soak_check(
 @action(effect="read")
 def compare(
     ctx: Context,
-    name: str | list[str],
+    name: Metric | list[Metric],
     version: str,
     baseline: str,
     *,

@@ -38,13 +38,14 @@ from __future__ import annotations
 
 import traceback
 from collections.abc import Callable
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from engine.module_api import (
     ActionError,
     Cancelled,
     Context,
     Failed,
+    Name,
     Probe,
     Refused,
     Result,
@@ -56,6 +57,7 @@ from modules._notify import channels as notify_channels
 from modules._notify import text as notify_text
 from modules._notify.channels import Notice, Severity, Target
 
+Channel = Annotated[str, Name("notify.channels", "channel")]
 Status = Literal["", "investigating", "identified", "monitoring", "resolved"]
 Components = Literal["", "operational", "degraded", "down", "partial_outage", "under_maintenance"]
 Alert = Literal["", "trigger", "acknowledge", "resolve"]
@@ -67,7 +69,7 @@ _ROUNDS = 3
 @action(effect="once")
 def send(
     ctx: Context,
-    channel: str | list[str],
+    channel: Channel | list[Channel],
     *,
     template: str = "",
     subject: Template = "",

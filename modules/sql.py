@@ -59,7 +59,7 @@ def query(
     ctx: Context,
     sql: str,
     *,
-    database: str = "",
+    database: pg_database.DatabaseName = "",
     params: list[Any] | dict[str, Any] | None = None,
     limit: int = 1000,
 ) -> Result:
@@ -89,7 +89,7 @@ def assert_(
     sql: str,
     expect: pg_query.Expected,
     *,
-    database: str = "",
+    database: pg_database.DatabaseName = "",
     params: list[Any] | dict[str, Any] | None = None,
     fail_msg: str = "",
 ) -> Result:
@@ -122,7 +122,7 @@ def script(
     sql: str = "",
     *,
     file: File | None = None,
-    database: str = "",
+    database: pg_database.DatabaseName = "",
     template: bool = False,
     ledger: bool = True,
     lock_timeout: Duration | None = None,
@@ -196,7 +196,7 @@ def backup(
     ctx: Context,
     to: str,
     *,
-    database: str = "",
+    database: pg_database.DatabaseName = "",
     as_: Literal["file", "copy"] = "file",
 ) -> Result:
     """Back a database up under a name: a dump file, or a copy as a database of its own.
@@ -251,7 +251,9 @@ def backup_check(ctx: Context, args: Arguments) -> Result:
 
 
 @action(effect="read")
-def verify_backup(ctx: Context, name: str, *, database: str = "", sha256: str = "") -> Result:
+def verify_backup(
+    ctx: Context, name: str, *, database: pg_database.DatabaseName = "", sha256: str = ""
+) -> Result:
     """Check that a named backup is whole, without restoring it.
 
     Of a file the checksum must be the one that was taken, and ``pg_restore --list`` must find the
@@ -283,7 +285,7 @@ def restore(
     ctx: Context,
     from_: str,
     *,
-    database: str = "",
+    database: pg_database.DatabaseName = "",
     keep: bool = True,
     keep_as: str = "",
     replication: pg_beside.Replication = "refuse",
@@ -365,7 +367,7 @@ def restore_check(ctx: Context, args: Arguments) -> Result:
 
 @action(effect="idempotent")
 def drop_database(
-    ctx: Context, name: str, *, database: str = "", missing_ok: bool = True
+    ctx: Context, name: str, *, database: pg_database.DatabaseName = "", missing_ok: bool = True
 ) -> Result:
     """Drop a database that a restore has set aside, or a copy that is no longer needed.
 
@@ -411,7 +413,12 @@ def _droppable(connection: Any, target: pg_database.Database, name: str, missing
 
 @action(effect="idempotent")
 def prune(
-    ctx: Context, older_than: Duration, *, database: str = "", prefix: str = "", keep: int = 1
+    ctx: Context,
+    older_than: Duration,
+    *,
+    database: pg_database.DatabaseName = "",
+    prefix: str = "",
+    keep: int = 1,
 ) -> Result:
     """Remove backup files that are older than they need to be kept.
 

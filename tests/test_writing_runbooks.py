@@ -17,7 +17,10 @@ from engine.registry import Registry
 GUIDE = Path(__file__).parents[1] / "docs" / "writing-runbooks.md"
 TEXT = GUIDE.read_text(encoding="utf-8")
 EXAMPLES = re.findall(r"```yaml\n(.*?)```", TEXT, re.DOTALL)
-HOSTS = "hosts: {web: {hosts: {web1: }}}\nmetrics: {error_rate: up}\n"
+HOSTS = (
+    "hosts: {web: {hosts: {web1: }}}\nmetrics: {error_rate: up}\nsql: {primary: {dsn: x}}\n"
+    "notify: {channels: {team: {console: {}}}}\n"
+)
 
 
 def name_of(example: str, number: int) -> str:

@@ -8,10 +8,12 @@ from typing import Any, get_args
 
 from engine.errors import InvalidRunbook
 from engine.loader.book import NO_NAMES, Book, Use
+from engine.loader.names import check_names
 from engine.loader.source import Map, Seq, Spot
 from engine.loader.tree import StepNode
 from engine.model import Call, Effect
 from engine.registry import ActionInfo, Mismatch
+from engine.registry.naming import Named
 from engine.registry.rendering import may_be_table
 from engine.registry.types import Kind
 from engine.templating import is_template
@@ -44,6 +46,14 @@ def read_call(book: Book, map: Map, key: str, info: ActionInfo, step: StepNode |
             spot = at
         book.problem(spot, mismatch.message, mismatch.suggestion)
     templated = _note_arguments(book, given, info, step)
+
+    def where(named: Named | None) -> Spot:
+        if named is None:
+            return at
+        mismatch = Mismatch(named.at, "", of_key=named.of_key)
+        return _locate(given, mismatch) or map.value_at(key)
+
+    check_names(book, info, arguments, where)
     _look_for_files(book, given, info, arguments)
     return Call(
         action=info.name,

@@ -14,6 +14,7 @@ import msgspec
 from engine.errors import Refused
 from engine.module_api import Action, Context, Effect, Mode, Probe, Result
 from engine.registry.annotations import kind_of
+from engine.registry.naming import Named, names_in
 from engine.registry.rendering import Render, rendered
 from engine.registry.types import Kind, Mismatch, Walk, plain
 from engine.text import did_you_mean, fold, quoted_list
@@ -184,6 +185,24 @@ class ActionInfo:
         if walk.mismatches:
             raise BadArguments(self.name, walk.mismatches)
         return made
+
+    def names(self, arguments: Mapping[str, Any]) -> list[Named]:
+        """What the arguments name of the inventory, as written."""
+        found: list[Named] = []
+        for name, value in arguments.items():
+            parameter = self.parameter(name)
+            kind = parameter.kind if parameter else self.extra
+            found.extend(names_in(kind, value, (name,)))
+        return found
+
+    def unnamed(self, arguments: Mapping[str, Any]) -> list[Parameter]:
+        """The arguments that name something of the inventory and are left out or empty."""
+        given = {p.name for name, v in arguments.items() if (p := self.parameter(name)) and v}
+        return [
+            each
+            for each in self.parameters.values()
+            if each.kind.names is not None and each.name not in given
+        ]
 
     def files(self, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Argument names and paths, as written, of the `File` arguments that are given."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
+from engine.module_api import Check, Name
 from engine.registry.containers import Constrained, Either, Field, Many, Record, Row, Table
 from engine.registry.types import (
     Boolean,
@@ -19,6 +20,7 @@ from engine.registry.types import (
     FilePath,
     Integer,
     Kind,
+    NameText,
     Nothing,
     Number,
     TemplateText,
@@ -87,8 +89,10 @@ def _annotated(annotation: Any, inner: Any, metadata: tuple[Any, ...]) -> Kind:
     for mark in metadata:
         if isinstance(mark, str) and mark in _MARKED:
             return _MARKED[mark]
+        if isinstance(mark, Name):
+            return NameText(mark)
     kind = kind_of(inner)
-    if any(isinstance(mark, msgspec.Meta) for mark in metadata):
+    if any(isinstance(mark, msgspec.Meta | Check) for mark in metadata):
         return Constrained(kind, annotation)
     return kind
 

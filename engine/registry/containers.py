@@ -8,6 +8,8 @@ from typing import Any
 
 import msgspec
 
+from engine.errors import ActionError
+from engine.module_api import Check, Name
 from engine.registry.types import MISSED, At, Kind, Nothing, Text, Walk, describe, plain, spell
 from engine.text import did_you_mean, quoted_list
 
@@ -22,15 +24,19 @@ class Either(Kind):
 
     def _make(self, value: Any, walk: Walk, at: At) -> Any:
         tried: list[Walk] = []
+        fitting: list[Walk] = []
         for member in self._in_order(value):
             trial = Walk(walk.templates)
             made = member.convert(value, trial, at)
             if not trial.mismatches:
                 return made
             tried.append(trial)
+            if member.takes(value) and not isinstance(value, list | dict):
+                fitting.append(trial)
         deeper = [t for t in tried if any(len(m.at) > len(at) or m.of_key for m in t.mismatches)]
-        if len(deeper) == 1:
-            walk.mismatches.extend(deeper[0].mismatches)
+        telling = deeper or fitting
+        if len(telling) == 1:
+            walk.mismatches.extend(telling[0].mismatches)
             return MISSED
         return self.refuse(value, walk, at)
 
@@ -69,6 +75,10 @@ class Either(Kind):
         return self.is_expression and all(
             each.is_closed for each in self.members if each.is_expression
         )
+
+    @property
+    def names(self) -> Name | None:
+        return next((one.names for one in self.members if one.names is not None), None)
 
     @property
     def stays_written(self) -> bool:
@@ -138,7 +148,7 @@ class Table(Kind):
 
     def __init__(self, item: Kind, key: Kind | None = None) -> None:
         self.item = item
-        self.key = key if key is not None and key.stays_written else None
+        self.key = key if key is not None and (key.stays_written or key.names) else None
         self.words = "a mapping"
 
     def _make(self, value: Any, walk: Walk, at: At) -> Any:
@@ -163,7 +173,7 @@ class Table(Kind):
         return (self.item,) if self.key is None else (self.item, self.key)
 
     def key_kind(self) -> Kind | None:
-        return self.key
+        return self.key if self.key is not None and self.key.stays_written else None
 
     def inner(self, key: str | int) -> Kind | None:
         return self.item if isinstance(key, str) else None
@@ -236,17 +246,28 @@ class Record(Kind):
 
 
 class Constrained(Kind):
-    """A kind with msgspec's own constraints (`Meta(ge=0, le=100)`) checked after it."""
+    """A kind with more to be checked after it: msgspec's own constraints (`Meta(ge=0, le=100)`),
+    functions of the module (`Check`)."""
 
     def __init__(self, base: Kind, annotation: Any) -> None:
         self.base = base
         self.annotation = annotation
+        self.checks = [mark for mark in annotation.__metadata__ if isinstance(mark, Check)]
+        self.bounded = any(isinstance(mark, msgspec.Meta) for mark in annotation.__metadata__)
         self.words = base.words
 
     def _make(self, value: Any, walk: Walk, at: At) -> Any:
         made = self.base.convert(value, walk, at)
         if made is MISSED:
             return MISSED
+        for check in self.checks:
+            try:
+                check.function(made)
+            except (ActionError, ValueError) as error:
+                said, hint = getattr(error, "message", str(error)), getattr(error, "hint", "")
+                return walk.miss(at, f"`{spell(at)}`: {said}", hint)
+        if not self.bounded:
+            return made
         try:
             return msgspec.convert(made, self.annotation, strict=False)
         except msgspec.ValidationError as error:
@@ -275,6 +296,10 @@ class Constrained(Kind):
     @property
     def is_closed(self) -> bool:
         return self.base.is_closed
+
+    @property
+    def names(self) -> Name | None:
+        return self.base.names
 
     @property
     def stays_written(self) -> bool:

@@ -16,6 +16,7 @@ from typing import Any
 
 import msgspec
 
+from engine.module_api import Name
 from engine.templating import is_template
 from engine.text import did_you_mean, parse_boolean
 from engine.units import parse_duration
@@ -118,6 +119,11 @@ class Kind:
         return None
 
     @property
+    def names(self) -> Name | None:
+        """What entry of the inventory text of this kind names; None if it is no name."""
+        return None
+
+    @property
     def is_closed(self) -> bool:
         """Whether an expression reads only names that the runbook gives."""
         return False
@@ -201,6 +207,18 @@ class ExpressionText(Text):
 
     def schema(self) -> dict[str, Any]:
         return {"type": ["string", "boolean"]}
+
+
+class NameText(Text):
+    """The name of an entry of the inventory."""
+
+    def __init__(self, name: Name) -> None:
+        self._name = name
+        self.words = f"the name of a {name.word}"
+
+    @property
+    def names(self) -> Name | None:
+        return self._name
 
 
 class TemplateText(Text):

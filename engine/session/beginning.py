@@ -18,6 +18,7 @@ from engine.people import this_person
 from engine.plan import build_plan
 from engine.session.composition import Description, Surroundings
 from engine.session.options import Options, approver, check_options, known_extras, registry_for
+from engine.session.selection import check_selection
 from engine.session.session import Session
 from engine.state import RunState
 from engine.store import RunEntry, RunInfo, Store
@@ -39,6 +40,9 @@ def begin(runbook_path: str, options: Options, surroundings: Surroundings) -> Se
     check_options(runbook, options)
     inputs = convert_inputs(runbook.inputs, options.extra)
     plan = build_plan(runbook, tags=options.tags, skip_tags=options.skip_tags)
+    check_selection(
+        plan, inventory, tags=options.tags, skip_tags=options.skip_tags, limit=options.limit
+    )
     known_extras(plan, inventory, options.extra)
     by = surroundings.by or this_person()
     clock = surroundings.clock(0.0)

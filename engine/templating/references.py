@@ -48,6 +48,8 @@ class References(msgspec.Struct, frozen=True):
     names: dict[str, int]
     members: tuple[Member, ...] = ()
     secrets: tuple[Member, ...] = ()
+    results: tuple[str, ...] = ()
+    """Keys of steps whose ``result`` it reads."""
     called: frozenset[str] = frozenset()
     """Names that are called as functions."""
     faults: tuple[Fault, ...] = ()
@@ -71,6 +73,7 @@ def references(text: str, expression: bool = False) -> References:
         names,
         tuple(m for m in walk.members if m.root not in walk.declared),
         tuple(walk.secrets),
+        tuple(walk.results),
         frozenset(walk.called - walk.declared),
         tuple(walk.faults),
     )
@@ -89,6 +92,13 @@ def _syntax_fault(error: TemplateSyntaxError, text: str, expression: bool) -> Fa
         bare = text.strip().removeprefix("{{").removesuffix("}}").strip()
         hint = f"write `{bare}`" if "{" not in bare else ""
     return Fault(error.lineno or 1, message, suggestion=hint)
+
+
+def _key(node: nodes.Getattr | nodes.Getitem) -> str:
+    """What is read of a value, if it stands there as it is; else ""."""
+    if isinstance(node, nodes.Getattr):
+        return node.attr
+    return str(node.arg.value) if isinstance(node.arg, nodes.Const) else ""
 
 
 _BRACES = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
@@ -115,6 +125,7 @@ class _Walk:
         self.declared: set[str] = set()
         self.members: list[Member] = []
         self.secrets: list[Member] = []
+        self.results: list[str] = []
         self.called: set[str] = set()
         self.faults: list[Fault] = []
 
@@ -149,6 +160,10 @@ class _Walk:
 
     def _member(self, node: nodes.Getattr | nodes.Getitem) -> None:
         root = node.node
+        if isinstance(root, nodes.Getattr | nodes.Getitem) and _key(node) == "result":
+            inner = root.node
+            if isinstance(inner, nodes.Name) and inner.name == "steps":
+                self.results.append(_key(root))
         if not isinstance(root, nodes.Name) or root.name not in KEYED:
             return
         if isinstance(node, nodes.Getattr):

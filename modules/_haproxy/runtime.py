@@ -15,8 +15,9 @@ import contextlib
 import re
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Annotated
 
-from engine.module_api import ActionError, Context, Failed, Refused, Unreachable
+from engine.module_api import ActionError, Context, Failed, Name, Refused, Unreachable
 from modules._haproxy.text import (
     Backend,
     Server,
@@ -25,6 +26,9 @@ from modules._haproxy.text import (
     disagreements,
     parse_servers,
 )
+
+ConnectionName = Annotated[str, Name("haproxy", "HAProxy connection", "")]
+"""Which entry of the inventory's ``haproxy`` section; may be left out if there is one."""
 
 _TIMEOUT = 5.0
 """Seconds a load balancer may take for one answer; it takes less than a millisecond."""

@@ -8,11 +8,12 @@ reading alike, and lets `http-check` send many at a time. `httpx` is imported at
 from __future__ import annotations
 
 import contextlib
+import re
 from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import TYPE_CHECKING, Annotated, Any, TypeVar
 
-from engine.module_api import ActionError, Context, Failed, Refused, Unreachable
+from engine.module_api import ActionError, Check, Context, Failed, Refused, Unreachable
 
 if TYPE_CHECKING:
     import ssl
@@ -87,6 +88,16 @@ class Response:
 
 def _not_json(word: str) -> Any:
     raise ValueError(f"{word} is not a JSON value")
+
+
+def valid_status(text: int | str) -> None:
+    """Refused for what is neither a status nor a class of them, such as ``2xx``."""
+    if not re.fullmatch(r"[1-5](\d\d|xx)", str(text)):
+        raise Refused(f"{text!r} is not a status", hint="write 200, [200, 204] or 2xx")
+
+
+StatusText = Annotated[int | str, Check(valid_status)]
+"""A status or a class of them."""
 
 
 def fits(status: int, wanted: int | str) -> bool:

@@ -5,10 +5,13 @@ from __future__ import annotations
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import Annotated, Any
 
-from engine.module_api import Context, Refused, is_local
+from engine.module_api import Context, Name, Refused, is_local
 from modules._pg import failures as pg_failures
+
+DatabaseName = Annotated[str, Name("sql", "database", "primary")]
+"""Which entry of the inventory's `sql`; the only one, or ``primary``, where none is named."""
 
 _OWN_KEYS = frozenset(("dsn", "bin", "backups", "maintenance"))
 
