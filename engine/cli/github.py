@@ -1,4 +1,4 @@
-"""What a step of GitHub Actions is told besides its log: outputs, and the page of the job.
+"""What a step of GitHub Actions is told: commands in its log, outputs, and the page of the job.
 
 The runner cancels a step by signals to its first process alone. So ``action.yml`` gives that
 process to ce-run (`exec`), and ce-run writes the step's outputs itself.
@@ -25,6 +25,35 @@ def write_summary(markdown: str) -> None:
     """Add to the page that is shown of the job, if this is one."""
     if in_actions():
         _append(os.environ.get("GITHUB_STEP_SUMMARY"), markdown)
+
+
+# -- commands in the log --------------------------------------------------------------------------
+def group(title: str) -> str:
+    """The command that begins a foldable group."""
+    return f"::group::{_data(title)}"
+
+
+END_GROUP = "::endgroup::"
+
+
+def annotation(file: str, row: int, column: int, message: str, title: str = "") -> str:
+    """The command for an error that shows up at its line of the file."""
+    place = f"file={_property(file)}"
+    if row:
+        place += f",line={row},col={column}"
+    if title:
+        place += f",title={_property(title)}"
+    return f"::error {place}::{_data(message)}"
+
+
+def _data(text: str) -> str:
+    from engine.report.encoding import for_actions, visible_lines
+
+    return for_actions(visible_lines(text)).replace("%", "%25").replace("\n", "%0A")
+
+
+def _property(text: str) -> str:
+    return _data(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def _append(path: str | None, text: str) -> None:

@@ -13,6 +13,7 @@ from engine.cli.options import (
     modules_option,
     state_option,
 )
+from engine.cli.terminal import echo
 
 if TYPE_CHECKING:
     from engine.cli.drawing.times import Times
@@ -65,7 +66,7 @@ def graph(
 
         Writer(no_color=no_color).lines(draw_text(times.plan, times))
     elif out is None:
-        click.echo(_draw(kind, times), nl=False)
+        echo(_draw(kind, times).removesuffix("\n"))
     else:
         _write(out, _draw(kind, times))
 
@@ -106,6 +107,13 @@ def _times(
 
 
 def _draw(kind: str, times: Times) -> str:
+    """The picture as text, with nothing in it that is not to be seen."""
+    from engine.report.encoding import visible_lines
+
+    return visible_lines(_drawn(kind, times))
+
+
+def _drawn(kind: str, times: Times) -> str:
     if kind == "text":
         from engine.cli.drawing.text import draw_text
         from engine.report.words import text_of

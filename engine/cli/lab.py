@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.options import Workspace, color_option, json_option, state_option
+from engine.cli.terminal import echo, echo_json
 
 if TYPE_CHECKING:
     from engine.lab.layout import LabInfo
@@ -51,7 +52,7 @@ def addresses_in(folder: Path, mask: Callable[[str], object]) -> Callable[[str],
 def _json(value: Any) -> None:
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    echo_json(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 def _tell(value: Any, output: str, lines: Callable[[Any], Iterable[Line]], plain: bool) -> None:
@@ -117,7 +118,7 @@ def down(state: str | None) -> None:
     from engine.lab import control
 
     stopped = control.down(Workspace(state).folder)
-    click.echo("the lab has stopped" if stopped else "no lab was running")
+    echo("the lab has stopped" if stopped else "no lab was running")
 
 
 @lab.command()

@@ -18,6 +18,7 @@ from engine.cli.frame import Picture, frame
 from engine.cli.plain import PlainView
 from engine.cli.terminal import Writer
 from engine.events import FailureLatched, Record, TaskFinished
+from engine.report.encoding import visible
 from engine.report.words import Line, Style
 from engine.state import RunState
 
@@ -172,5 +173,5 @@ def _texts(lines: list[Line]) -> RenderableType:
         if number:
             text.append("\n")
         for span in each:
-            text.append(span.text, _STYLES[span.style])
+            text.append(visible(span.text), _STYLES[span.style])
     return text

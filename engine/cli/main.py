@@ -191,7 +191,7 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         sys.stdout.flush()
         return result if isinstance(result, int) else 0
     except click.ClickException as error:
-        error.show()
+        _show(error)
         return error.exit_code
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
@@ -201,6 +201,17 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
         return BROKEN_PIPE
     except Exception as error:
         return _explain(error)
+
+
+def _show(error: click.ClickException) -> None:
+    """What click says of a wrong command line, whatever words that held."""
+    from io import StringIO
+
+    from engine.cli.terminal import echo
+
+    page = StringIO()
+    error.show(page)
+    echo(page.getvalue().rstrip("\n"), err=True)
 
 
 def _explain(error: Exception) -> int:
@@ -219,9 +230,11 @@ def _explain(error: Exception) -> int:
     else:
         said, hint = f"{type(error).__name__}: {error}", "--traceback shows where"
         told = "".join(traceback.format_exception(error))
+    from engine.cli.terminal import echo
+
     if os.environ.get(TRACEBACK_VARIABLE):
-        print(told, end="", file=sys.stderr)
-    print(f"ce-run failed unexpectedly: {said} ({hint})", file=sys.stderr)
+        echo(told.rstrip("\n"), err=True)
+    echo(f"ce-run failed unexpectedly: {said} ({hint})", err=True)
     return UNEXPECTED
 
 

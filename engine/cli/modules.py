@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.options import color_option, json_option, modules_option
+from engine.cli.terminal import echo_json
 
 if TYPE_CHECKING:
     from engine.registry import ActionInfo, ModuleInfo, Parameter, Registry
@@ -75,7 +76,7 @@ def _suggest(registry: Registry, name: str) -> str:
 def _print_json(value: Any) -> None:
     import json
 
-    click.echo(json.dumps(value, indent=2, default=str, ensure_ascii=False))
+    echo_json(json.dumps(value, indent=2, default=str, ensure_ascii=False))
 
 
 # -- as text ------------------------------------------------------------------------------------

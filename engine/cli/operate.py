@@ -16,6 +16,7 @@ from engine.cli.options import (
     state_option,
     step_argument,
 )
+from engine.cli.terminal import echo, echo_json
 from engine.errors import CeRunError, LockHeld, UsageError
 
 if TYPE_CHECKING:
@@ -85,9 +86,9 @@ def stop(run: str, rescue: bool, reason: str, state: str | None) -> int:
             f"run {folder.run_id} did not take notice within {PATIENCE:g} s",
             hint=f"it is carried by {folder.owner()}; look at `ce-run show {folder.run_id}`",
         )
-    click.echo(f"run {folder.run_id} {said}")
+    echo(f"run {folder.run_id} {said}")
     word = "show" if rescue else "resume"
-    click.echo(f"next: {workspace.commands.spell(word, folder.run_id)}")
+    echo(f"next: {workspace.commands.spell(word, folder.run_id)}")
     return 0
 
 
@@ -101,10 +102,10 @@ def _not_running(folder: RunEntry, workspace: Workspace, rescue: bool) -> int:
     from engine.report.overview import status_text
 
     facts = _facts(folder)
-    click.echo(f"run {folder.run_id} is not running: {status_text(facts)}")
+    echo(f"run {folder.run_id} is not running: {status_text(facts)}")
     if not facts.over:
         more = ("--rescue", "--reason", "WHY") if rescue else ()
-        click.echo(f"next: {workspace.commands.spell('resume', folder.run_id, *more)}")
+        echo(f"next: {workspace.commands.spell('resume', folder.run_id, *more)}")
     return 0 if not rescue or facts.over else 1
 
 
@@ -172,11 +173,11 @@ def _answer(
     path = _open_gate(folder, state, step)
     event = GateAnswered(path, answer, person, reason)
     if folder.alive() and _taken(folder, event, len(records)):
-        click.echo(f"{path} {answer} by {who(person)}; run {folder.run_id} goes on")
+        echo(f"{path} {answer} by {who(person)}; run {folder.run_id} goes on")
         return 0
     note(folder, event)
-    click.echo(f"{path} {answer} by {who(person)}; no process carries run {folder.run_id} now")
-    click.echo(f"next: {workspace.commands.spell('resume', folder.run_id)}")
+    echo(f"{path} {answer} by {who(person)}; no process carries run {folder.run_id} now")
+    echo(f"next: {workspace.commands.spell('resume', folder.run_id)}")
     return 0
 
 
@@ -263,8 +264,13 @@ def reason(run: str, text: str, by: str | None, state: str | None) -> int:
                 hint="tell it again once the run is over",
             )
     else:
+<<<<<<< HEAD
         append_event(folder, told)
     click.echo(f"run {folder.run_id}: {told.reason} (told by {who(told.by)})")
+=======
+        folder.append(told)
+    echo(f"run {folder.run_id}: {told.reason} (told by {who(told.by)})")
+>>>>>>> 59e7d1b (What the world says commands neither a terminal nor a log nor a page)
     return 0
 
 
@@ -296,7 +302,7 @@ def locks(state: str | None, no_color: bool, output: str) -> None:
         except LockHeld as error:
             rows.append((lock.name, "damaged", *"-----"))
             plain.append({"name": lock.name, "status": "damaged"})
-            click.echo(f"{error.message}: {error.hint}", err=True)
+            echo(f"{error.message}: {error.hint}", err=True)
             continue
         status = "held" if held else "free, owner died" if record.run else "free"
         plain.append({"status": status, **msgspec.to_builtins(record)})
@@ -304,7 +310,7 @@ def locks(state: str | None, no_color: bool, output: str) -> None:
         more = (day_time(record.since), who(record.by), record.run or "-", record.reason or "-")
         rows.append((lock.name, status, str(record.token), *(more if known else "----")))
     if output == "json":
-        click.echo(msgspec.json.format(msgspec.json.encode(plain), indent=2).decode())
+        echo_json(msgspec.json.format(msgspec.json.encode(plain), indent=2))
         return
     lines = table(rows)
     Writer(no_color=no_color).lines([line(text) for text in lines] or [line("no locks")])
@@ -342,14 +348,14 @@ def unlock(name: str, reason: str, state: str | None) -> int:
     except LockHeld:  # its file is damaged
         lock.break_open(this_person(), time.time(), reason)
         lock.wait_for_effects()
-        click.echo(f"the file of lock {name} was damaged and has been made anew; it is free")
-        click.echo("a run that held it ends as preempted")
+        echo(f"the file of lock {name} was damaged and has been made anew; it is free")
+        echo("a run that held it ends as preempted")
         return 0
     before = lock.break_open(this_person(), time.time(), reason)
     if owner is None:
-        click.echo(f"lock {name} was free already; its token is {before.token + 1} now")
+        echo(f"lock {name} was free already; its token is {before.token + 1} now")
         return 0
     lock.wait_for_effects()
-    click.echo(f"lock {name} was taken from run {before.run} of {who(before.by)}")
-    click.echo("that run ends as preempted: it can do nothing more, and cannot be resumed")
+    echo(f"lock {name} was taken from run {before.run} of {who(before.by)}")
+    echo("that run ends as preempted: it can do nothing more, and cannot be resumed")
     return 0

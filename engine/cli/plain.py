@@ -10,9 +10,10 @@ import sys
 from typing import TextIO
 
 from engine.cli.ask import Screen
-from engine.cli.problems import annotation
+from engine.cli.github import END_GROUP, annotation, group
 from engine.cli.terminal import Writer
 from engine.events import FailureLatched, GateOpened, Record, StepFinished, StepOpened, TaskFinished
+from engine.report.encoding import for_json
 from engine.report.failures import kind_words
 from engine.report.telling import Teller, task_name
 from engine.report.words import Line, Span, line
@@ -118,7 +119,7 @@ class ActionsView(PlainView):
         event = record.event
         if isinstance(event, StepOpened) and not self._open and self._is_phase(state, event.step):
             self._open = event.step
-            self._mark(f"::group::{event.step}")
+            self.writer.command(group(event.step))
         super().emit(lines, state, record)
         if isinstance(event, TaskFinished | StepFinished | FailureLatched):
             self._annotate(state, event)
@@ -132,7 +133,7 @@ class ActionsView(PlainView):
     def _close(self) -> None:
         if self._open:
             self._open = ""
-            self._mark("::endgroup::")
+            self.writer.command(END_GROUP)
 
     def _is_phase(self, state: RunState, path: str) -> bool:
         node = state.plan.node(path)
@@ -155,10 +156,7 @@ class ActionsView(PlainView):
             place = node.step.place
             file = os.path.relpath(place.file)
             said = kind_words(failure) + (f"\nhint: {failure.hint}" if failure.hint else "")
-            self._mark(annotation(file, place.line, place.column, said, event.step))
-
-    def _mark(self, text: str) -> None:
-        self.writer.lines([line(text)])
+            self.writer.command(annotation(file, place.line, place.column, said, event.step))
 
 
 def _ignored(state: RunState, event: TaskFinished) -> bool:
@@ -166,7 +164,7 @@ def _ignored(state: RunState, event: TaskFinished) -> bool:
 
 
 class JsonView:
-    """Each record as a line of JSON, exactly as it stands in the journal."""
+    """Each record as a line of JSON, the same value that stands in the journal."""
 
     tick_seconds: float | None = None
 
@@ -177,7 +175,7 @@ class JsonView:
         """Write the record's line."""
         from engine.journal import encode
 
-        self._write(encode(record))
+        self._write(for_json(encode(record).decode()).encode())
         self._stream.flush()
 
     def _write(self, data: bytes) -> None:

@@ -19,9 +19,12 @@ def tell_error(error: CeRunError, stream: TextIO | None = None) -> None:
             writer.lines(problem_lines(problem))
         lines = [line(Span(error.message, "bad"))]
     else:
-        lines = [line(Span("ce-run: ", "bad"), error.message)]
+        first, *more = error.message.splitlines() or [""]
+        lines = [line(Span("ce-run: ", "bad"), first), *(line("  ", each) for each in more)]
     if error.hint:
-        lines.append(line(Span("  hint: ", "dim"), error.hint))
+        first, *more = error.hint.splitlines()
+        lines.append(line(Span("  hint: ", "dim"), first))
+        lines += [line(" " * 8, each) for each in more]
     writer.lines(lines)
 
 
@@ -51,24 +54,6 @@ def problem_data(problem: Problem) -> dict[str, Any]:
         "message": problem.message,
         "suggestion": problem.suggestion,
     }
-
-
-def annotation(file: str, row: int, column: int, message: str, title: str = "") -> str:
-    """A GitHub Actions error that shows up at its line of the file."""
-    place = f"file={_property(file)}"
-    if row:
-        place += f",line={row},col={column}"
-    if title:
-        place += f",title={_property(title)}"
-    return f"::error {place}::{_message(message)}"
-
-
-def _message(text: str) -> str:
-    return text.replace("%", "%25").replace("\r", "%0D").replace("\n", "%0A")
-
-
-def _property(text: str) -> str:
-    return _message(text).replace(":", "%3A").replace(",", "%2C")
 
 
 def problems_found(number: int) -> str:

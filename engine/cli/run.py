@@ -301,11 +301,12 @@ def _find_lab(folder: Path, mask: Callable[[str], object]) -> Callable[[str], An
 
 def _write_step_summary(lines: Any) -> None:
     """Add the end of the run to the page that GitHub Actions shows of a job."""
+    from engine.report.encoding import fenced, for_markdown
     from engine.report.words import text_of
 
     outcome, *rest = [text_of(each) for each in lines if text_of(each)]
-    body = "\n".join(each.replace("```", "` ` `") for each in rest)
-    write_summary(f"### {outcome}\n\n```text\n{body}\n```\n")
+    page = fenced("\n".join(rest))
+    write_summary(f"### {for_markdown(outcome)}\n\n{page}")
 
 
 def _view(output: str, writer: Any, verbose: bool, diff: bool) -> View:

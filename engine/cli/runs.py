@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.options import Workspace, color_option, json_option, run_argument, state_option
+from engine.cli.terminal import echo, echo_json
 
 if TYPE_CHECKING:
     from engine.report.overview import Overview
@@ -53,7 +54,7 @@ def runs(number: int, every: bool, state: str | None, no_color: bool, output: st
     writer = Writer(no_color=no_color)
     writer.lines(_table(found, str(workspace.folder)))
     if len(shown) < len(folders):
-        click.echo(f"and {len(folders) - len(shown)} older ones (--all)")
+        echo(f"and {len(folders) - len(shown)} older ones (--all)")
 
 
 def _table(found: list[Overview], folder: str) -> list[Line]:
@@ -102,7 +103,7 @@ def _style(status: str) -> Any:
 def _print_json(value: Any) -> None:
     import msgspec
 
-    click.echo(msgspec.json.format(msgspec.json.encode(value), indent=2).decode())
+    echo_json(msgspec.json.format(msgspec.json.encode(value), indent=2))
 
 
 @click.command()
@@ -140,7 +141,7 @@ def show(
     plan, now_state, records = read_run(folder)
     if events and output == "json":
         for record in records:
-            click.echo(encode(record), nl=False)
+            echo_json(encode(record))
         return
     writer = Writer(no_color=no_color)
     if events:

@@ -8,6 +8,8 @@ import threading
 from collections.abc import Iterable
 from typing import TextIO
 
+from engine.cli.github import in_actions
+from engine.report.encoding import for_actions, for_json, visible, visible_lines
 from engine.report.words import Line, Style, text_of
 
 _CODES: dict[Style, str] = {
@@ -50,13 +52,26 @@ def can_ask() -> bool:
 
 
 def painted(line: Line, colour: bool) -> str:
-    """A line for the stream, without its line feed."""
+    """A line for the stream, encoded, without its line feed."""
     if not colour:
         return text_of(line)
     return "".join(
-        f"\x1b[{_CODES[span.style]}m{span.text}\x1b[0m" if span.style else span.text
+        f"\x1b[{_CODES[span.style]}m{visible(span.text)}\x1b[0m"
+        if span.style
+        else visible(span.text)
         for span in line
     ).rstrip()
+
+
+def echo(text: str, *, err: bool = False) -> None:
+    """Write a text of one or several lines, encoded for who reads it there."""
+    Writer(sys.stderr if err else sys.stdout).text(text)
+
+
+def echo_json(text: str | bytes) -> None:
+    """Write a JSON text; a line feed follows unless it has one."""
+    whole = for_json(text.decode() if isinstance(text, bytes) else text)
+    sys.stdout.write(whole if whole.endswith("\n") else f"{whole}\n")
 
 
 class Writer:
@@ -69,12 +84,26 @@ class Writer:
     def __init__(self, stream: TextIO | None = None, *, no_color: bool = False) -> None:
         self.stream = stream or sys.stdout
         self.colour = wants_colour(self.stream, no_color)
+        self._actions = in_actions()
         self.prompt = ""
         self._lock = threading.Lock()
 
     def lines(self, lines: Iterable[Line]) -> None:
         """Write lines at once."""
-        text = "".join(f"{painted(each, self.colour)}\n" for each in lines)
+        self._write("".join(f"{self._encoded(painted(each, self.colour))}\n" for each in lines))
+
+    def text(self, text: str) -> None:
+        """Write a text without styles; its lines stay lines."""
+        self._write(f"{self._encoded(visible_lines(text))}\n")
+
+    def command(self, text: str) -> None:
+        """Write a line that GitHub Actions shall obey (`engine.cli.github` spells them)."""
+        self._write(f"{text}\n")
+
+    def _encoded(self, text: str) -> str:
+        return for_actions(text) if self._actions else text
+
+    def _write(self, text: str) -> None:
         if not text:
             return
         with self._lock:

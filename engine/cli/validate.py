@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import gc
 import json
-import os
 from typing import TYPE_CHECKING, Any
 
 import click
@@ -34,11 +33,13 @@ def validate(
       ce-run validate runbooks/*.yml -i inventories/staging.yml
       ce-run validate runbooks/*.yml --output json
     """
+    from engine.cli.terminal import echo_json
+
     gc.disable()  # nothing that a short process builds is garbage: a tenth of its time
     try:
         results = [_check(file, inventory, modules) for file in files]
         if output == "json":
-            click.echo(json.dumps({"files": [_plain(each) for each in results]}, indent=2))
+            echo_json(json.dumps({"files": [_plain(each) for each in results]}, indent=2))
         else:
             _tell(results)
     finally:
@@ -79,13 +80,13 @@ def _plain(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tell(results: list[dict[str, Any]]) -> None:
-    from engine.cli.problems import annotation, problem_lines
+    from engine.cli.github import annotation, in_actions
+    from engine.cli.problems import problem_lines
     from engine.cli.terminal import Writer
     from engine.report.words import Span, line
     from engine.units import count
 
     writer = Writer()
-    actions = bool(os.environ.get("GITHUB_ACTIONS"))
     told = set()
     for result in results:
         if result["ok"]:
@@ -96,9 +97,10 @@ def _tell(results: list[dict[str, Any]]) -> None:
                 continue
             told.add(str(problem))
             writer.lines(problem_lines(problem))
-            if actions:
+            if in_actions():
                 place = (problem.file, problem.line, problem.column)
-                click.echo(annotation(*place, f"{problem.message} {problem.suggestion}".strip()))
+                message = f"{problem.message} {problem.suggestion}".strip()
+                writer.command(annotation(*place, message))
     problems = len(told)
     if problems:
         files = sum(not each["ok"] for each in results)

@@ -28,11 +28,12 @@ def failure_lines(
     where = ", ".join(part for part in (place, attempts) if part)
     if where:
         lines.append(line(Span(f"{indent}where: ", "dim"), where))
-    if failure.hint:
-        lines.append(line(Span(f"{indent}hint:  ", "dim"), failure.hint))
-    for each in failure.evidence[:_MOST_EVIDENCE]:
+    for number, each in enumerate(failure.hint.splitlines()):
+        lines.append(line(Span(f"{indent}{'       ' if number else 'hint:  '}", "dim"), each))
+    evidence = [row for each in failure.evidence for row in each.splitlines() or [""]]
+    for each in evidence[:_MOST_EVIDENCE]:
         lines.append(line(Span(f"{indent}| ", "dim"), each))
-    left = len(failure.evidence) - _MOST_EVIDENCE
+    left = len(evidence) - _MOST_EVIDENCE
     if left > 0:
         lines.append(line(Span(f"{indent}| … {left} more lines in the journal", "dim")))
     return lines

@@ -11,6 +11,7 @@ import unicodedata
 from collections.abc import Iterable, Sequence
 from typing import TYPE_CHECKING, Literal, NamedTuple, TypeAlias
 
+from engine.report.encoding import visible
 from engine.units import figure, format_duration
 
 if TYPE_CHECKING:  # `ce-run validate` prints with these words and needs to know no run
@@ -36,12 +37,13 @@ def line(*parts: str | Span) -> Line:
 
 
 def text_of(given: Line) -> str:
-    """The line without its styles."""
-    return "".join(span.text for span in given).rstrip()
+    """The line without its styles, as it may be written anywhere."""
+    return visible("".join(span.text for span in given)).rstrip()
 
 
 def width(text: str) -> int:
-    """Columns that a text takes on a terminal; Chinese characters take two."""
+    """Columns that a text takes once it is encoded; Chinese characters take two."""
+    text = visible(text)
     if text.isascii():
         return len(text)
     return sum(_width_of(character) for character in text)
@@ -60,6 +62,7 @@ def pad(text: str, columns: int) -> str:
 
 def cut(text: str, columns: int) -> str:
     """The text in at most so many columns, with ``…`` where some is left out."""
+    text = visible(text)
     if width(text) <= columns:
         return text
     kept, used = [], 0
@@ -74,6 +77,7 @@ def cut(text: str, columns: int) -> str:
 def one_line(text: str) -> str:
     """The first line, with a mark where there are more."""
     first, newline, _ = text.strip().partition("\n")
+    first = first.removesuffix("\r")
     return f"{first} …" if newline else first
 
 
