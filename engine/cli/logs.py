@@ -117,17 +117,9 @@ def _log_lines(folder: RunEntry, name: str) -> list[str]:
     return _lines(folder, name) + [f"    also: {each}" for each in folder.captures(name)]
 
 
-<<<<<<< HEAD
 def _lines(folder: RunEntry, name: str) -> list[str]:
-    return folder.read_log(name).decode("utf-8", errors="replace").splitlines()
-=======
-def _read(path: Path) -> list[str]:
-    try:
-        text = path.read_text(encoding="utf-8", errors="replace")
-        return text.removesuffix("\n").split("\n") if text else []
-    except FileNotFoundError:
-        return []
->>>>>>> 59e7d1b (What the world says commands neither a terminal nor a log nor a page)
+    text = folder.read_log(name).decode("utf-8", errors="replace")
+    return text.removesuffix("\n").split("\n") if text else []
 
 
 # -- following ----------------------------------------------------------------------------------
@@ -163,21 +155,11 @@ def _print_new(folder: RunEntry, path: str, seen: dict[str, int]) -> None:
     for name in folder.log_names():
         if name.split(".", 1)[0] != prefix:
             continue
-<<<<<<< HEAD
         if name not in seen:
-            click.echo(f"--- {name.replace('~', '/')}")
+            echo(f"--- {name.replace('~', '/')}")
         start = seen.get(name, 0)
         data = folder.read_log(name, start)
         end = data.rfind(b"\n") + 1
-        click.echo(data[:end].decode(errors="replace"), nl=False)
+        if end:
+            echo(data[: end - 1].decode(errors="replace"))
         seen[name] = start + end
-=======
-        if log not in seen:
-            echo(f"--- {log.stem.replace('~', '/')}")
-        data = log.read_bytes()
-        start = seen.get(log, 0)
-        end = data.rfind(b"\n") + 1
-        if end > start:
-            echo(data[start : end - 1].decode(errors="replace"))
-        seen[log] = max(start, end)
->>>>>>> 59e7d1b (What the world says commands neither a terminal nor a log nor a page)

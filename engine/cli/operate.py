@@ -264,13 +264,8 @@ def reason(run: str, text: str, by: str | None, state: str | None) -> int:
                 hint="tell it again once the run is over",
             )
     else:
-<<<<<<< HEAD
         append_event(folder, told)
-    click.echo(f"run {folder.run_id}: {told.reason} (told by {who(told.by)})")
-=======
-        folder.append(told)
     echo(f"run {folder.run_id}: {told.reason} (told by {who(told.by)})")
->>>>>>> 59e7d1b (What the world says commands neither a terminal nor a log nor a page)
     return 0
 
 
