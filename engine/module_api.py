@@ -64,6 +64,7 @@ __all__ = [
     "Template",
     "TimedOut",
     "Unreachable",
+    "Value",
     "action",
     "count",
     "figure",
@@ -87,6 +88,10 @@ Expression = Annotated[str, "expression"]
 Template = Annotated[str, "template"]
 """Text with templates that the action itself renders, once, with `ctx.render`. All other text is
 rendered before the action is called and is data from then on: never render or evaluate it again."""
+
+Value = Annotated[Any, "value"]
+"""Anything, for people to read; a plain ``5.10`` is the text ``5.10``, as in variables. Where a
+number may be meant, take `Any`, `float` or `int`."""
 
 Condition = Annotated[str, "condition"]
 """An `Expression` that the action evaluates without names of its own: the loader checks those that

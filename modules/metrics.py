@@ -44,6 +44,7 @@ from engine.module_api import (
     Refused,
     Result,
     Unreachable,
+    Value,
     action,
     count,
     figure,
@@ -81,7 +82,7 @@ def read(
     *,
     version: str = "",
     window: Duration | None = None,
-    vars: dict[str, Any] | None = None,
+    vars: dict[str, Value] | None = None,
     max: float | None = None,
     min: float | None = None,
     pass_if: Expression = "",
@@ -127,7 +128,7 @@ def validate(
     *,
     version: str = "",
     window: Duration | None = None,
-    vars: dict[str, Any] | None = None,
+    vars: dict[str, Value] | None = None,
     min_samples: int | None = None,
 ) -> Result:
     """Read several metrics and fail unless each keeps its threshold; all are reported.
@@ -166,7 +167,7 @@ def soak(
     every: Duration = 30,
     version: str = "",
     window: Duration | None = None,
-    vars: dict[str, Any] | None = None,
+    vars: dict[str, Value] | None = None,
     min_samples: int | None = None,
 ) -> Result:
     """Validate metrics again and again for a while; the first violated threshold fails it.
@@ -234,7 +235,7 @@ def compare(
     tolerance: float = 0.1,
     slack: float = 0.0,
     window: Duration | None = None,
-    vars: dict[str, Any] | None = None,
+    vars: dict[str, Value] | None = None,
     min_samples: int | None = None,
 ) -> Result:
     """Fail if one version does worse than another by more than a tolerance.

@@ -50,6 +50,7 @@ from engine.module_api import (
     Refused,
     Result,
     Template,
+    Value,
     action,
 )
 from modules._http.client import TIMEOUT
@@ -74,7 +75,7 @@ def send(
     template: str = "",
     subject: Template = "",
     text: Template = "",
-    vars: dict[str, Any] | None = None,
+    vars: dict[str, Value] | None = None,
     languages: list[str] | None = None,
     severity: Severity = "info",
     incident: str = "",
@@ -142,7 +143,7 @@ def send_check(
     template: str = "",
     subject: Template = "",
     text: Template = "",
-    vars: dict[str, Any] | None = None,
+    vars: dict[str, Value] | None = None,
     languages: list[str] | None = None,
     **others: Any,
 ) -> Result:

@@ -28,7 +28,7 @@ from engine.loader.runbook import read_runbook
 from engine.loader.source import Map
 from engine.model import Runbook
 from engine.registry import Registry, describe
-from engine.registry.types import plain
+from engine.registry.types import as_written
 from engine.text import display_name
 
 __all__ = ["Extra", "convert_inputs", "fit", "load", "load_inventory", "load_variables"]
@@ -98,7 +98,8 @@ def load_variables(path: Path | str) -> Extra:
             fields = Fields(source.root, source, problems)
             for name, value in source.root.items():
                 if fields.variable_name(name, source.root.key_at(name), "the variable"):
-                    found.give(name, plain(value), fields.raw(name))
+                    raw = fields.raw(name)
+                    found.give(name, as_written(value, raw), raw)
         elif source is not None and source.root is not None:
             said = f"this is {describe(source.root)}, and a mapping of names to values is wanted"
             problems.add(source.name, (1, 1), said)

@@ -13,7 +13,7 @@ from engine.loader.fields import Fields
 from engine.loader.reader import read
 from engine.loader.source import Map, Seq
 from engine.registry import describe
-from engine.registry.types import plain
+from engine.registry.types import as_written, plain
 from engine.templating import is_template
 from engine.text import fold
 
@@ -87,7 +87,7 @@ def _variables_of(book: Book, map: Map) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for name, value in map.items():
         if fields.variable_name(name, map.key_at(name), "the variable"):
-            found[name] = plain(value)
+            found[name] = as_written(value, fields.raw(name))
             book.note(value, map.value_at(name), None, variable=name)
     return found
 

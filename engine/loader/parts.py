@@ -13,7 +13,7 @@ from engine.loader.source import Map, Seq, Spot
 from engine.loader.tree import StepNode
 from engine.model import Fan, Gate, Guard, Retry
 from engine.registry import describe
-from engine.registry.types import plain
+from engine.registry.types import as_written, plain
 from engine.templating import is_template
 from engine.text import quoted_list
 
@@ -105,7 +105,7 @@ def read_fan(book: Book, fields: Fields, step: StepNode) -> Fan | None:
     step.loop, step.hosts = loop is not None, hosts is not None
     return Fan(
         hosts=plain(hosts),
-        loop=plain(loop),
+        loop=as_written(loop),
         serial=plain(serial),
         max_fail_percentage=float(fields.number("max_fail_percentage", 0.0, least=0, most=100)),
     )

@@ -21,7 +21,7 @@ from engine.loader.source import Map, Seq, Spot
 from engine.loader.tree import BlockNode, Kind, StepNode
 from engine.model import Block, Call, Included, Runbook, Step
 from engine.registry import describe
-from engine.registry.types import plain
+from engine.registry.types import as_written
 from engine.templating import is_template
 from engine.text import nearest, quoted_list
 
@@ -320,7 +320,7 @@ def read_vars(book: Book, fields: Fields, step: StepNode | None) -> dict[str, An
     found: dict[str, Any] = {}
     for name, value in map.items():
         if fields.variable_name(name, map.key_at(name), "the variable"):
-            found[name] = plain(value)
+            found[name] = as_written(value, (map.raws or {}).get(name))
             book.note(value, map.value_at(name), step, variable=name)
     return found
 

@@ -13,6 +13,7 @@ import msgspec
 from engine.module_api import Check, Name
 from engine.registry.containers import Constrained, Either, Field, Many, Record, Row, Table
 from engine.registry.types import (
+    Anything,
     Boolean,
     Choice,
     DurationSeconds,
@@ -44,6 +45,7 @@ _MARKED: dict[str, Kind] = {
     "expression": ExpressionText(),
     "condition": ExpressionText(closed=True),
     "template": TemplateText(),
+    "value": Anything(),
 }
 _LISTS: dict[Any, collections.abc.Callable[[list[Any]], Any]] = {
     list: list,

@@ -163,6 +163,24 @@ def plain(value: Any) -> Any:
     return value
 
 
+_LOSES_A_ZERO = re.compile(r"[-+]?\d+\.\d*0")
+
+
+def as_written(value: Any, raw: str | None = None) -> Any:
+    """The same where nobody says what is wanted: a plain ``5.10``, which no number can be, is text.
+
+    `raw` are the characters of a plain value. Templates count and compare such text as a number.
+    """
+    if raw is not None and isinstance(value, float):
+        return raw if _LOSES_A_ZERO.fullmatch(raw) and repr(value) != raw else value
+    raws: Mapping[Any, str] = getattr(value, "raws", None) or {}
+    if isinstance(value, dict):
+        return {key: as_written(each, raws.get(key)) for key, each in value.items()}
+    if isinstance(value, list):
+        return [as_written(each, raws.get(n)) for n, each in enumerate(value)]
+    return value
+
+
 class Text(Kind):
     """Text; a plain number or word is taken as it was written."""
 
@@ -207,6 +225,13 @@ class ExpressionText(Text):
 
     def schema(self) -> dict[str, Any]:
         return {"type": ["string", "boolean"]}
+
+
+class Anything(Kind):
+    """Anything, for people to read: a plain ``5.10`` stays what was written."""
+
+    def written(self, value: Any, raw: str | None) -> Any:
+        return as_written(value, raw)
 
 
 class NameText(Text):

@@ -5,6 +5,8 @@ from __future__ import annotations
 import base64
 import functools
 import json
+import operator
+import re
 import shlex
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Any
@@ -259,6 +261,33 @@ def seen(value: Any) -> Any:
     """A value that is about to be compared or joined to another."""
     meter().step(value)
     return value
+
+
+_DECIMAL = re.compile(r"[-+]?\d{1,20}\.\d{1,20}")
+
+ORDERS: dict[str, Callable[[Any, Any], Any]] = {
+    "lt": operator.lt,
+    "lteq": operator.le,
+    "gt": operator.gt,
+    "gteq": operator.ge,
+}
+"""Comparisons that have a smaller and a greater side, by Jinja2's names."""
+
+
+def counted(left: Any, right: Any) -> tuple[Any, Any]:
+    """Two sides of an operation, where one is a number and the other a number that had to stay text
+    because it is written ``5.10``: both as numbers."""
+    if isinstance(left, str) and isinstance(right, int | float) and _DECIMAL.fullmatch(left):
+        return float(left), right
+    if isinstance(right, str) and isinstance(left, int | float) and _DECIMAL.fullmatch(right):
+        return left, float(right)
+    return left, right
+
+
+def ordered(left: Any, order: str, right: Any) -> Any:
+    """``left < right`` and the like."""
+    meter().step(left, right)
+    return ORDERS[order](*counted(left, right))
 
 
 def made(value: Any) -> Any:

@@ -37,11 +37,14 @@ from engine.templating.bounds import (
 from engine.templating.filters import (
     FILTERS,
     MOST_LOOPS,
+    ORDERS,
     charged,
+    counted,
     finalize,
     made,
     native,
     noun,
+    ordered,
     seen,
 )
 from engine.text import did_you_mean
@@ -157,6 +160,7 @@ class Sandbox(ImmutableSandboxedEnvironment):
     def call_binop(self, context: Context, operator: str, left: Any, right: Any) -> Any:
         """Arithmetic that could fill the memory is refused before it is done."""
         meter().spend(STEP)
+        left, right = counted(left, right)
         if operator == "+":
             refuse_sum(left, right)
         elif operator == "*":
@@ -210,6 +214,9 @@ def _charge(node: nodes.Node) -> nodes.Node:
     if isinstance(node, nodes.For):
         text = sum(len(each.data) for each in node.find_all(nodes.TemplateData))
         node.iter = _filter(node.iter, "_bounded", nodes.Const(text))
+    elif isinstance(node, nodes.Compare) and len(node.ops) == 1 and node.ops[0].op in ORDERS:
+        (operand,) = node.ops
+        return _filter(node.expr, "_ordered", nodes.Const(operand.op), operand.expr)
     elif isinstance(node, nodes.Compare | nodes.Operand):
         node.expr = _filter(node.expr, "_seen")
     elif isinstance(node, nodes.Concat):
@@ -248,7 +255,7 @@ def _environment() -> Sandbox:
     tables: tuple[dict[str, Any], ...] = (new.filters, new.tests)
     for table in tables:
         table.update({name: charged(name, table[name]) for name in list(table)})
-    new.filters.update(_bounded=_bounded, _seen=seen, _made=made)
+    new.filters.update(_bounded=_bounded, _seen=seen, _made=made, _ordered=ordered)
     return new
 
 
