@@ -7,6 +7,8 @@ from pathlib import Path
 
 import click
 
+from engine.cli.terminal import echo
+
 STARTER = Path(__file__).with_name("starter")
 
 PLACES = {
@@ -44,19 +46,19 @@ def init(folder: Path) -> None:
     try:
         for source, place in places.items():
             _write(folder / place, (STARTER / source).read_text(encoding="utf-8"))
-            click.echo(f"wrote {folder / place}")
+            echo(f"wrote {folder / place}")
     except OSError as error:
         raise click.ClickException(
             f"{error.filename or folder} cannot be written: {error.strerror or error}"
         ) from error
     if "gitignore" not in places:
-        click.echo(f"{folder / '.gitignore'} is left as it is: add .ce-run/ to it")
-    click.echo("\nNext:")
+        echo(f"{folder / '.gitignore'} is left as it is: add .ce-run/ to it")
+    echo("\nNext:")
     if folder != Path():
-        click.echo(f"  cd {folder}")
-    click.echo("  ce-run validate runbooks/release.yml")
-    click.echo("  ce-run runbooks/release.yml --check --diff")
-    click.echo("  ce-run runbooks/release.yml")
+        echo(f"  cd {folder}")
+    echo("  ce-run validate runbooks/release.yml")
+    echo("  ce-run runbooks/release.yml --check --diff")
+    echo("  ce-run runbooks/release.yml")
 
 
 def _write(path: Path, text: str) -> None:

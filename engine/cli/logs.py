@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import time
+import math
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
@@ -10,6 +10,7 @@ import click
 
 from engine.cli.options import Workspace, run_argument, state_option, step_argument
 from engine.cli.terminal import echo
+from engine.clock import look_until
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -144,8 +145,7 @@ def _follow(folder: RunEntry, step: str) -> None:
 def _wait_for_more(folder: RunEntry) -> None:
     """Until the journal or a log grows, or something new appears."""
     before = folder.size()
-    while folder.alive() and folder.size() == before:
-        time.sleep(_POLL)
+    look_until(lambda: not folder.alive() or folder.size() != before, math.inf, every=_POLL)
 
 
 def _print_new(folder: RunEntry, path: str, seen: dict[str, int]) -> None:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import time
 from collections.abc import Callable
 from typing import TYPE_CHECKING, Literal
 
@@ -17,6 +16,7 @@ from engine.cli.options import (
     step_argument,
 )
 from engine.cli.terminal import echo, echo_json
+from engine.clock import SystemClock, look_until
 from engine.errors import CeRunError, LockHeld, UsageError
 
 if TYPE_CHECKING:
@@ -30,13 +30,8 @@ PATIENCE = 10.0
 """Seconds to wait for a run to take notice; it is promised to leave within 5."""
 
 
-def _wait(condition: Callable[[], bool], patience: float = PATIENCE) -> bool:
-    until = time.monotonic() + patience
-    while not condition():
-        if time.monotonic() >= until:
-            return False
-        time.sleep(_POLL)
-    return True
+def _wait(condition: Callable[[], bool]) -> bool:
+    return look_until(condition, PATIENCE, every=_POLL)
 
 
 def _facts(folder: RunEntry) -> RunFacts:
@@ -44,7 +39,7 @@ def _facts(folder: RunEntry) -> RunFacts:
     from engine.session import read_run
 
     plan, state, records = read_run(folder)
-    return gather(plan, state, records, now=time.time(), alive=folder.alive())
+    return gather(plan, state, records, now=SystemClock().now(), alive=folder.alive())
 
 
 # -- stop ---------------------------------------------------------------------------------------
@@ -341,12 +336,12 @@ def unlock(name: str, reason: str, state: str | None) -> int:
     try:
         owner = lock.owner()
     except LockHeld:  # its file is damaged
-        lock.break_open(this_person(), time.time(), reason)
+        lock.break_open(this_person(), SystemClock().now(), reason)
         lock.wait_for_effects()
         echo(f"the file of lock {name} was damaged and has been made anew; it is free")
         echo("a run that held it ends as preempted")
         return 0
-    before = lock.break_open(this_person(), time.time(), reason)
+    before = lock.break_open(this_person(), SystemClock().now(), reason)
     if owner is None:
         echo(f"lock {name} was free already; its token is {before.token + 1} now")
         return 0

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import time
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from engine.cli.options import Workspace, color_option, json_option, run_argument, state_option
 from engine.cli.terminal import echo, echo_json
+from engine.clock import SystemClock
 
 if TYPE_CHECKING:
     from engine.report.overview import Overview
@@ -45,7 +45,7 @@ def runs(number: int, every: bool, state: str | None, no_color: bool, output: st
 
     workspace = Workspace(state)
     folders = workspace.store.runs()
-    now = time.time()
+    now = SystemClock().now()
     shown = folders if every else folders[:number]
     found = [overview(folder, read_run, now) for folder in shown]
     if output == "json":
@@ -147,7 +147,7 @@ def show(
     if events:
         writer.lines(timeline(plan, records, diffs=diff))
         return
-    facts = gather(plan, now_state, records, now=time.time(), alive=folder.alive())
+    facts = gather(plan, now_state, records, now=SystemClock().now(), alive=folder.alive())
     if output == "json":
         _print_json(facts)
         return
