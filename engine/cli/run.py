@@ -279,7 +279,10 @@ class Watcher:
     def _summarise(self, session: Session) -> None:
         from engine.cli.plain import PlainView
 
-        lines = end_of_run(session, self.workspace)
+        try:
+            lines = end_of_run(session, self.workspace)
+        except Exception as error:  # the run has its outcome, whatever there is to say of it
+            lines = [_untold(session, error)]
         if isinstance(self.view, PlainView):
             with contextlib.suppress(OSError):  # whoever watched is gone, or the terminal
                 self.writer.lines(lines)
@@ -297,6 +300,14 @@ def _find_lab(folder: Path, mask: Callable[[str], object]) -> Callable[[str], An
         return addresses_in(folder, mask)
 
     return lambda name: addresses()(name)
+
+
+def _untold(session: Session, error: Exception) -> Any:
+    """What is said where the summary of a run cannot be made."""
+    from engine.report.words import Span, line
+
+    text = f"the summary of run {session.folder.run_id} could not be made: {error!r}; "
+    return line(Span(text, "warn"), "its journal is complete, see `ce-run show`")
 
 
 def _write_step_summary(lines: Any) -> None:

@@ -204,10 +204,18 @@ class TaskContext:
         self._services.mask(value)
 
     def file(self, path: str | Path) -> Path:
-        """An absolute path below the runbook's folder."""
+        """An absolute path below the runbook's folder.
+
+        Files that a runbook names are known from the root, which lies above that folder where
+        runbooks of another are included. Anything else, such as a working folder, is meant from
+        the runbook's folder.
+        """
         folders = self._services.folders
-        absolute = (self._services.root / path).resolve()
-        if not any(absolute.is_relative_to(each) for each in folders):
+        for base in (self._services.root, folders[0]):
+            absolute = (base / path).resolve()
+            if any(absolute.is_relative_to(each) for each in folders):
+                break
+        else:
             raise Refused(
                 f"{path} lies outside the runbook's folder {folders[0]}",
                 hint="keep the files of a runbook beside it, below its folder",

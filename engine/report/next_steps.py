@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
 import shutil
+import stat
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any, NamedTuple
@@ -167,23 +169,37 @@ def _spelled(
 
 def rollbacks_beside(runbook: Path) -> Sequence[str]:
     """Runbooks in the same folder that take over from others (``preempts: true``)."""
-    if not runbook.parent.is_dir():
+    try:
+        beside = sorted(runbook.parent.glob("*.y*ml"))[:_MOST_SCANNED]
+    except OSError:
         return []
-    found = []
-    for path in sorted(runbook.parent.glob("*.y*ml"))[:_MOST_SCANNED]:
-        if path.name == runbook.name or path.stat().st_size > _MOST_BYTES:
-            continue
-        if _PREEMPTS.search(path.read_text(encoding="utf-8", errors="replace")):
-            found.append(str(path))
-    return found
+    others = (path for path in beside if path.name != runbook.name)
+    return [str(path) for path in others if _PREEMPTS.search(_text(path))]
+
+
+def _text(path: Path) -> str:
+    """What a file says; nothing if it is none, cannot be read, or is too long to be a runbook.
+
+    Whatever lies in a folder is somebody else's: a pipe must not be waited for.
+    """
+    try:
+        file = os.open(path, os.O_RDONLY | os.O_NONBLOCK | os.O_CLOEXEC)
+    except (OSError, ValueError):
+        return ""
+    try:
+        status = os.fstat(file)
+        if not stat.S_ISREG(status.st_mode) or status.st_size > _MOST_BYTES:
+            return ""
+        return os.read(file, _MOST_BYTES).decode("utf-8", errors="replace")
+    except OSError:
+        return ""
+    finally:
+        os.close(file)
 
 
 def _own_rollbacks(runbook: Path) -> Sequence[str]:
     """Of the rollbacks beside a runbook those that it names itself."""
-    try:
-        text = runbook.read_text(encoding="utf-8", errors="replace")
-    except OSError:
-        return []
+    text = _text(runbook)
     return [file for file in rollbacks_beside(runbook) if Path(file).name in text]
 
 

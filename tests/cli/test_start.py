@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import subprocess
 import sys
 from pathlib import Path
@@ -235,3 +236,29 @@ def test_the_end_of_a_run_stands_on_the_page_of_a_job_of_github_actions(desk: De
     assert {each.removeprefix("run=") for each in told} < {
         each.name for each in desk.state.glob("runs/*")
     }
+
+
+def test_what_lies_beside_a_runbook_changes_no_outcome(desk: Desk) -> None:
+    for name, command in (("good", "true"), ("bad", "false")):
+        desk.write(f"name: Work\nsteps:\n  - {{id: a, shell: '{command}'}}\n", f"{name}.yml")
+    (desk.folder / "folder.yml").mkdir()
+    (desk.folder / "dangling.yml").symlink_to("nowhere.yml")
+    os.mkfifo(desk.folder / "pipe.yml")
+    assert desk.ce_run("good.yml").returncode == 0
+    assert desk.ce_run("bad.yml").returncode == 1
+
+
+def test_a_runbook_that_includes_one_beside_its_folder_works_in_its_own(desk: Desk) -> None:
+    desk.write(
+        "name: A\nsteps:\n  - {id: own, shell: cat beside.txt}\n"
+        "  - {id: below, shell: {command: cat x.txt, cwd: data}}\n"
+        "  - runbook: ../shared/b.yml\n",
+        "books/a.yml",
+    )
+    desk.write("own\n", "books/beside.txt")
+    desk.write("below\n", "books/data/x.txt")
+    desk.write("name: B\nsteps:\n  - {id: b, shell: cat beside.txt}\n", "shared/b.yml")
+    told = desk.ce_run("books/a.yml", "-v")
+    assert told.returncode == 0, told.stdout
+    desk.write("name: C\nsteps:\n  - shell: {command: pwd, cwd: ../..}\n", "books/c.yml")
+    assert "outside the runbook's folder" in desk.ce_run("books/c.yml").stdout

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -119,3 +120,22 @@ def test_a_rescue_that_stopped_half_way_tells_where(tmp_path: Path) -> None:
         "  a person has to act: the rescue of execute stopped at execute.rescue/verify: still slow"
     ) in said
     assert "    traffic is back" in said
+
+
+def test_whatever_lies_beside_a_runbook_the_advice_is_made(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    folder = tmp_path / "runbooks"
+    folder.mkdir()
+    (folder / "a-folder.yml").mkdir()
+    (folder / "dangling.yml").symlink_to("nowhere.yml")
+    (folder / "loop.yml").symlink_to("loop.yml")
+    (folder / "device.yml").symlink_to("/dev/zero")
+    os.mkfifo(folder / "pipe.yml")
+    (folder / "latin.yml").write_bytes(b"name: Z\xfcr\xfcck\npreempts: true\nsteps: []\n")
+    (folder / os.fsdecode(b"\xff.yml")).write_text("preempts: true\n")
+    beside = ["runbooks/latin.yml", os.fsdecode(b"runbooks/\xff.yml")]
+    assert rollbacks_beside(Path("runbooks/deploy.yml")) == beside
+    assert commands_after(SCENARIOS["failed"](tmp_path, []))
+    assert rollbacks_beside(Path("nowhere/deploy.yml")) == []
