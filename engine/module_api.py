@@ -31,6 +31,7 @@ from engine.errors import (
     Unreachable,
 )
 from engine.model import Effect, Mode
+from engine.processes import command_mark
 from engine.text import is_local
 from engine.units import (
     count,
@@ -66,6 +67,7 @@ __all__ = [
     "Unreachable",
     "Value",
     "action",
+    "command_mark",
     "count",
     "figure",
     "format_duration",

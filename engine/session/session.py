@@ -13,7 +13,7 @@ import threading
 from collections.abc import Iterator
 
 from engine.errors import JournalError, UsageError
-from engine.events import LocksTaken, Person
+from engine.events import LocksTaken, Person, Warned
 from engine.runner import Signal, Wake
 from engine.session.composition import Description, assemble
 from engine.state import RunState
@@ -78,6 +78,8 @@ class Session:
         """Have the journal know with which tokens the run owns its locks."""
         if self.locks is not None:
             self.runner.append(LocksTaken(self.locks.tokens, self.locks.over))
+            for doubt in dict.fromkeys(self.locks.doubts):
+                self.runner.append(Warned(doubt))
 
     def close(self) -> None:
         """Let go of everything that the run held, whatever of it cannot be."""

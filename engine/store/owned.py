@@ -21,15 +21,17 @@ class OwnedLocks:
         self._run = run
         self.tokens: dict[str, int] = {}
         self.over: dict[str, str] = {}
+        self.doubts: tuple[str, ...] = ()
 
     def take(self, by: Person, now: float, reason: str, *, force: bool) -> None:
         """Own all of them, or none: raises LockHeld after giving back those taken."""
         try:
             for lock in self._locks:
-                record, over = lock.take(self._run, by, now, reason, force=force)
-                self.tokens[lock.name] = record.token
-                if over is not None:
-                    self.over[lock.name] = over.run
+                taken = lock.take(self._run, by, now, reason, force=force)
+                self.tokens[lock.name] = taken.record.token
+                self.doubts += taken.doubts
+                if taken.over is not None:
+                    self.over[lock.name] = taken.over.run
         except BaseException:
             self.release()
             raise

@@ -66,6 +66,16 @@ class LockRecord(msgspec.Struct, omit_defaults=True):
     unlocked: bool = False
 
 
+class Taken(msgspec.Struct, frozen=True):
+    """A lock that was taken: its `record` as it is now, and what was `over` before."""
+
+    record: LockRecord
+    over: LockRecord | None = None
+    """What it said before, if a living run owned it."""
+    doubts: tuple[str, ...] = ()
+    """What of the former owner may still be at work, for people."""
+
+
 class Message(Protocol):
     """A command that was left for a run."""
 
@@ -206,13 +216,11 @@ class LockEntry(Protocol):
         """The record, if a living run owns the lock."""
         ...
 
-    def take(
-        self, run: str, by: Person, now: float, reason: str, *, force: bool
-    ) -> tuple[LockRecord, LockRecord | None]:
+    def take(self, run: str, by: Person, now: float, reason: str, *, force: bool) -> Taken:
         """Own the lock with a new token. Raises LockHeld when another living run owns it.
 
-        With `force` it is taken over from whoever has it. Returns the lock's record as it is
-        now, and the record of the living run that it was taken from.
+        With `force` it is taken over from whoever has it. Returns when no request and no command
+        of the former owner is under way, as far as that can be known.
         """
         ...
 

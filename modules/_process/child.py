@@ -18,7 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from engine.module_api import Context, Failed, Refused
+from engine.module_api import Context, Failed, Refused, command_mark
 
 GRACE = 2.0
 """Seconds between asking a process group to end (SIGTERM) and ending it (SIGKILL)."""
@@ -32,6 +32,8 @@ _LOOK = 0.02
 _COMMAND = b"CE_RUN_COMMAND"
 """A command's environment holds its number, by which daemons that it started are found: they have
 left its session, and who their parent was nobody knows any more."""
+
+_RUN = b"CE_RUN_ID"
 
 _NUMBERS = itertools.count(1)
 
@@ -110,8 +112,9 @@ def run(
     """
     words, given = _words(ctx, command, os.environb if env is None else env)
     mark = b"%s=%d-%d" % (_COMMAND, os.getpid(), next(_NUMBERS))
-    marked = {**given, _COMMAND: mark.partition(b"=")[2]}
-    process = _start_fenced(ctx, lambda: _start(words, cwd, marked, stdin is not None))
+    marked = {**given, _COMMAND: mark.partition(b"=")[2], _RUN: ctx.run_id.encode()}
+    carried = _carried(ctx)
+    process = _start_fenced(ctx, lambda: _start(words, cwd, marked, stdin is not None, carried))
     group = _Group(process, GRACE if grace is None else grace, mark)
     tell = ctx.log if log else _silent
     with group.watched(), process, ctx.on_cancel(group.end):
@@ -126,6 +129,15 @@ def run(
     out, err = (stream.finish() for stream in captured)
     ctx.checkpoint()  # ended by our own signal: then it was cancelled, whatever its exit code
     return Finished(code, out, err, any(stream.truncated for stream in captured))
+
+
+def _carried(ctx: Context) -> tuple[int, ...]:
+    """A descriptor that commands carry besides their environment, which a command may clear: by
+    either a run that takes over knows them. Its file lies in memory, and holds nothing."""
+    if not hasattr(os, "memfd_create"):
+        return ()
+    name = command_mark(ctx.run_id)
+    return (ctx.cached("process:mark", lambda: os.memfd_create(name), os.close),)
 
 
 _HIDDEN = b"CE_RUN_SCRIPT"
@@ -168,6 +180,7 @@ def _start(
     cwd: Path | str | None,
     env: Mapping[bytes, bytes],
     feed: bool,
+    carried: tuple[int, ...] = (),
 ) -> subprocess.Popen[bytes]:
     try:
         return subprocess.Popen(
@@ -179,6 +192,7 @@ def _start(
             stderr=subprocess.PIPE,
             bufsize=0,  # the pipes are read and written by their descriptors
             start_new_session=True,
+            pass_fds=carried,
         )
     except FileNotFoundError as error:
         missing = error.filename or words[0]

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import json
+import os
 import signal
 import sys
+from pathlib import Path
 
 import pytest
 
+from engine.clock import look_until
 from engine.events import TaskStarted
 from engine.processes import is_stopped
 from tests.cli.conftest import Desk, wait_until
@@ -105,6 +109,75 @@ def test_commands_that_outlived_their_run_are_ended_at_a_takeover(
     assert desk.ce_run("show", "last").returncode == 0  # time enough for another beat
     assert beats.stat().st_size == before
     process.send_signal(signal.SIGCONT)
+
+
+BEATS = "while :; do echo beat >>beats; sleep 0.01; done"
+IN_THE_WAY = {
+    "deaf": f"trap '' TERM; {BEATS}",
+    "bare": f"exec env -i sh -c 'trap \"\" TERM; {BEATS}'",
+    "apart": f"setsid env -i sh -c 'trap \"\" TERM; {BEATS}'",
+    "plain": BEATS,
+}
+"""Commands that write as long as they live: deaf to SIGTERM, without environment, in a session of
+their own."""
+
+
+def of_commands(*commands: str) -> str:
+    """A runbook of these commands."""
+    steps = [{"shell": command} for command in commands]
+    return json.dumps({"name": "Commands", "locks": ["production"], "steps": steps})
+
+
+def still(path: Path) -> bool:
+    """Whether nothing is added to a file for as long as fifty beats would take."""
+    size = path.stat().st_size
+    return not look_until(lambda: path.stat().st_size != size, 0.5)
+
+
+@pytest.mark.parametrize("command", IN_THE_WAY.values(), ids=list(IN_THE_WAY))
+def test_a_run_that_takes_over_begins_when_the_commands_of_the_other_are_gone(
+    desk: Desk, command: str
+) -> None:
+    desk.write(of_commands(command))
+    desk.write(TAKING.replace("echo taken", "wc -c <beats >seen"), "taking.yml")
+    process = desk.start("book.yml")
+    beats = desk.folder / "beats"
+    wait_until(lambda: beats.exists() and beats.stat().st_size, "a beat")
+    taken = desk.ce_run("taking.yml", "--force")
+    assert taken.returncode == 0, taken.stderr
+    seen = int((desk.folder / "seen").read_text())
+    assert beats.stat().st_size == seen
+    assert still(beats)
+    assert desk.end(process)[0] == 6
+
+
+@pytest.mark.parametrize("killed", [False, True])
+def test_a_daemon_of_a_finished_step_is_ended_as_well(desk: Desk, killed: bool) -> None:
+    daemon = f"({IN_THE_WAY['apart']}) >/dev/null 2>&1 </dev/null &"
+    desk.write(of_commands(daemon, "touch there; sleep 60"))
+    desk.write(TAKING.replace("echo taken", "wc -c <beats >seen"), "taking.yml")
+    process = desk.start("book.yml")
+    beats = desk.folder / "beats"
+    wait_until(lambda: beats.exists() and (desk.folder / "there").exists(), "a daemon")
+    if killed:
+        desk.end(process, signal.SIGKILL)
+    taken = desk.ce_run("taking.yml", "--force")
+    assert taken.returncode == 0, taken.stderr
+    assert beats.stat().st_size == int((desk.folder / "seen").read_text())
+    assert still(beats)
+
+
+def test_what_a_run_that_is_over_has_left_running_stays(desk: Desk) -> None:
+    """It gave its lock up: whoever takes it next has nothing to take over."""
+    desk.write(of_commands("sleep 60 >/dev/null 2>&1 </dev/null & echo $! >pid"))
+    desk.write(TAKING, "taking.yml")
+    assert desk.ce_run("book.yml").returncode == 0
+    pid = int((desk.folder / "pid").read_text())
+    try:
+        assert desk.ce_run("taking.yml", "--force").returncode == 0
+        os.kill(pid, 0)
+    finally:
+        os.kill(pid, signal.SIGKILL)
 
 
 def test_a_run_started_by_a_command_of_the_run_that_it_takes_over_lives(desk: Desk) -> None:

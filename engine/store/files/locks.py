@@ -8,8 +8,8 @@ flocked: ``.mutex`` around a change of the record, and ``.fence`` around effects
 - a run that takes over writes the record first and then takes the fence *exclusive* once, so it
   knows that every request of the old run has been answered and that none can follow. Should the
   old process be stopped (SIGSTOP) inside the fence, so that it would send what it has checked
-  long ago whenever it is woken, it is ended. Commands of a run that is dead or stopped are ended
-  as well, since nobody else would.
+  long ago whenever it is woken, it is ended. Then the old run's commands are ended, whether its
+  process would do that or not, and the new run begins when they are gone (`engine.processes`).
 
 An owner is alive as long as its process holds its run's ``run.lock``. The lock of a dead owner
 is free, without waiting.
@@ -30,10 +30,10 @@ from engine.clock import look_until
 from engine.errors import JournalError, LockHeld
 from engine.events import Person
 from engine.files import UNDECODABLE, make_private, open_file, read_file, sync_folder, write_private
-from engine.processes import end_commands, end_if_stopped, is_stopped
+from engine.processes import end_commands, end_if_stopped, has_open
 from engine.store.files.run import FileRun
 from engine.store.lookup import lock_is_held
-from engine.store.protocol import LockRecord
+from engine.store.protocol import LockRecord, Taken
 
 TAKEOVER_PATIENCE = 1.0
 """Seconds a takeover waits for requests of the old run that are on their way."""
@@ -82,33 +82,53 @@ class FileLock:
     def _lives(self, record: LockRecord) -> bool:
         return bool(record.run) and FileRun(self._runs / record.run).alive()
 
-    def take(
-        self, run: str, by: Person, now: float, reason: str, *, force: bool
-    ) -> tuple[LockRecord, LockRecord | None]:
+    def take(self, run: str, by: Person, now: float, reason: str, *, force: bool) -> Taken:
         """Own the lock with a new token. Raises LockHeld when another living run owns it.
 
-        With `force` it is taken over from whoever has it. Returns the lock's record as it is
-        now, and the record of the living run that it was taken from.
+        With `force` it is taken over from whoever has it. Returns when no request and no command
+        of the former owner is under way, as far as this machine lets one know.
         """
         with self._mutex(force=force):
             before = self._record_or_new(now) if force else self.record()
             other = before if before.run != run and self._lives(before) else None
             if other is not None and not force:
                 raise lock_is_held(other)
-            taken = LockRecord(self.name, before.token + 1, run, by, now, reason)
-            self._write(taken, synced=True)
+            record = LockRecord(self.name, before.token + 1, run, by, now, reason)
+            self._write(record, synced=True)
         # Also when it was free: whoever gave it up may have a request on its way all the same.
         if not self.wait_for_effects() and other is not None and self._end_stopped(other):
             self.wait_for_effects()
-        if before.run not in ("", run) and not self._can_end_its_own(before.run):
-            end_commands(before.run)
-        return taken, other
+        doubts = self._end_commands(before) if before.run != run else ()
+        return Taken(record, other, doubts)
 
-    def _can_end_its_own(self, run: str) -> bool:
-        """Whether a run's process will end the commands that it had started."""
-        folder = FileRun(self._runs / run)
-        pid = folder.owner_pid()
-        return folder.alive() and pid is not None and not is_stopped(pid)
+    def _end_commands(self, before: LockRecord) -> tuple[str, ...]:
+        """End the commands of a run that lost the lock; tells what of it could not be done.
+
+        Its own process would do so, too, but in its own time. A run that gave the lock up is over:
+        what it left running it was meant to.
+        """
+        former = before.run or (before.last if before.unlocked else "")
+        if not former:
+            return ()
+        entry = FileRun(self._runs / former)
+        engine, doubts = None, []
+        if entry.alive():
+            pid = entry.owner_pid()
+            if pid is not None and has_open(pid, entry.path / "run.lock"):
+                engine = pid
+            else:  # a number of another container, say
+                doubts.append(
+                    f"the process of run {former} cannot be seen from here: commands of it may "
+                    "still be at work"
+                )
+        left = end_commands(former, engine)
+        if left:
+            pids = ", ".join(map(str, left))
+            doubts.append(
+                f"commands of run {former} could not be ended (processes {pids}): they may still "
+                "change something"
+            )
+        return tuple(doubts)
 
     def release(self, run: str, token: int) -> None:
         """Give the lock up, if it is still the run's."""
@@ -124,6 +144,8 @@ class FileLock:
             last = before.run or before.last
             broken = LockRecord(self.name, before.token + 1, "", by, now, reason, last, True)
             self._write(broken, synced=True)
+        self.wait_for_effects()
+        self._end_commands(before)
         return before
 
     def wait_for_effects(self) -> bool:
