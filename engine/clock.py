@@ -117,6 +117,10 @@ class VirtualClock:
         """Have `happen` called when time reaches `at`; equal times keep their order."""
         heapq.heappush(self._scheduled, (at, next(self._tie), happen))
 
+    def next_happening(self) -> float | None:
+        """When the next scheduled thing is due; None if there is none."""
+        return self._scheduled[0][0] if self._scheduled else None
+
     def wait(self, mailbox: Mailbox, until: float | None) -> list[Any]:
         """Let scheduled things happen, in order, until there is a message or `until` is reached.
 

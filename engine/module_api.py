@@ -128,6 +128,9 @@ class Check(msgspec.Struct, frozen=True):
 P = ParamSpec("P")
 T = TypeVar("T")
 
+if TYPE_CHECKING:
+    from engine.simulation.world import World
+
 
 class Result(msgspec.Struct):
     """What an action did.
@@ -257,6 +260,11 @@ class Context(Protocol):
         """The inventory's ``metrics``, rendered."""
         ...
 
+    @property
+    def world(self) -> World:
+        """The simulated world, in mode ``simulate``; there is none in the others."""
+        ...
+
     def connection(self, module: str) -> Mapping[str, Any]:
         """The inventory's section for a module (``kubectl``, ``sql``, ...); may be empty.
 
@@ -329,6 +337,7 @@ class Action(Generic[P]):
         inline: bool = False,
         local: bool = False,
         remote: str = "",
+        simulates: bool = False,
     ) -> None:
         functools.update_wrapper(self, function)
         self.function = function
@@ -336,6 +345,7 @@ class Action(Generic[P]):
         self.inline = inline
         self.local = local or bool(remote)
         self.remote = remote
+        self.simulates = simulates
         self.checker: Callable[..., Result] | None = None
         self.prober: Callable[..., Probe] | None = None
         self.simulator: Callable[..., Result] | None = None
@@ -381,13 +391,21 @@ class Action(Generic[P]):
         return function
 
     def simulate(self, function: Callable[..., Result]) -> Callable[..., Result]:
-        """Register what happens in a simulated world; its context has `world` beside the rest."""
+        """Register what happens in a simulated world, for an action that cannot run there as it is.
+
+        Its context has `world` beside the rest; it waits with `ctx.sleep` or `ctx.world.until`.
+        """
         self.simulator = self._companion(function)
         return function
 
 
 def action(
-    *, effect: Effect, inline: bool = False, local: bool = False, remote: str = ""
+    *,
+    effect: Effect,
+    inline: bool = False,
+    local: bool = False,
+    remote: str = "",
+    simulates: bool = False,
 ) -> Callable[[Callable[P, Result]], Action[P]]:
     """Mark a function as an action of its module.
 
@@ -395,9 +413,11 @@ def action(
     so they must neither block nor wait. `local` is for actions that work on the machine that
     ce-run runs on, whatever the step's host is: below ``hosts:`` a runbook has to say that this is
     meant. `remote` names the action that takes the same arguments and works on the step's host.
+    `simulates` is for actions that run as they are in a simulated world: they wait by the context
+    alone, and what they ask for the world asks them back (`ctx.world`).
     """
 
     def mark(function: Callable[P, Result]) -> Action[P]:
-        return Action(function, effect, inline, local, remote)
+        return Action(function, effect, inline, local, remote, simulates)
 
     return mark

@@ -10,7 +10,7 @@ from datetime import timedelta
 from engine.module_api import Context, Duration, Refused, Result, action, format_duration
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def wait(ctx: Context, for_: Duration, *, reason: str = "") -> Result:
     """Wait for a while; a guard beside it watches meanwhile.
 

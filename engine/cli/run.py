@@ -68,6 +68,13 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
     help="name=value, a JSON object, or @FILE (YAML or JSON); may be repeated.",
 )
 @click.option("--check", is_flag=True, help="Read for real, change nothing, tell what would.")
+@click.option("--simulate", is_flag=True, help="Rehearse it in a simulated world; touch nothing.")
+@click.option(
+    "--speed",
+    type=click.FloatRange(min=0.1),
+    metavar="N",
+    help="With --simulate: N seconds of the world in a real one; else as fast as can be.",
+)
 @click.option("-t", "--tags", multiple=True, help="Only steps with these tags (a,b).")
 @click.option("--skip-tags", multiple=True, help="No steps with these tags (a,b).")
 @click.option("-l", "--limit", metavar="PATTERN", help="Only these hosts.")
@@ -91,6 +98,8 @@ def run(
     inventory: str | None,
     extra: tuple[str, ...],
     check: bool,
+    simulate: bool,
+    speed: float | None,
     tags: tuple[str, ...],
     skip_tags: tuple[str, ...],
     limit: str | None,
@@ -129,12 +138,22 @@ def run(
         reason=reason,
         yes=shown["yes"],
         modules=modules,
+        simulate=simulate,
     )
+    if simulate and check:
+        raise click.UsageError("--check reads the real world, --simulate none: choose one")
+    if speed is not None and not simulate:
+        raise click.UsageError("--speed goes with --simulate")
     workspace = Workspace(state)
     watcher = Watcher(workspace, **shown, approved=force)
 
     def start() -> Session:
-        return begin(file, options, watcher.surroundings())
+        around = watcher.surroundings()
+        if simulate:
+            from engine.session.rehearsal import Rehearsal
+
+            around = Rehearsal(speed=speed).surroundings(around)
+        return begin(file, options, around)
 
     return watcher.watch(start)
 

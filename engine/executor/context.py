@@ -7,7 +7,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from datetime import datetime
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import msgspec
 
@@ -20,6 +20,9 @@ from engine.templating import Scope, Templates
 from engine.text import writable
 
 T = TypeVar("T")
+
+if TYPE_CHECKING:
+    from engine.simulation.world import World
 
 ANSWER_PATIENCE = 1.0
 """Seconds that a request has for its answer once its task was asked to end; as long as a run that
@@ -181,6 +184,13 @@ class TaskContext:
         return dict(self._services.fence.identity())
 
     # -- the world ----------------------------------------------------------------------------
+    @property
+    def world(self) -> World:
+        """The simulated world."""
+        assert self._services.world is not None, "only a run in mode simulate has a world"
+        world: World = self._services.world
+        return world
+
     @property
     def endpoints(self) -> Mapping[str, Any]:
         """The inventory's endpoints."""

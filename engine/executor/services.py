@@ -141,6 +141,8 @@ class Services(msgspec.Struct, kw_only=True, eq=False):
     """``report(step, task, text)`` takes lines of progress."""
     warn: Callable[[str, str], None] = _to_nobody
     """``warn(step, text)`` takes warnings."""
+    world: Any = None
+    """The simulated world, for a run in mode ``simulate``."""
     clients: Clients = msgspec.field(default_factory=Clients)
 
     def __post_init__(self) -> None:

@@ -86,6 +86,11 @@ class ActionInfo:
         return self.action.prober
 
     @property
+    def simulates(self) -> bool:
+        """Whether it can be carried out in a simulated world: as it is, or by its companion."""
+        return self.inline or self.action.simulates or self.action.simulator is not None
+
+    @property
     def simulator(self) -> Callable[..., Result] | None:
         """What happens in a simulated world, if the action says."""
         return self.action.simulator
@@ -95,7 +100,7 @@ class ActionInfo:
         if mode == "run":
             return self.function
         if mode == "simulate":
-            return self.simulator or _not_simulated
+            return self.simulator or (self.function if self.simulates else _not_simulated)
         if self.checker is not None:
             return self.checker
         return self.function if self.effect == "read" else _not_checkable

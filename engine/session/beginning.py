@@ -17,7 +17,14 @@ from engine.model import Runbook
 from engine.people import this_person
 from engine.plan import build_plan
 from engine.session.composition import Description, Surroundings
-from engine.session.options import Options, approver, check_options, known_extras, registry_for
+from engine.session.options import (
+    Options,
+    approver,
+    check_options,
+    known_extras,
+    refuse_what_cannot_be_simulated,
+    registry_for,
+)
 from engine.session.selection import check_selection
 from engine.session.session import Session
 from engine.state import RunState
@@ -46,7 +53,10 @@ def begin(runbook_path: str, options: Options, surroundings: Surroundings) -> Se
     known_extras(plan, inventory, options.extra)
     by = surroundings.by or this_person()
     clock = surroundings.clock(0.0)
-    entry = _create_entry(surroundings.store, runbook, inventory, options, clock.now())
+    if options.mode == "simulate":
+        refuse_what_cannot_be_simulated(plan, registry)
+    began = clock.now() + surroundings.warm_up
+    entry = _create_entry(surroundings.store, runbook, inventory, options, began)
     try:
         session = Session(
             Description(

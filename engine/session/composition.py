@@ -55,6 +55,12 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     clock: Callable[[float], Clock] = SystemClock
     """Makes the clock of a run that begins no earlier than the given epoch seconds."""
     executor: Callable[[Mailbox], Executor] = ThreadExecutor
+    world: Callable[[Callable[[str], Mapping[str, Any]]], Any] | None = None
+    """Makes the world of a simulated run from the sections of its inventory."""
+    warm_up: float = 0.0
+    """Seconds for which that world has been running when the run begins."""
+    secret: Callable[[str], str] | None = None
+    """Knows secrets by their names, where those of the inventory are not to be looked up."""
 
 
 class Description(msgspec.Struct, frozen=True, kw_only=True, eq=False):
@@ -96,12 +102,15 @@ def assemble(description: Description) -> Assembly:
         mask=redactor.add,
         warn=lambda text: mailbox.put(Caution("", text)),
     )
-    secrets.prepare([] if run.state.life == "new" else _secrets_named_in(run.entry))
+    secret = around.secret or secrets.get
+    if around.secret is None:
+        secrets.prepare([] if run.state.life == "new" else _secrets_named_in(run.entry))
     templates = Templates(
-        secret=secrets.get,
+        secret=secret,
         lab=around.lab(around.store.local, redactor.add) if around.lab is not None else None,
         now=run.clock.now,
     )
+    section = _Sections(run, templates)
     services = Services(
         run_id=run.entry.run_id,
         clock=run.clock,
@@ -109,12 +118,13 @@ def assemble(description: Description) -> Assembly:
         folders=[Path(each) for each in run.plan.runbook.folders],
         logs=run.entry.logs,
         fence=locks or NoFence(),
-        section=_Sections(run, templates),
-        secret=secrets.get,
+        section=section,
+        secret=secret,
         mask=redactor.add,
         masked=redactor.mask,
         report=lambda step, task, text: mailbox.put(Progress(step, task, text)),
         warn=lambda step, text: mailbox.put(Caution(step, text)),
+        world=around.world(section) if around.world is not None else None,
     )
     evaluator = StepEvaluator(_material(run, templates, services, redactor))
     return Assembly(

@@ -33,10 +33,13 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     reason: str = ""
     yes: bool = False
     modules: tuple[str, ...] = ()
+    simulate: bool = False
 
     @property
     def mode(self) -> Mode:
         """How the run treats the world."""
+        if self.simulate:
+            return "simulate"
         return "check" if self.check else "run"
 
 
@@ -61,6 +64,23 @@ def check_options(runbook: Runbook, options: Options) -> None:
         raise UsageError(
             f"--force: {runbook.file} does not say `preempts: true`, so it takes nothing over",
             hint="use --yes if you want to approve its confirmations",
+        )
+
+
+def refuse_what_cannot_be_simulated(plan: Plan, registry: Registry) -> None:
+    """Raise UsageError for actions that say nothing of a simulated world, naming all of them."""
+    lacking: dict[str, str] = {}
+    for node in plan.steps():
+        calls = [node.step.call] if node.step is not None and node.step.call is not None else []
+        for call in [*calls, *(guard.call for guard in node.guards)]:
+            info = registry.action(call.action)
+            if info is not None and not info.simulates:
+                lacking.setdefault(info.name, node.path)
+    if lacking:
+        listed = ", ".join(f"{name} (step {path})" for name, path in lacking.items())
+        raise UsageError(
+            f"--simulate: these actions do not say what happens in a simulated world: {listed}",
+            hint="give each a companion with `@….simulate` (docs/writing-modules.md)",
         )
 
 

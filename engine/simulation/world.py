@@ -1,0 +1,321 @@
+"""The simulated production: a cluster, load balancers, users, monitoring, people, in virtual time.
+
+The cluster and its pods are the models of `engine.production`, which the lab's cluster is made of,
+too. From its objects, the balancers' weights and the faults follows who answers whom; from that
+follows what users meet, and from that what monitoring says. Nobody sets a figure: whoever wants to
+see an error rate has to break something.
+"""
+
+from __future__ import annotations
+
+import random
+from collections.abc import Callable, Mapping
+from typing import Any
+
+import msgspec
+
+from engine.production.cluster.cluster import Cluster
+from engine.production.cluster.identities import Identities
+from engine.production.cluster.objects.store import Change
+from engine.production.cluster.runtime import Usage
+from engine.production.counts import UNKNOWN
+from engine.production.faults import Fault, Faults
+from engine.production.metrics import PodSample, Value
+from engine.production.names import (
+    AGENTS_CONFIGMAP,
+    APP_LABEL,
+    CANARY_VERSION,
+    DESTINATION_RULE,
+    MAINTENANCE_CONFIGMAP,
+    NAMESPACE,
+    SERVICE,
+    STABLE_VERSION,
+    VIRTUAL_SERVICE,
+)
+from engine.production.objects import production
+from engine.production.pods import Habits, ModelPods
+from engine.production.routing import Routes, Server, routes
+from engine.simulation.balancers import BalancedServer, Balancer
+from engine.simulation.clock import SimulatedClock
+from engine.simulation.kubernetes import Kubernetes
+from engine.simulation.load import Flow, Load
+from engine.simulation.monitoring import meaning, version_of
+from engine.simulation.timeline import ClockTimeline
+
+WARM_UP = 900.0
+"""Seconds that the production has been running when a rehearsal begins."""
+
+_TRAFFIC_KINDS = frozenset(
+    (
+        "pods",
+        "endpoints",
+        "services",
+        "configmaps",
+        "virtualservices.networking.istio.io",
+        "destinationrules.networking.istio.io",
+    )
+)
+_MEBIBYTE = 1 << 20
+_OVERLOAD_DELAY = 2.0
+"""Seconds that answers of an overloaded version take longer."""
+
+
+class Scale(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+    """How large the production is, and how fast things go in it."""
+
+    requests_per_second: float = 1200.0
+    stable_replicas: int = 10
+    pods_for_full_load: int = 5
+    mesh_share: float = 0.5
+    """Share of the users that comes in through the mesh's gateway; the rest through HAProxy."""
+    pod_start: float = 8.0
+    pod_stop: float = 2.0
+    disk: float = 41.0
+    """How full the database's volume is, in percent."""
+    seed: int = 1
+
+
+class Edge(msgspec.Struct, frozen=True):
+    """The backend of a balancer that splits the traffic between two versions."""
+
+    balancer: str
+    backend: str
+    parts: dict[str, str]
+    """Server → ``stable`` (where the Service leads) or ``canary`` (the pods of the new version)."""
+
+
+class World:
+    """One simulated production; it goes on with its clock."""
+
+    def __init__(self, clock: SimulatedClock, scale: Scale | None = None) -> None:
+        self.clock = clock
+        self.scale = scale or Scale()
+        self.random = random.Random(self.scale.seed)
+        self.faults = Faults()
+        self.images: dict[str, str] = {}
+        """Image with tag → digest, as the registry has them."""
+        self.notices: list[Any] = []
+        """What people were sent, oldest first."""
+        self.parts: dict[str, Any] = {}
+        """What modules keep here of their own systems, by a name of theirs."""
+        self._stale = False
+        self._timeline = ClockTimeline(clock)
+        self.pods = ModelPods(
+            self._timeline,
+            self.faults,
+            self._version_in,
+            Habits(start=self.scale.pod_start, stop=self.scale.pod_stop),
+        )
+        self.cluster = Cluster(
+            self.pods, self._timeline, Identities(self.random), namespace=NAMESPACE
+        )
+        self.balancers: dict[str, Balancer] = {}
+        self.edge: Edge | None = None
+        self.kubernetes = Kubernetes(self.cluster, self._usage, lambda pod: "")
+        self.load = Load(clock.now, self._samples, lambda: self.scale.disk)
+        self.cluster.subscribe(self._follow)
+        self.faults.subscribe(self._change)
+        self.cluster.begin(["node-1", "node-2", "node-3"], istio=True)
+        self.cluster.serve_metrics(True)
+        for obj in production(self.scale.stable_replicas):
+            self.cluster.apply(obj)
+
+    # -- what is there -----------------------------------------------------------------------------
+    def add_balancer(self, name: str, backends: Mapping[str, Mapping[str, int]]) -> Balancer:
+        """A HAProxy: backend → server → weight."""
+        made = {
+            backend: {server: BalancedServer(server, weight) for server, weight in servers.items()}
+            for backend, servers in backends.items()
+        }
+        balancer = self.balancers[name] = Balancer(name, made, self._change)
+        self._change()
+        return balancer
+
+    def warm_up(self) -> None:
+        """Let the production run for a while, so that pods serve and figures exist."""
+        self.clock.pass_time(WARM_UP)
+
+    def fault(self, version: str, **changes: Any) -> Fault:
+        """Make something wrong with the pods of a version (or `all`); see `Fault`."""
+        return self.faults.set(version, changes)
+
+    # -- waiting -----------------------------------------------------------------------------------
+    def until(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
+        """Wait, in a task, until a condition of the world holds; whether it does.
+
+        It is tested again after everything that happens. Check `ctx.checkpoint` afterwards.
+        """
+        return self.clock.wait_until(condition, seconds)
+
+    # -- what users and monitoring see -------------------------------------------------------------
+    def measure(self, name: str, version: str, window: float) -> Value | None:
+        """A metric of the inventory, over the last `window` seconds; None without data.
+
+        Raises KeyError for a name that the model gives no meaning.
+        """
+        measure = meaning(name)
+        if measure is None:
+            raise KeyError(name)
+        self._refresh()
+        return measure(self.load.view(version_of(version), window))
+
+    def shares(self) -> dict[str, float]:
+        """Version → percent of the users' requests that it answers now."""
+        self._refresh()
+        return self.load.shares()
+
+    @property
+    def writes_paused(self) -> bool:
+        """Whether orders are refused."""
+        config = self.cluster.get("ConfigMap", MAINTENANCE_CONFIGMAP)
+        return ((config or {}).get("data") or {}).get("writes") == "paused"
+
+    @property
+    def agents(self) -> int:
+        """How many agents have a configuration."""
+        config = self.cluster.get("ConfigMap", AGENTS_CONFIGMAP)
+        return len((config or {}).get("data") or {})
+
+    def routes(self) -> Routes:
+        """Who should serve what, by the cluster's objects."""
+        return routes(
+            self.cluster.list("Pod", NAMESPACE),
+            self.cluster.get("Endpoints", SERVICE),
+            self.cluster.get("VirtualService", VIRTUAL_SERVICE),
+            self.cluster.get("DestinationRule", DESTINATION_RULE),
+        )
+
+    # -- how flows follow --------------------------------------------------------------------------
+    def _follow(self, change: Change) -> None:
+        if change.resource in _TRAFFIC_KINDS:
+            self._change()
+
+    def _change(self) -> None:
+        """Something has changed; flows are made anew at this moment, once."""
+        if not self._stale:
+            self._stale = True
+            self.clock.schedule(self.clock.now(), self._refresh)
+
+    def _refresh(self) -> None:
+        if self._stale:
+            self._stale = False
+            self.load.change(self._flows())
+
+    def _flows(self) -> list[Flow]:
+        table = self.routes()
+        versions = self._versions()
+        rates: dict[tuple[str, str], float] = {}
+        mesh = self.scale.requests_per_second * self.scale.mesh_share
+        edge = self.scale.requests_per_second - mesh
+        stable_weight, canary_weight = table.mesh_weights
+        for entrance, rate, parts in (
+            ("mesh", mesh, {"stable": stable_weight / 100, "canary": canary_weight / 100}),
+            ("edge", edge, self._edge_parts()),
+        ):
+            left = rate
+            for part, share in parts.items():
+                pods = table.canary if part == "canary" else table.stable
+                for version, portion in _by_version(pods, versions).items():
+                    place = entrance, version
+                    rates[place] = rates.get(place, 0.0) + rate * share * portion
+                left -= rate * share
+            if left > rate / 1e6:
+                rates[entrance, UNKNOWN] = rates.get((entrance, UNKNOWN), 0.0) + left
+        return [self._flow(*place, rate, rates) for place, rate in sorted(rates.items()) if rate]
+
+    def _edge_parts(self) -> dict[str, float]:
+        """What the edge sends to stable and to canary; without a HAProxy all goes to stable."""
+        if self.edge is None:
+            return {"stable": 1.0}
+        parts: dict[str, float] = {}
+        for server, share in self.balancers[self.edge.balancer].shares(self.edge.backend).items():
+            part = self.edge.parts.get(server, "stable")
+            parts[part] = parts.get(part, 0.0) + share
+        return parts
+
+    def _flow(
+        self, entrance: str, version: str, rate: float, rates: Mapping[tuple[str, str], float]
+    ) -> Flow:
+        if version == UNKNOWN:
+            return Flow(entrance, version, rate, failing=1.0, reason="no_server")
+        fault = self.faults.of(version)
+        total = sum(each for (_, other), each in rates.items() if other == version)
+        room = self.scale.requests_per_second / self.scale.pods_for_full_load
+        carried = min(1.0, room * self._ready(version) / total) if total else 1.0
+        overload = 1.0 - carried
+        return Flow(
+            entrance,
+            version,
+            rate,
+            failing=1.0 - (1.0 - fault.error_rate) * (1.0 - overload),
+            reason="overload" if overload > fault.error_rate else "http_500",
+            delay=fault.latency + (_OVERLOAD_DELAY if overload else 0.0),
+            workflow_errors=fault.workflow_error_rate,
+            agents_down=fault.agents_down / max(1, self.agents),
+            paused=self.writes_paused,
+        )
+
+    def _ready(self, version: str) -> int:
+        table = self.routes()
+        versions = self._versions()
+        uids = {*table.stable, *table.canary}
+        return sum(versions.get(uid) == version for uid in uids)
+
+    def _versions(self) -> dict[str, str]:
+        """uid → version of the application's pods."""
+        return {
+            pod["metadata"]["uid"]: str((pod["metadata"].get("labels") or {}).get("version", ""))
+            for pod in self.cluster.list("Pod", NAMESPACE)
+        }
+
+    def _version_in(self, image: str) -> str | None:
+        """Which version of the application an image holds; every image can be pulled, unless the
+        registry is asked for one of ours that nobody pushed."""
+        tag = image.partition("@")[0].rpartition(":")[2]
+        return tag if tag in (STABLE_VERSION, CANARY_VERSION) else ""
+
+    def _usage(self, uid: str) -> Usage:
+        """What a pod uses now."""
+        version = self._versions().get(uid, "")
+        rate = sum(flow.rate for flow in self.load.flows if flow.version == version)
+        room = self.scale.requests_per_second / self.scale.pods_for_full_load
+        return Usage(
+            cpu=round(150 + 1000 * rate / max(1, self._ready(version)) / room),
+            memory=round(self.pods.memory(uid) * _MEBIBYTE),
+        )
+
+    def _samples(self) -> list[PodSample]:
+        """What the application's pods tell on their metrics ports."""
+        samples = []
+        for pod in self.cluster.list("Pod", NAMESPACE):
+            labels = pod["metadata"].get("labels") or {}
+            if labels.get(APP_LABEL[0]) != APP_LABEL[1] or pod["status"].get("phase") != "Running":
+                continue
+            version = str(labels.get("version", ""))
+            down = min(self.agents, self.faults.of(version).agents_down)
+            samples.append(
+                PodSample(
+                    pod=pod["metadata"]["name"],
+                    version=version,
+                    at=self.clock.now(),
+                    metrics={
+                        "ce_agents_total": float(self.agents),
+                        "ce_agents_active": float(self.agents - down),
+                    },
+                    usage=self._usage(pod["metadata"]["uid"]),
+                    cpu_limit=2000,
+                    memory_limit=4096 * _MEBIBYTE,
+                )
+            )
+        return samples
+
+
+def _by_version(pods: Mapping[str, Server], versions: Mapping[str, str]) -> dict[str, float]:
+    """Version → its part of the requests to these pods, which take turns; nobody: `unknown`."""
+    if not pods:
+        return {UNKNOWN: 1.0}
+    parts: dict[str, float] = {}
+    for uid in pods:
+        version = versions.get(uid, UNKNOWN)
+        parts[version] = parts.get(version, 0.0) + 1 / len(pods)
+    return parts
