@@ -134,6 +134,7 @@ class Api:
             before = blank(resource.key, custom=resource.custom)
             kind = schema_for(resource.schema)
             managers = managed_fields.after_update({}, before, obj, kind, writer)
+        obj["metadata"]["uid"] = self.identities.uid()
         prepare(resource.key, obj)
         errors = validate(resource, obj)
         if errors:
@@ -144,7 +145,6 @@ class Api:
         self._allotment.allot(resource.key, obj)
         for name in ("resourceVersion", "deletionTimestamp", "deletionGracePeriodSeconds"):
             metadata.pop(name, None)
-        metadata["uid"] = self.identities.uid()
         metadata["creationTimestamp"] = self.timestamp()
         metadata.pop("generation", None)
         if resource.counts_generations:

@@ -6,14 +6,17 @@ from collections.abc import Callable, Sequence
 
 from engine.production.cluster.api import Api
 from engine.production.cluster.bootstrap import bootstrap
+from engine.production.cluster.controllers.daemonsets import DaemonSetController
 from engine.production.cluster.controllers.definitions import DefinitionController
 from engine.production.cluster.controllers.deployments import DeploymentController
 from engine.production.cluster.controllers.dispatcher import Dispatcher
 from engine.production.cluster.controllers.endpoints import EndpointsController
 from engine.production.cluster.controllers.garbage import GarbageController, NamespaceController
+from engine.production.cluster.controllers.jobs import JobController
 from engine.production.cluster.controllers.pods import PodController
 from engine.production.cluster.controllers.replicasets import ReplicaSetController
 from engine.production.cluster.controllers.scheduler import Scheduler
+from engine.production.cluster.controllers.statefulsets import StatefulSetController
 from engine.production.cluster.identities import Identities
 from engine.production.cluster.intake import WriteOptions
 from engine.production.cluster.objects import refusals
@@ -59,6 +62,9 @@ class Cluster:
                 DefinitionController(api),
                 DeploymentController(api, controllers),
                 ReplicaSetController(api, controllers),
+                StatefulSetController(api, controllers),
+                DaemonSetController(api, controllers),
+                JobController(api, controllers),
                 EndpointsController(api),
                 GarbageController(api),
                 NamespaceController(api),

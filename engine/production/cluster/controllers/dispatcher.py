@@ -24,7 +24,8 @@ _log = logging.getLogger(__name__)
 
 _RETRY_AFTER = 5.0
 _BATCH = 100
-"""Steps between two turns of the event loop, so that requests are answered meanwhile."""
+_TURN = 0.02
+"""Steps, and seconds, between two turns of others, so that requests are answered meanwhile."""
 
 
 class Controller(Protocol):
@@ -139,7 +140,10 @@ class Dispatcher:
 
     def _drain(self) -> None:
         self._wakeup = None
+        began = self._timeline.elapsed()
         for _ in range(_BATCH):
+            if self._timeline.elapsed() - began > _TURN:
+                break
             if self._paused or not self._running:
                 return
             name = next((name for name, work in self._work.items() if work), None)

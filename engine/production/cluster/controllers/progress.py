@@ -41,7 +41,20 @@ def status_of(rollout: Rollout, now: str) -> Obj:
         message = "Deployment does not have minimum availability."
         verdict = ("False", "MinimumReplicasUnavailable", message)
     set_condition(status, "Available", *verdict, now=now)
+    _tell_refused_pods(rollout, status, now)
     return status
+
+
+def _tell_refused_pods(rollout: Rollout, status: Obj, now: str) -> None:
+    """ReplicaFailure, as long as a ReplicaSet's pods are refused (by a quota, say)."""
+    conditions = (find_condition(each.get("status", {}), "ReplicaFailure") for each in rollout.all)
+    refused = next(filter(None, conditions), None)
+    if refused is None:
+        rest = [each for each in status["conditions"] if each["type"] != "ReplicaFailure"]
+        status["conditions"] = rest
+    else:
+        why = refused["reason"], refused["message"]
+        set_condition(status, "ReplicaFailure", "True", *why, now=now)
 
 
 def set_condition(

@@ -13,6 +13,7 @@ from engine.production.cluster.objects.common import (
     find_condition,
     is_deleting,
     key_of,
+    labels_of,
 )
 from engine.production.cluster.objects.store import Change
 
@@ -40,7 +41,7 @@ class Scheduler:
         if pod is None or pod["spec"].get("nodeName") or is_deleting(pod):
             return False
         nodes = self._store.items("nodes")
-        free = [node for node in nodes if not node["spec"].get("unschedulable")]
+        free = [node for node in nodes if _fits(pod, node)]
         if not free:
             self._refuse(pod, len(nodes))
             return False
@@ -75,6 +76,25 @@ class Scheduler:
             changed["status"]["conditions"] = [condition]
             self._api.save(changed, manager="kube-scheduler", subresource="status")
         self._events.tell(pod, "Warning", "FailedScheduling", message)
+
+
+def _fits(pod: Obj, node: Obj) -> bool:
+    """Whether the node takes new pods, and the pod this node. A DaemonSet's pod names its own."""
+    selector = pod["spec"].get("nodeSelector") or {}
+    if not selector.items() <= labels_of(node).items():
+        return False
+    affinity = (pod["spec"].get("affinity") or {}).get("nodeAffinity") or {}
+    required = affinity.get("requiredDuringSchedulingIgnoredDuringExecution") or {}
+    names = [
+        name
+        for term in required.get("nodeSelectorTerms") or ()
+        for field in term.get("matchFields") or ()
+        if field.get("key") == "metadata.name"
+        for name in field.get("values") or ()
+    ]
+    if names:
+        return node["metadata"]["name"] in names
+    return not node["spec"].get("unschedulable")
 
 
 def pod_condition(kind: str, value: str, reason: str = "", message: str = "", *, now: str) -> Obj:

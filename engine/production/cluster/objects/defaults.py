@@ -119,6 +119,13 @@ def _default_stateful_set(obj: Obj) -> None:
     if strategy["type"] == "RollingUpdate":
         _merge_missing(strategy.setdefault("rollingUpdate", {}), partition=0)
     _merge_missing(spec, replicas=1, revisionHistoryLimit=10, podManagementPolicy="OrderedReady")
+    _merge_missing(
+        spec, persistentVolumeClaimRetentionPolicy={"whenDeleted": "Retain", "whenScaled": "Retain"}
+    )
+    for claim in spec.get("volumeClaimTemplates") or ():
+        claim.setdefault("status", {}).setdefault("phase", "Pending")
+        _merge_missing(claim, apiVersion="v1", kind="PersistentVolumeClaim")
+        claim.setdefault("spec", {}).setdefault("volumeMode", "Filesystem")
 
 
 def _default_daemon_set(obj: Obj) -> None:
@@ -128,6 +135,22 @@ def _default_daemon_set(obj: Obj) -> None:
     if strategy["type"] == "RollingUpdate":
         _merge_missing(strategy.setdefault("rollingUpdate", {}), maxSurge=0, maxUnavailable=1)
     _merge_missing(obj["spec"], revisionHistoryLimit=10)
+
+
+def _default_job(obj: Obj) -> None:
+    spec = obj.setdefault("spec", {})
+    _default_template(obj)
+    if "completions" not in spec and "parallelism" not in spec:
+        spec |= {"completions": 1, "parallelism": 1}
+    _merge_missing(
+        spec,
+        parallelism=1,
+        backoffLimit=6,
+        completionMode="NonIndexed",
+        suspend=False,
+        manualSelector=False,
+        podReplacementPolicy="TerminatingOrFailed",
+    )
 
 
 def _default_pod(obj: Obj) -> None:
@@ -186,6 +209,7 @@ _DEFAULTS: dict[str, Setter] = {
     "replicasets.apps": _default_replica_set,
     "statefulsets.apps": _default_stateful_set,
     "daemonsets.apps": _default_daemon_set,
+    "jobs.batch": _default_job,
     "pods": _default_pod,
     "services": _default_service,
     "secrets": _default_secret,
@@ -205,6 +229,14 @@ _INITIAL_STATUS: dict[str, Obj] = {
     "deployments.apps": {},
     "replicasets.apps": {"replicas": 0},
     "statefulsets.apps": {"replicas": 0, "availableReplicas": 0},
+    "daemonsets.apps": {
+        "currentNumberScheduled": 0,
+        "numberMisscheduled": 0,
+        "desiredNumberScheduled": 0,
+        "numberReady": 0,
+    },
+    "jobs.batch": {},
+    "resourcequotas": {},
     "services": {"loadBalancer": {}},
     "namespaces": {"phase": "Active"},
     "ingresses.networking.k8s.io": {"loadBalancer": {}},
@@ -229,6 +261,21 @@ def _quality_of_service(spec: Obj) -> str:
     return "Guaranteed" if fixed else "Burstable"
 
 
+def _select_by_uid(job: Obj) -> None:
+    """A Job's pods are known by its uid, so that they are nobody else's."""
+    uid, name = job["metadata"]["uid"], job["metadata"].get("name", "")
+    labels = {
+        "batch.kubernetes.io/controller-uid": uid,
+        "batch.kubernetes.io/job-name": name,
+        "controller-uid": uid,
+        "job-name": name,
+    }
+    for metadata in (job["metadata"], job["spec"]["template"]["metadata"]):
+        metadata["labels"] = {**(metadata.get("labels") or {}), **labels}
+    key = "batch.kubernetes.io/controller-uid"
+    job["spec"]["selector"] = {"matchLabels": {key: uid}}
+
+
 def prepare(resource: str, obj: Obj) -> None:
     """What the server sets on an object that is about to be created, owned by nobody."""
     if resource in _INITIAL_STATUS:
@@ -240,6 +287,11 @@ def prepare(resource: str, obj: Obj) -> None:
         spec["tolerations"] = [*(spec.get("tolerations") or ()), *_NOT_READY_TOLERATIONS]
         _merge_missing(spec, priority=0, preemptionPolicy="PreemptLowerPriority")
         obj["status"] = {"phase": "Pending", "qosClass": _quality_of_service(spec)}
+    elif resource == "jobs.batch" and not obj["spec"].get("manualSelector"):
+        _select_by_uid(obj)
+    elif resource == "daemonsets.apps":
+        annotations = obj["metadata"].setdefault("annotations", {})
+        annotations["deprecated.daemonset.template.generation"] = "1"
     elif resource == "events":
         _merge_missing(obj, eventTime=None, reportingComponent="", reportingInstance="")
     elif resource == "customresourcedefinitions.apiextensions.k8s.io":

@@ -210,6 +210,19 @@ def _validate_workload(obj: Obj, kind: str) -> Errors:
     yield from _validate_pod_spec("spec.template.spec", spec["template"]["spec"], ("Always",))
 
 
+def _validate_job(obj: Obj) -> Errors:
+    spec = obj["spec"]
+    for name in ("parallelism", "completions", "backoffLimit", "activeDeadlineSeconds",
+                 "ttlSecondsAfterFinished"):  # fmt: skip
+        yield from _not_negative(f"spec.{name}", spec.get(name) or 0)
+    template = spec["template"]["spec"]
+    if template.get("restartPolicy") == "Always":
+        detail = 'valid values: "OnFailure", "Never"'
+        yield required("spec.template.spec.restartPolicy", detail)
+    policies = ("Always", "Never", "OnFailure")
+    yield from _validate_pod_spec("spec.template.spec", template, policies)
+
+
 def _validate_deployment(obj: Obj) -> Errors:
     yield from _validate_workload(obj, "deployment")
     spec = obj["spec"]
@@ -302,6 +315,7 @@ _RULES: dict[str, Callable[[Obj], Errors]] = {
     "replicasets.apps": lambda obj: _validate_workload(obj, "replicaset"),
     "statefulsets.apps": lambda obj: _validate_workload(obj, "statefulset"),
     "daemonsets.apps": lambda obj: _validate_workload(obj, "daemonset"),
+    "jobs.batch": _validate_job,
     "pods": lambda obj: _validate_pod_spec("spec", obj["spec"], ("Always", "Never", "OnFailure")),
     "services": _validate_service,
     "configmaps": _validate_keys,
@@ -330,6 +344,28 @@ _POD_RULE = (
 )
 
 
+_STATEFUL_SET_CHANGES = (
+    "replicas",
+    "ordinals",
+    "template",
+    "updateStrategy",
+    "revisionHistoryLimit",
+    "persistentVolumeClaimRetentionPolicy",
+    "minReadySeconds",
+)
+_STATEFUL_SET_RULE = (
+    "updates to statefulset spec for fields other than "
+    f"{', '.join(repr(name) for name in _STATEFUL_SET_CHANGES[:-1])} and 'minReadySeconds' are "
+    "forbidden"
+)
+
+
+def _own_part(spec: Obj) -> Obj:
+    """A StatefulSet's specification without what may change; the selector has a rule of its own."""
+    changeable = (*_STATEFUL_SET_CHANGES, "selector")
+    return {name: value for name, value in spec.items() if name not in changeable}
+
+
 def validate_update(resource: Resource, old: Obj, new: Obj) -> list[FieldError]:
     """All complaints about replacing `old` by `new`."""
     errors = validate(resource, new)
@@ -339,6 +375,11 @@ def validate_update(resource: Resource, old: Obj, new: Obj) -> list[FieldError]:
     ):
         selector = new["spec"].get("selector")
         errors.append(invalid_value("spec.selector", selector, "field is immutable"))
+    if resource.key == "jobs.batch" and old["spec"]["template"] != new["spec"]["template"]:
+        template = new["spec"]["template"]
+        errors.append(invalid_value("spec.template", template, "field is immutable"))
+    if resource.key == "statefulsets.apps" and _own_part(old["spec"]) != _own_part(new["spec"]):
+        errors.append(field_forbidden("spec", _STATEFUL_SET_RULE))
     if resource.key == "pods" and _fixed_part(old["spec"]) != _fixed_part(new["spec"]):
         errors.append(field_forbidden("spec", _POD_RULE))
     if resource.key in ("configmaps", "secrets") and old.get("immutable"):
