@@ -38,7 +38,7 @@ def open_file(path: Path, flags: int) -> int:
     except OSError as error:
         if error.errno == errno.ELOOP:
             raise _untrusted(path, "is a link", "put the file itself in its place") from error
-        if error.errno == errno.ENXIO:
+        if error.errno in (errno.ENXIO, errno.EISDIR):
             raise _untrusted(path, "is no plain file", "take it away") from error
         raise
     try:

@@ -29,6 +29,7 @@ from engine.errors import JournalDamaged, JournalError
 from engine.events import SCHEMA_VERSION, AnyEvent, Record
 from engine.files import UNDECODABLE, open_file, read_file, sync_folder
 from engine.text import as_json, writable
+from engine.units import count
 
 FILE_NAME = "journal.jsonl"
 
@@ -65,6 +66,10 @@ class Disk(Protocol):
         """Cut the file."""
         ...
 
+    def check(self) -> None:
+        """Raise JournalError when the file is no longer the one that was opened. Any thread."""
+        ...
+
     def close(self) -> None:
         """Let go of the file."""
         ...
@@ -81,9 +86,37 @@ class FileDisk:
                 sync_folder(path.parent)
         except OSError as error:
             raise _unwritable(error) from error
+        self._path = path
+        self._end = self.size()
+
+    def check(self) -> None:
+        """Compare path against descriptor: what nobody finds any more would confirm nothing."""
+        try:
+            there = os.lstat(self._path)
+        except OSError:
+            there = None
+        here = os.fstat(self._descriptor)
+        if there is None or not os.path.samestat(there, here):
+            raise JournalError(
+                f"{self._path} was removed or replaced while the run was at work",
+                hint="nothing more was started; put the journal back and `ce-run resume`, or look "
+                "at what was done and start anew",
+            )
+
+    def _check_end(self) -> None:
+        """What somebody else wrote or cut off has left a journal that nobody can read."""
+        if self.size() != self._end:
+            raise JournalError(
+                f"{self._path} was changed by somebody else while the run was at work",
+                hint="nothing more was started; put the journal back as it was and "
+                "`ce-run resume`, or look at what was done and start anew",
+            )
 
     def write(self, data: bytes) -> None:
         """Append, however many pieces the system makes of it."""
+        self.check()
+        self._check_end()
+        self._end += len(data)
         view = memoryview(data)
         while view:
             view = view[os.write(self._descriptor, view) :]
@@ -98,6 +131,7 @@ class FileDisk:
 
     def truncate(self, size: int) -> None:
         """Cut the file, and have that confirmed."""
+        self._end = size
         os.ftruncate(self._descriptor, size)
         os.fsync(self._descriptor)
 
@@ -142,8 +176,11 @@ def _writable(value: Any) -> Any:
 class Journal:
     """A journal that is being written, by one process."""
 
-    def __init__(self, disk: Disk, seq: int = 0) -> None:
-        """`seq` is the number of the last record that is in the file already."""
+    def __init__(self, disk: Disk, seq: int = 0, cut: int = 0) -> None:
+        """`seq` is the number of the last record that is in the file already; `cut` the bytes of a
+        torn last line that were cut off."""
+        self.confirmed = seq
+        self.cut = cut
         self._disk = disk
         self._seq = seq
         self._collected: list[bytes] = []
@@ -192,6 +229,11 @@ class Journal:
             raise _unwritable(error) from error
         self._collected.clear()
         self._good += len(data)
+        self.confirmed = self._seq
+
+    def check(self) -> None:
+        """Raise JournalError when the journal is not where it was. Any thread may ask."""
+        self._disk.check()
 
     def close(self) -> None:
         """Let go of the file without writing anything."""
@@ -259,8 +301,17 @@ def _check(line: bytes, number: int) -> Record | str:
     return Record(found.seq, found.time.timestamp(), found.event)
 
 
-def reopen(path: Path) -> tuple[list[Record], Journal]:
-    """The records of a journal, and the journal ready to be continued.
+def refuse_loss(path: Path, there: int, confirmed: int) -> None:
+    """Raise JournalDamaged when fewer records are there than the disk had confirmed: what these
+    announced was done, so they are no torn last line."""
+    if there < confirmed:
+        lost = count(confirmed - there, "record")
+        reason = f"{lost} that the disk had confirmed can no longer be read"
+        raise JournalDamaged(str(path), there + 1, reason)
+
+
+def reopen(path: Path, confirmed: int = 0) -> tuple[list[Record], Journal]:
+    """The records of a journal, at least those `confirmed`, and the journal to be continued.
 
     A torn last line is cut off. Only for the process that holds the run's lock.
     """
@@ -269,11 +320,13 @@ def reopen(path: Path) -> tuple[list[Record], Journal]:
     for record, position in _read_with_end(path):
         records.append(record)
         end = position
+    refuse_loss(path, len(records), confirmed)
     disk = FileDisk(path)
-    if disk.size() > end:
+    cut = disk.size() - end
+    if cut > 0:
         try:
             disk.truncate(end)
         except OSError as error:
             disk.close()
             raise _unwritable(error) from error
-    return records, Journal(disk, len(records))
+    return records, Journal(disk, len(records), cut)

@@ -4,7 +4,7 @@
 the loop needs of others, `messages` what arrives in its mailbox.
 """
 
-from engine.runner.messages import Caution, Progress, Signal, Wake
+from engine.runner.messages import Broken, Caution, Progress, Signal, Wake
 from engine.runner.ports import Evaluator, Observer
 from engine.runner.questions import PROBE_TIME, SHORTEST_OBSERVATION
 from engine.runner.runner import Parts, Runner
@@ -12,6 +12,7 @@ from engine.runner.runner import Parts, Runner
 __all__ = [
     "PROBE_TIME",
     "SHORTEST_OBSERVATION",
+    "Broken",
     "Caution",
     "Evaluator",
     "Observer",

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import msgspec
 
+from engine.errors import JournalError
+
 
 class Progress(msgspec.Struct, frozen=True):
     """Message: a line from a running task."""
@@ -24,6 +26,12 @@ class Signal(msgspec.Struct, frozen=True):
     """Message: the process was asked to leave."""
 
     name: str
+
+
+class Broken(msgspec.Struct, frozen=True):
+    """Message: what is kept of this run is not what it was; nobody would find what is noted."""
+
+    error: JournalError
 
 
 class Wake(msgspec.Struct, frozen=True):

@@ -50,7 +50,7 @@ from engine.executor import Executor, Job, Outcome, carry_out
 from engine.fold import CANCEL_GRACE, apply
 from engine.journal import Journal
 from engine.plan import NONE, Node, Plan
-from engine.runner.messages import Caution, Progress, Signal, Wake
+from engine.runner.messages import Broken, Caution, Progress, Signal, Wake
 from engine.runner.ports import Evaluator, Observer
 from engine.runner.questions import PROBE_TIME, SHORTEST_OBSERVATION, QuestionKey, Questions
 from engine.scheduler import DEFAULT_FORKS, decide, is_over, wake_at
@@ -313,6 +313,8 @@ class Runner:
                 self._command(message)
             case GateAnswered():
                 self._answer(message)
+            case Broken(error=error):
+                raise error
             case Wake():
                 pass
             case _:

@@ -25,7 +25,7 @@ from engine.registry import Registry
 from engine.runner import Caution, Observer, Parts, Progress, Runner
 from engine.session.options import Options, extra_vars
 from engine.state import RunState
-from engine.store import OwnedLocks, RunEntry, Store
+from engine.store import OwnedLocks, RunEntry, Store, loss_text
 from engine.templating import Entries, Scope, Templates
 
 Addresses: TypeAlias = Callable[[str], Any]
@@ -189,10 +189,8 @@ def _lost(locks: OwnedLocks | None) -> StopRequested | None:
     record = locks.lost() if locks is not None else None
     if record is None:
         return None
-    run = record.run or ("" if record.unlocked else record.last)
-    who = f"run {run}" if run else "an operator (`ce-run unlock`)"
     why = f": {record.reason}" if record.reason else ""
-    return StopRequested("preempted", record.by, f"{who} took over {record.name}{why}")
+    return StopRequested("preempted", record.by, f"{loss_text(record)}{why}")
 
 
 class _Sections:

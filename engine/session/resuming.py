@@ -11,7 +11,7 @@ from typing import Any
 import msgspec
 
 from engine import VERSION
-from engine.errors import IllegalEvent, InvalidRunbook, ResumeRefused, UsageError
+from engine.errors import IllegalEvent, InvalidRunbook, JournalError, ResumeRefused, UsageError
 from engine.events import (
     AnyEvent,
     GateAnswered,
@@ -20,8 +20,9 @@ from engine.events import (
     Record,
     RunResumed,
     RunStopped,
+    Warned,
 )
-from engine.fold import apply, fold, override_refusal
+from engine.fold import apply, override_refusal
 from engine.inventory import Inventory
 from engine.loader import load
 from engine.people import this_person
@@ -30,7 +31,7 @@ from engine.registry import Registry
 from engine.session.composition import Description, Surroundings
 from engine.session.edits import changed_inventory, compare_plans, fold_anew
 from engine.session.options import Options, approver, registry_for
-from engine.session.recorded import old_plan
+from engine.session.recorded import fold_recorded, old_plan, recorded_options
 from engine.session.session import Session
 from engine.state import RunState
 from engine.store import Command, RunEntry, RunInfo, append_event
@@ -79,10 +80,10 @@ def _resumed(entry: RunEntry, surroundings: Surroundings, wishes: Wishes) -> Ses
             hint="start it anew",
         )
     info = entry.info()
-    options = msgspec.convert(info.options, Options, strict=False)
+    options = recorded_options(entry)
     options = msgspec.structs.replace(options, yes=wishes.yes)  # of this process, not the first
     old = old_plan(entry, options)
-    state = fold(old, records)
+    state = fold_recorded(entry, old, records)
     _refuse_if_over(entry, state, wishes.decisions)
     _forget_commands(entry)
     redone = frozenset(each.step for each in wishes.decisions if each.decision == "redo")
@@ -111,12 +112,19 @@ def _resumed(entry: RunEntry, surroundings: Surroundings, wishes: Wishes) -> Ses
     if plan is not old:
         entry.keep_runbook(plan.runbook, len(records))
     _append_resume(session, wishes, changed, surroundings.attended, by)
+    if journal.cut:
+        session.runner.append(
+            Warned(
+                f"the journal ended in the middle of a line, which was cut off ({journal.cut} "
+                "bytes): the disk had not confirmed it, so nothing was done because of it"
+            )
+        )
     return session
 
 
 def _forget_commands(folder: RunEntry) -> None:
     """What was said to a process that is gone is not meant for the one that goes on."""
-    with contextlib.suppress(OSError):
+    with contextlib.suppress(OSError, JournalError):
         folder.take_commands()
 
 
@@ -164,8 +172,8 @@ def answer(folder: RunEntry, event: GateAnswered) -> None:
     """
 
     def before(records: list[Record]) -> list[AnyEvent]:
-        plan = old_plan(folder, msgspec.convert(folder.info().options, Options, strict=False))
-        state = fold(plan, records)
+        plan = old_plan(folder, recorded_options(folder))
+        state = fold_recorded(folder, plan, records)
         stopped = _found_dead(folder, state)
         now = records[-1].time
         try:

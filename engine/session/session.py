@@ -12,9 +12,9 @@ import signal
 import threading
 from collections.abc import Iterator
 
-from engine.errors import JournalError, UsageError
+from engine.errors import CeRunError, JournalError
 from engine.events import LocksTaken, Person, Warned
-from engine.runner import Signal, Wake
+from engine.runner import Broken, Caution, Signal, Wake
 from engine.session.composition import Description, assemble
 from engine.state import RunState
 
@@ -85,6 +85,8 @@ class Session:
         """Let go of everything that the run held, whatever of it cannot be."""
         try:
             self._services.close()
+            with contextlib.suppress(OSError, CeRunError):
+                self.folder.beat(self.clock.now(), self._journal.confirmed)
             with contextlib.suppress(OSError):
                 self._journal.close()
             if self.locks is not None:
@@ -131,8 +133,17 @@ class Session:
 
         def look() -> None:
             while not over.wait(WATCH_INTERVAL):
-                with contextlib.suppress(UsageError, OSError):
-                    self.folder.beat(self.clock.now())
+                try:
+                    mended = self.folder.beat(self.clock.now(), self._journal.confirmed)
+                    if mended:
+                        self.mailbox.put(Caution("", mended))
+                    self._journal.check()
+                except JournalError as error:
+                    self.mailbox.put(Broken(error))
+                    return
+                except OSError:
+                    pass
+                with contextlib.suppress(CeRunError, OSError):
                     for command in self.folder.take_commands():
                         self.mailbox.put(command)
                 with contextlib.suppress(OSError):

@@ -4,7 +4,7 @@
 """
 
 from engine.store.notes import append_event
-from engine.store.owned import OwnedLocks
+from engine.store.owned import OwnedLocks, loss_text
 from engine.store.place import STATE_VARIABLE, open_store, state_folder
 from engine.store.protocol import (
     Command,
@@ -27,6 +27,7 @@ __all__ = [
     "RunInfo",
     "Store",
     "append_event",
+    "loss_text",
     "open_store",
     "state_folder",
 ]

@@ -31,6 +31,7 @@ def append_event(
             for each in (*before(records), event):
                 book.append(each, now)
             book.sync()
+            run.beat(run.last_beat(), book.confirmed)
         finally:
             book.close()
     finally:

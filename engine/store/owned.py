@@ -10,6 +10,16 @@ from engine.events import Person
 from engine.store.protocol import LockRecord, Store
 
 
+def loss_text(lost: LockRecord) -> str:
+    """How a lock was lost, as `OwnedLocks.lost` tells it."""
+    run = lost.run or ("" if lost.unlocked else lost.last)
+    if run:
+        return f"run {run} took over {lost.name}"
+    if lost.unlocked:
+        return f"an operator (`ce-run unlock`) took over {lost.name}"
+    return f"nobody knows any more who holds {lost.name}"
+
+
 class OwnedLocks:
     """The locks of a run: taken together, checked before every effect, released together.
 
@@ -72,8 +82,7 @@ class OwnedLocks:
                 stack.enter_context(lock.effect())
             lost = self.lost()
             if lost is not None:
-                run = lost.run or ("" if lost.unlocked else lost.last) or "(nobody)"
-                raise Cancelled(f"{lost.name} was taken over by run {run}; nothing was sent")
+                raise Cancelled(f"{loss_text(lost)}; nothing was sent")
             yield
 
     def identity(self) -> dict[str, str]:

@@ -107,10 +107,11 @@ class RunEntry(Protocol):
         """Become the process that carries the run. Raises ResumeRefused when another one does."""
         ...
 
-    def beat(self, now: float, confirmed: int = 0) -> None:
+    def beat(self, now: float, confirmed: int = 0) -> str:
         """Leave a sign of life, and how many records of the journal are confirmed.
 
-        Raises JournalError when what is kept is not what this process owns any more.
+        Returns what had to be mended for that, to be told to people; mostly nothing. Raises
+        JournalError when what is kept is not what this process owns any more.
         """
         ...
 

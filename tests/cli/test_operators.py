@@ -285,7 +285,7 @@ def test_a_damaged_lock_is_told_and_stands_in_no_emergencys_way(desk: Desk) -> N
     assert "damaged" in desk.ce_run("locks").stdout
     assert desk.ce_run("rescue.yml", "--force").returncode == 0
     before = json.loads(lock.read_text())["token"]
-    assert before > 1_000_000_000
+    assert before == 2, "it goes on growing although its record was lost"
 
     lock.write_text("")
     assert desk.ce_run("unlock", "production", "--reason", "power cut").returncode == 0
@@ -297,6 +297,7 @@ def test_a_run_that_died_before_its_first_record_is_told_as_such_everywhere(desk
     desk.write("name: Plain\nsteps:\n  - shell: echo plain\n")
     assert desk.ce_run("book.yml").returncode == 0
     desk.run().journal_path.write_bytes(b"")
+    (desk.run().path / "run.lock").write_bytes(b"4711      ")
     assert "never started" in desk.ce_run("runs").stdout
     for words in (("show", "last"), ("stop", "last"), ("approve", "last"), ("resume", "last")):
         told = desk.ce_run(*words)

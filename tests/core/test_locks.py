@@ -339,11 +339,16 @@ def test_a_lock_that_was_broken_open_is_lost_and_free(tmp_path: Path) -> None:
     assert lock.owner() is None
 
 
-def test_a_lock_file_that_was_removed_is_lost(tmp_path: Path) -> None:
+def test_a_record_that_was_removed_under_its_living_owner_is_put_back(tmp_path: Path) -> None:
     locks = mine(tmp_path, "production")
-    locks.take(ME, NOW, "", force=False)
-    FileLock(tmp_path, "production").path.unlink()
-    assert locks.lost() is not None
+    locks.take(ME, NOW, "deploy", force=False)
+    path = FileLock(tmp_path, "production").path
+    for _ in range(2):
+        before = path.read_bytes()
+        path.unlink()
+        assert locks.lost() is None
+        with locks.hold():
+            assert path.read_bytes() == before
 
 
 def test_a_resume_knows_that_another_run_has_been_there_meanwhile(tmp_path: Path) -> None:

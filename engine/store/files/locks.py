@@ -13,6 +13,10 @@ flocked: ``.mutex`` around a change of the record, and ``.fence`` around effects
 
 An owner is alive as long as its process holds its run's ``run.lock``. The lock of a dead owner
 is free, without waiting.
+
+``<state>/tokens/`` keeps the highest token of each lock once more. So a record that was removed is
+known to have been there: its token goes on growing, its living owner puts it back, and nobody else
+is let in meanwhile.
 """
 
 from __future__ import annotations
@@ -20,6 +24,7 @@ from __future__ import annotations
 import contextlib
 import fcntl
 import os
+import secrets
 from collections.abc import Iterator
 from pathlib import Path
 from urllib.parse import quote
@@ -27,9 +32,18 @@ from urllib.parse import quote
 import msgspec
 
 from engine.clock import look_until
-from engine.errors import JournalError, LockHeld
-from engine.events import Person
-from engine.files import UNDECODABLE, make_private, open_file, read_file, sync_folder, write_private
+from engine.errors import CeRunError, JournalError, LockHeld, Refused
+from engine.events import Person, RunStarted
+from engine.files import (
+    UNDECODABLE,
+    check_folder,
+    is_same,
+    make_private,
+    open_file,
+    read_file,
+    sync_folder,
+    write_private,
+)
 from engine.processes import end_commands, end_if_stopped, has_open
 from engine.store.files.run import FileRun
 from engine.store.lookup import lock_is_held
@@ -50,37 +64,63 @@ class FileLock:
         self._folder = state / "locks"
         self.name = name
         self._seen: tuple[str, int, int, int] | None = None
+        self._ours: LockRecord | None = None
         self._stem = quote(name, safe=" ")  # a name is not a path
         self.path = self._folder / f"{self._stem}.json"
+        self._token_path = state / "tokens" / f"{self._stem}.token"
 
     def record(self) -> LockRecord:
         """What the lock's file says now. Raises LockHeld when that cannot be read: who owns the
         lock is not known then."""
         try:
-            return msgspec.json.decode(read_file(self.path), type=LockRecord)
+            record = msgspec.json.decode(read_file(self.path), type=LockRecord)
         except FileNotFoundError:
-            return LockRecord(self.name)
+            return LockRecord(self.name, self._highest())
         except (OSError, JournalError, *UNDECODABLE) as error:
             raise LockHeld(
                 f"nobody knows who holds {self.name}: {self.path} is damaged ({error})",
                 hint=f"see with `ce-run runs` who works there, then `ce-run unlock {self.name} "
                 "--reason …`, or run a runbook that preempts with --force",
             ) from error
+        if record.token < self._highest():  # an old copy of the file: it says nothing of now
+            return LockRecord(self.name, self._highest())
+        return record
+
+    def _highest(self) -> int:
+        """The highest token that was ever given out; 0 when that is not known."""
+        try:
+            return int(read_file(self._token_path))
+        except (OSError, ValueError, JournalError):
+            return 0
 
     def _record_or_new(self, now: float) -> LockRecord:
         """The record, or one with a token that is larger than any that was counted up to."""
         try:
             return self.record()
         except LockHeld:
-            return LockRecord(self.name, int(now))
+            return LockRecord(self.name, self._highest() or int(now))
 
     def owner(self) -> LockRecord | None:
         """The record, if a living run owns the lock."""
-        record = self.record()
-        return record if self._lives(record) else None
+        return self._living(self.record())
 
-    def _lives(self, record: LockRecord) -> bool:
-        return bool(record.run) and FileRun(self._runs / record.run).alive()
+    def _living(self, record: LockRecord, asking: str = "") -> LockRecord | None:
+        """The record, if its run is alive; where it tells of nobody, that of a run which has lost
+        it. `asking` is the run that wants the lock."""
+        if _is_name(record.run):
+            return record if FileRun(self._runs / record.run).alive() else None
+        blank = record.token > 0 and not record.last and not record.unlocked
+        return self._claimed(record.token, asking) if blank else None
+
+    def _claimed(self, token: int, asking: str) -> LockRecord | None:
+        """The record as it must have been, of a living run that holds the lock by its runbook."""
+        for path in sorted(self._runs.glob("*"), reverse=True):
+            run = FileRun(path)
+            with contextlib.suppress(CeRunError):
+                if path.name != asking and run.alive() and self.name in run.runbook().locks:
+                    by, since = _beginning(run)
+                    return LockRecord(self.name, token, run.run_id, by, since, "its record is gone")
+        return None
 
     def take(self, run: str, by: Person, now: float, reason: str, *, force: bool) -> Taken:
         """Own the lock with a new token. Raises LockHeld when another living run owns it.
@@ -90,11 +130,15 @@ class FileLock:
         """
         with self._mutex(force=force):
             before = self._record_or_new(now) if force else self.record()
-            other = before if before.run != run and self._lives(before) else None
+            other = self._living(before, run)
+            if other is not None and other.run == run:
+                other = None
             if other is not None and not force:
                 raise lock_is_held(other)
+            before = other or before
             record = LockRecord(self.name, before.token + 1, run, by, now, reason)
             self._write(record, synced=True)
+            self._ours = record
         # Also when it was free: whoever gave it up may have a request on its way all the same.
         if not self.wait_for_effects() and other is not None and self._end_stopped(other):
             self.wait_for_effects()
@@ -108,7 +152,7 @@ class FileLock:
         what it left running it was meant to.
         """
         former = before.run or (before.last if before.unlocked else "")
-        if not former:
+        if not _is_name(former):
             return ()
         entry = FileRun(self._runs / former)
         engine, doubts = None, []
@@ -149,8 +193,15 @@ class FileLock:
         return before
 
     def wait_for_effects(self) -> bool:
-        """Wait until no effect of the former owner is on its way; False after the patience."""
-        with self._opened("fence") as descriptor:
+        """Wait until no effect of the former owner is on its way; False after the patience.
+
+        Where the fence was removed, requests under the former one cannot be seen: they are given
+        all the time.
+        """
+        removed = self._highest() > 1 and not self._file("fence").exists()
+        with self._opened("fence", force=True) as descriptor:
+            if removed:
+                return look_until(lambda: False, TAKEOVER_PATIENCE)
             return look_until(lambda: _flocked(descriptor, fcntl.LOCK_EX), TAKEOVER_PATIENCE)
 
     def _end_stopped(self, owner: LockRecord) -> bool:
@@ -165,33 +216,73 @@ class FileLock:
         Reads the file only if it was replaced since it was seen as ours.
         """
         try:
-            status = self.path.stat()
-        except FileNotFoundError:
-            return LockRecord(self.name, reason="its file was removed")
+            status = os.lstat(self.path)
+        except OSError:
+            if self._put_back(run, token):
+                return None
+            return LockRecord(self.name, reason=f"{self.path} was removed")
         stamp = (run, token, status.st_ino, status.st_mtime_ns)
         if self._seen == stamp:
             return None
         try:
             record = self.record()
         except LockHeld:
-            return LockRecord(self.name, reason="its file is damaged")
+            return LockRecord(self.name, reason=f"{self.path} is damaged")
         if record.run == run and record.token == token:
             self._seen = stamp
+            self._ours = record
             return None
         return record
 
+    def _put_back(self, run: str, token: int) -> bool:
+        """Write a record again that was removed while it was ours, unless somebody else has the
+        lock by now; whether it is there."""
+        ours = self._ours
+        if ours is None or (ours.run, ours.token) != (run, token):
+            return False
+        with contextlib.suppress(OSError, CeRunError), self._mutex():
+            if not os.path.lexists(self.path) and self._highest() <= token:
+                self._write(ours, synced=True)
+            record = self.record()
+            return record.run == run and record.token == token
+        return False
+
     @contextlib.contextmanager
     def effect(self) -> Iterator[None]:
-        """Hold the fence, shared, as long as one request takes."""
-        with self._opened("fence") as descriptor:
-            fcntl.flock(descriptor, fcntl.LOCK_SH)
+        """Hold the fence, shared, as long as one request takes. Raises Refused when it cannot be
+        held: then nobody knows whether the request may be sent."""
+        try:
+            descriptor = self._shared_fence()
+        except (OSError, JournalError) as error:
+            why = error.message if isinstance(error, JournalError) else error.strerror or error
+            raise Refused(
+                f"whether {self.name} is still ours cannot be checked ({why}); nothing was sent",
+                hint=f"see that {self._folder} can be read and written",
+            ) from error
+        try:
             yield
+        finally:
+            os.close(descriptor)
+
+    def _shared_fence(self) -> int:
+        """A descriptor that holds the fence, as it is there now."""
+        path = self._file("fence")
+        while True:
+            try:
+                descriptor = open_file(path, os.O_RDONLY)
+            except FileNotFoundError:
+                make_private(self._folder)
+                descriptor = open_file(path, os.O_RDONLY | os.O_CREAT)
+            fcntl.flock(descriptor, fcntl.LOCK_SH)
+            if is_same(path, descriptor):
+                return descriptor
+            os.close(descriptor)
 
     @contextlib.contextmanager
     def _mutex(self, *, force: bool = False) -> Iterator[None]:
         """Change the record alone. A process that was stopped while it did so is ended with
         `force`, and else named: nobody waits for it for ever."""
-        with self._opened("mutex") as descriptor:
+        with self._opened("mutex", force=force) as descriptor:
 
             def alone() -> bool:
                 return _flocked(descriptor, fcntl.LOCK_EX)
@@ -213,13 +304,20 @@ class FileLock:
         return self._folder / f"{self._stem}.{kind}"
 
     @contextlib.contextmanager
-    def _opened(self, kind: str) -> Iterator[int]:
-        """A descriptor of its own: flock goes by open file, and is gone once that is closed."""
+    def _opened(self, kind: str, *, force: bool = False) -> Iterator[int]:
+        """A descriptor of its own: flock goes by open file, and is gone once that is closed.
+
+        With `force` what is no file of ours is put aside: it must not hold up an emergency.
+        """
         path = self._file(kind)
+        check_folder(self._folder)
+        make_private(self._folder)
         try:
             descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
-        except FileNotFoundError:
-            make_private(self._folder)
+        except (OSError, JournalError):
+            if not force:
+                raise
+            _put_aside(path)
             descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
         try:
             yield descriptor
@@ -228,11 +326,36 @@ class FileLock:
 
     def _write(self, record: LockRecord, *, synced: bool = False) -> None:
         """`synced`: once this returns, no power cut can bring an older token back."""
-        draft = self.path.with_suffix(f".{os.getpid()}.new")
+        if self.path.is_dir():
+            _put_aside(self.path)
+        draft = self._folder / f".{self._stem}.{os.getpid()}.new"
         write_private(draft, msgspec.json.encode(record), synced=True)
         draft.rename(self.path)
         if synced:
             sync_folder(self._folder)
+        with contextlib.suppress(OSError, JournalError):  # it is of use only if the record is lost
+            make_private(self._token_path.parent)
+            write_private(self._token_path, b"%d\n" % record.token)
+
+
+def _beginning(run: FileRun) -> tuple[Person | None, float]:
+    """Who started a run, and when, as far as its journal tells."""
+    with contextlib.suppress(CeRunError):
+        for record in run.records()[:1]:
+            event = record.event
+            return event.by if isinstance(event, RunStarted) else None, record.time
+    return None, 0.0
+
+
+def _is_name(run: str) -> bool:
+    """Whether a damaged or forged record may be followed to a run's folder."""
+    return bool(run) and "/" not in run and "\0" not in run and run not in (".", "..")
+
+
+def _put_aside(path: Path) -> None:
+    """Get something out of the way that is not what it should be."""
+    with contextlib.suppress(FileNotFoundError):
+        path.rename(path.with_name(f".{path.name}.{secrets.token_hex(3)}.aside"))
 
 
 def _flocked(descriptor: int, how: int) -> bool:

@@ -12,7 +12,9 @@
         run.lock         held (flock) by the process that carries the run; free means nobody does
 
 A lock that a process holds goes away with the process however it ends, so a dead run is known to
-be dead at once and never looks as if it were running.
+be dead at once and never looks as if it were running. The folder itself is locked as well: should
+``run.lock`` be removed under a living run, nobody else can carry it all the same, and its process
+puts the file back.
 """
 
 from __future__ import annotations
@@ -22,6 +24,7 @@ import fcntl
 import os
 import secrets
 import shutil
+import stat
 from pathlib import Path
 
 import msgspec
@@ -33,6 +36,7 @@ from engine.events import Record
 from engine.files import (
     UNDECODABLE,
     check_folder,
+    is_same,
     open_file,
     read_file,
     read_struct,
@@ -53,6 +57,20 @@ GLANCE = 0.1
 """Seconds for which somebody who only looks whether a run is alive may hold its lock, at most."""
 
 
+_FOLDER = os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW | os.O_CLOEXEC
+
+
+def _locked(descriptor: int, how: int) -> bool:
+    """Try to take a file lock, without waiting."""
+    try:
+        fcntl.flock(descriptor, how | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    except OSError:  # some network file systems lock no folders: there run.lock has to do
+        return stat.S_ISDIR(os.fstat(descriptor).st_mode)
+    return True
+
+
 class FileMessage:
     """A command that lies in a run's ``control/``."""
 
@@ -70,6 +88,7 @@ class FileRun:
     def __init__(self, path: Path) -> None:
         self.path = path
         self._lock: int | None = None
+        self._folder: int | None = None
 
     @property
     def run_id(self) -> str:
@@ -96,59 +115,99 @@ class FileRun:
         """Become the process that carries the run. Raises ResumeRefused when another one does."""
         check_folder(self.path)
         try:
-            descriptor = open_file(self.path / LOCK_NAME, os.O_RDWR | os.O_CREAT)
+            self._folder = os.open(self.path, _FOLDER)
+            if not look_until(self._owned, GLANCE):
+                self.disown()
+                raise ResumeRefused(
+                    f"run {self.run_id} is being carried by {self.owner()}",
+                    hint=f"watch it with `ce-run show {self.run_id}`, "
+                    f"or `ce-run stop {self.run_id}` first",
+                )
         except OSError as error:
+            self.disown()
             raise JournalError(f"{self.path} cannot be written: {error.strerror}") from error
 
-        def owned() -> bool:
-            try:
-                fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            except OSError:
-                return False
+    def _owned(self) -> bool:
+        """Try to lock ``run.lock`` and the folder, both as they are there now."""
+        path = self.path / LOCK_NAME
+        descriptor = open_file(path, os.O_RDWR | os.O_CREAT)
+        assert self._folder is not None
+        if (
+            _locked(descriptor, fcntl.LOCK_EX)
+            and _locked(self._folder, fcntl.LOCK_EX)
+            and is_same(path, descriptor)
+        ):
+            os.pwrite(descriptor, b"%-10d" % os.getpid(), 0)
+            self._lock = descriptor
             return True
+        os.close(descriptor)
+        return False
 
-        if not look_until(owned, GLANCE):
-            os.close(descriptor)
-            raise ResumeRefused(
-                f"run {self.run_id} is being carried by {self.owner()}",
-                hint=f"watch it with `ce-run show {self.run_id}`, "
-                f"or `ce-run stop {self.run_id}` first",
-            )
-        os.pwrite(descriptor, b"%-10d" % os.getpid(), 0)
-        self._lock = descriptor
-
-    def beat(self, now: float, confirmed: int = 0) -> None:
+    def beat(self, now: float, confirmed: int = 0) -> str:
         """Leave a sign of life, for a resume to know until when the run was at work."""
-        if self._lock is not None:
-            os.pwrite(self._lock, b" %017.3f\n" % now, _PID_WIDTH)
+        if self._lock is None or self._folder is None:
+            return ""
+        if not is_same(self.path, self._folder):
+            raise JournalError(
+                f"{self.path} was removed or replaced while the run was at work",
+                hint="nothing more was started; put the folder back and `ce-run resume`, or look "
+                "at what was done and start anew",
+            )
+        mended = "" if is_same(self.path / LOCK_NAME, self._lock) else self._put_lock_back()
+        os.pwrite(self._lock, b" %017.3f %010d\n" % (now, confirmed), _PID_WIDTH)
+        return mended
+
+    def _put_lock_back(self) -> str:
+        former, self._lock = self._lock, None
+        if not self._owned():  # somebody tries the new file; they will not get the folder
+            self._lock = former
+            return ""
+        assert former is not None
+        os.close(former)
+        return f"{self.path / LOCK_NAME} was removed or replaced under the run; it is there again"
+
+    def _beat(self) -> list[bytes]:
+        """When the last sign of life was left, and how many records were confirmed then."""
+        try:
+            return read_file(self.path / LOCK_NAME)[_PID_WIDTH:].split()
+        except (OSError, JournalError):
+            return []
 
     def last_beat(self) -> float:
         """When a process that carried the run last gave a sign of life; 0.0 if none did."""
         try:
-            return float(read_file(self.path / LOCK_NAME)[_PID_WIDTH:])
-        except (OSError, ValueError, JournalError):
+            return float(self._beat()[0])
+        except (ValueError, IndexError):
             return 0.0
+
+    def _confirmed(self) -> int:
+        """How many records the journal holds at least."""
+        try:
+            return int(self._beat()[1])
+        except (ValueError, IndexError):
+            return 0
 
     def disown(self) -> None:
         """Let go of the run."""
-        if self._lock is not None:
-            os.close(self._lock)
-            self._lock = None
+        for descriptor in (self._lock, self._folder):
+            if descriptor is not None:
+                os.close(descriptor)
+        self._lock = self._folder = None
 
     def alive(self) -> bool:
         """Whether a process carries the run at this moment."""
         if self._lock is not None:
             return True
-        try:
-            descriptor = open_file(self.path / LOCK_NAME, os.O_RDONLY)
-        except (OSError, JournalError):
-            return False
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_SH | fcntl.LOCK_NB)
-        except OSError:
-            return True
-        finally:
-            os.close(descriptor)
+        for path, flags in ((self.path / LOCK_NAME, os.O_RDONLY), (self.path, _FOLDER)):
+            try:
+                descriptor = os.open(path, flags | os.O_NOFOLLOW | os.O_NONBLOCK | os.O_CLOEXEC)
+            except OSError:
+                continue
+            try:
+                if not _locked(descriptor, fcntl.LOCK_SH):
+                    return True
+            finally:
+                os.close(descriptor)
         return False
 
     def owner(self) -> str:
@@ -201,7 +260,10 @@ class FileRun:
     # -- the journal ----------------------------------------------------------------------------
     def records(self) -> list[Record]:
         """All records of the journal; raises JournalDamaged or JournalError."""
-        return list(journal.read(self.journal_path))
+        confirmed = self._confirmed()  # before the journal is read: meanwhile it may grow
+        records = list(journal.read(self.journal_path))
+        journal.refuse_loss(self.journal_path, len(records), confirmed)
+        return records
 
     def journal(self) -> Journal:
         """A new journal."""
@@ -209,7 +271,11 @@ class FileRun:
 
     def reopen(self) -> tuple[list[Record], Journal]:
         """The records of the journal, and the journal ready to be continued."""
-        return journal.reopen(self.journal_path)
+        return journal.reopen(self.journal_path, self._confirmed())
+
+    def begun(self) -> bool:
+        """Whether it has, or had, a journal."""
+        return os.path.lexists(self.journal_path) or self._confirmed() > 0
 
     # -- messages -------------------------------------------------------------------------------
     def send(self, command: Command) -> FileMessage:

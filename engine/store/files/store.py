@@ -10,7 +10,6 @@ from urllib.parse import unquote
 
 import msgspec
 
-from engine import journal
 from engine.clock import utc
 from engine.errors import JournalError
 from engine.files import check_folder, make_private, write_private
@@ -70,9 +69,9 @@ class FileStore:
     def runs(self) -> list[FileRun]:
         """Every run with a journal, newest first."""
         self._check()
-        found = (Path(entry) for entry in _entries(self.runs_folder) if entry.is_dir())
-        begun = [path for path in found if os.path.lexists(path / journal.FILE_NAME)]
-        return [FileRun(path) for path in sorted(begun, key=_age, reverse=True)]
+        folders = (Path(entry) for entry in _entries(self.runs_folder) if entry.is_dir())
+        runs = [run for run in map(FileRun, folders) if run.begun()]
+        return sorted(runs, key=lambda run: _age(run.path), reverse=True)
 
     def find(self, name: str) -> FileRun:
         """The run with that id, or the only one whose id contains the text; ``last`` is newest."""
@@ -85,14 +84,12 @@ class FileStore:
     def locks(self) -> list[FileLock]:
         """Every lock that was ever taken, by name."""
         self._check()
-        folder = self.folder / "locks"
-        check_folder(folder)
-        stems = sorted(
-            entry.name.removesuffix(".json")
-            for entry in _entries(folder)
-            if entry.name.endswith(".json")
-        )
-        return [FileLock(self.folder, unquote(stem)) for stem in stems]
+        records, tokens = self.folder / "locks", self.folder / "tokens"
+        for folder in (records, tokens):
+            check_folder(folder)
+        names = [entry.name for folder in (records, tokens) for entry in _entries(folder)]
+        stems = {Path(name).stem for name in names if name.endswith((".json", ".token"))}
+        return [FileLock(self.folder, unquote(stem)) for stem in sorted(stems)]
 
     def _check(self) -> None:
         check_folder(self.folder)
