@@ -244,6 +244,9 @@ def _inside(state: RunState, node: Node, found: StepState | None) -> str:
     """``3/7``: how many of the steps inside are over."""
     if not node.is_group or found is None or found.group is None or found.status in FINAL:
         return ""
+    if node.index in state.fans:
+        members = state.fans[node.index].members
+        return f"{len(members) - found.group.left}/{len(members)}"
     if node.end - node.index > _MANY:
         return f"{len(node.children) - found.group.left}/{len(node.children)}"
     inside = [

@@ -64,7 +64,7 @@ def _nodes(plan: Plan, state: RunState, path: str) -> list[Node]:
     from engine.text import did_you_mean
 
     if path not in plan.by_path:
-        known = [node.path for node in plan.steps()]
+        known = [node.path for node in state.walk() if node.step is not None]
         raise UsageError(f"this run has no step '{path}'", hint=did_you_mean(path, known))
     node = plan.node(path)
     inside = [node, *plan.below(node)] if node.is_group else [node]
@@ -153,7 +153,7 @@ def _print_new(folder: RunEntry, path: str, seen: dict[str, int]) -> None:
 
     prefix = log_stem(path, 0, 0).rsplit(".", 2)[0]
     for name in folder.log_names():
-        if name.split(".", 1)[0] != prefix:
+        if not name.startswith(f"{prefix}.") or "~" in name[len(prefix) :]:
             continue
         if name not in seen:
             echo(f"--- {name.replace('~', '/')}")

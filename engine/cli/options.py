@@ -139,10 +139,10 @@ def _complete_step(
     from engine.session import read_run
 
     try:
-        plan, state, _ = read_run(Workspace(ctx.params.get("state")).find(ctx.params["run"]))
+        _, state, _ = read_run(Workspace(ctx.params.get("state")).find(ctx.params["run"]))
     except (CeRunError, KeyError):
         return []
-    paths = [node.path for node in plan.steps() if node.index in state.steps]
+    paths = [node.path for node in state.walk() if node.step and node.index in state.steps]
     return [CompletionItem(path) for path in paths if path.startswith(incomplete)]
 
 

@@ -14,7 +14,7 @@ from engine.model import Call
 from engine.module_api import Host
 from engine.plan import Node
 from engine.registry import ActionInfo
-from engine.state import RunState
+from engine.state import PLAIN, RunState
 from engine.templating import Scope
 
 SHORTEST_LOOK = 5.0
@@ -78,6 +78,7 @@ class Jobs:
             guard,
             seen.observations + 1,
             mode=material.mode,
+            host=self._host(state, node),
             deadline=material.services.clock.now() + max(seen.timing.every, SHORTEST_LOOK),
             log_name=f"guard-{guard}",
             silent=self._unrecorded.hides(node),
@@ -87,6 +88,10 @@ class Jobs:
         )
         function = info.function_for(material.mode)
         return Job(node.path, guard, 1, function, arguments, context, purpose="guard")
+
+    def _host(self, state: RunState, node: Node, spec: TaskSpec = PLAIN) -> Host | None:
+        name = self._scopes.host(state, node, spec)
+        return None if name is None else Host(name, self._material.inventory.host_vars(name))
 
     def _action(self, call: Call) -> ActionInfo:
         info = self._material.registry.action(call.action)
@@ -116,13 +121,12 @@ class Jobs:
         material = self._material
         step = state.steps[node.index]
         record = step.tasks[task]
-        host = spec.host
         terms = Attempt(
             node.path,
             task,
             record.attempt,
             mode=material.mode,
-            host=None if host is None else Host(host, material.inventory.host_vars(host)),
+            host=self._host(state, node, spec),
             deadline=None if step.timeout is None else record.started + step.timeout,
             first_started=record.first_started,
             silent=self._unrecorded.hides(node),

@@ -76,4 +76,4 @@ class Unrecorded:
 
     def hides(self, node: Node) -> bool:
         """Whether nothing that a step gives may be kept: it or a group around it says no_log."""
-        return node.index in self._hidden
+        return node.origin in self._hidden

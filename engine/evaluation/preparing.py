@@ -34,6 +34,7 @@ class Preparing:
         self._scopes = scopes
         self._unrecorded = unrecorded
         self._templates = material.templates
+        scopes.instance_spec = self.instance_spec
 
     def prepare(self, state: RunState, node: Node) -> AnyEvent:
         """Open, ask about, skip or fail a step whose turn it is."""
@@ -55,7 +56,7 @@ class Preparing:
         tasks = self._without_secrets(node, tasks)
         if step.gate is not None and self._material.mode != "check" and not _answered(state, node):
             return self._gate(node, step, scope)
-        if step.included is not None:
+        if step.included is not None and not node.fans:
             scope = self._scopes.scope(state, node, inside=True)
         return self._opening(node, scope, tasks, batches)
 
@@ -70,11 +71,9 @@ class Preparing:
         As in Ansible, hosts work at the same time and the items of a loop one after the other,
         each on all hosts, unless `serial` says how many tasks make a batch.
         """
-        if step.block is not None:
-            return (), ()
         fan = step.fan
         if fan is None:
-            return (PLAIN,), ()
+            return (() if step.block is not None else (PLAIN,)), ()
         by_item = [
             [
                 spec
@@ -110,7 +109,19 @@ class Preparing:
     def spec(self, state: RunState, node: Node, task: int) -> TaskSpec:
         """A task with its item as it really is. After a resume a loop over secrets is rendered
         anew. Raises Refused when that no longer gives the same tasks, or its host is gone."""
-        spec = state.task((node.index, task)).spec
+        return self._spec(state, node, task, [each.spec for each in state.steps[node.index].tasks])
+
+    def instance_spec(self, state: RunState, instance: Node) -> TaskSpec:
+        """The same for an instance of a group."""
+        specs = state.fans[instance.parent].specs
+        number = list(specs).index(instance.index)
+        group = self._material.plan.nodes[instance.parent]
+        return self._spec(state, group, number, list(specs.values()))
+
+    def _spec(
+        self, state: RunState, node: Node, number: int, journaled: Sequence[TaskSpec]
+    ) -> TaskSpec:
+        spec = journaled[number]
         if spec.host is not None and spec.host not in self._material.inventory.hosts:
             raise Refused(
                 f"host {spec.host!r} is not in the inventory any more",
@@ -122,14 +133,13 @@ class Preparing:
                 return spec
             assert node.step is not None
             known, _ = self._tasks(state, node, node.step, self._scopes.scope(state, node))
-            journaled = tuple(each.spec for each in state.steps[node.index].tasks)
-            if self._as_journaled(node, known) != journaled:
+            if self._as_journaled(node, known) != tuple(journaled):
                 raise Refused(
                     "its loop over secrets gives other items than when the run was started",
                     hint="put the secrets back as they were, or start a new run",
                 )
             self._unrecorded.items[node.index] = known
-        return known[task]
+        return known[number]
 
     def _specs(self, step: Step, scope: Scope) -> list[list[TaskSpec]]:
         """For each item, a task on each host."""

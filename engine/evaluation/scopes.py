@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 import msgspec
@@ -13,7 +13,7 @@ from engine.evaluation.values import Registered, failure_value, result_value, ru
 from engine.events import TaskSpec
 from engine.loader.inputs import convert_inputs
 from engine.model import Included
-from engine.plan import Node
+from engine.plan import NONE, Node
 from engine.state import FINAL, PLAIN, TASK_FINAL, RunState, TaskState
 from engine.templating import Forgotten, Scope, Steps
 
@@ -27,8 +27,12 @@ class _Frame(msgspec.Struct, frozen=True, eq=False):
     """The steps around it, from the top, and the step itself."""
     top: str
     """Path of the step that includes the runbook in which it is read; ``""`` at the top."""
-    runbook: int
-    """The number of that step."""
+    known: tuple[int, ...]
+    """Whose registered names it knows (`Plan.scopes_of`)."""
+    hosts: tuple[Node, ...]
+    """Instances of groups in which the step lies, whose host is there, innermost first."""
+    items: tuple[Node, ...]
+    """The same for an item: one ends where a runbook is included."""
 
 
 class Scopes:
@@ -42,6 +46,8 @@ class Scopes:
         self._frames: dict[tuple[int, bool], _Frame] = {}
         self._included: dict[int, dict[str, Any]] = {}
         self._run: dict[str, Any] = {}
+        self.instance_spec: Callable[[RunState, Node], TaskSpec] = RunState.spec_of
+        """The item and the host of a group's instance; set by who renders them."""
 
     def scope(
         self, state: RunState, node: Node, spec: TaskSpec = PLAIN, *, inside: bool = False
@@ -62,17 +68,32 @@ class Scopes:
             by = step.gate_passed
             at = utc(step.opened).isoformat(timespec="seconds")
             names["approval"] = {"by": by.name, "via": by.via, "at": at}
-        if spec.item is not None:
-            names["item"] = spec.item
+        item, host = self._around(state, frame, spec)
+        if item is not None:
+            names["item"] = item
         host_vars = None
-        if spec.host is not None:
-            host_vars = self._material.inventory.host_vars(spec.host)
-            names["host"] = {"name": spec.host, **host_vars}
-            names["inventory_hostname"] = spec.host
+        if host is not None:
+            host_vars = self._material.inventory.host_vars(host)
+            names["host"] = {"name": host, **host_vars}
+            names["inventory_hostname"] = host
         registered = Registered(
-            state.registered, frame.runbook, lambda index: self._value(state, index)["result"]
+            state.registered, frame.known, lambda index: self._value(state, index)["result"]
         )
         return frame.scope.child(names, host_vars=host_vars, registered=registered, place=node.path)
+
+    def host(self, state: RunState, node: Node, spec: TaskSpec = PLAIN) -> str | None:
+        """The host of a task: its own, or that of the instance in which its step lies."""
+        frame = self._frames.get((node.index, False)) or self._frame(state, node, False)
+        return self._around(state, frame, spec)[1]
+
+    def _around(self, state: RunState, frame: _Frame, spec: TaskSpec) -> tuple[Any, str | None]:
+        """Item and host of a task, where it has none those of the instances around it."""
+        item, host = spec.item, spec.host
+        for instance in frame.items:
+            item = self.instance_spec(state, instance).item if item is None else item
+        for instance in frame.hosts:
+            host = self.instance_spec(state, instance).host if host is None else host
+        return item, host
 
     def _frame(self, state: RunState, node: Node, inside: bool) -> _Frame:
         start = state.start
@@ -84,16 +105,26 @@ class Scopes:
             inventory=self._inventory_names,
         )
         chain = (*reversed(list(self._plan.ancestors(node))), node)
-        top, runbook = "", 0
+        top = ""
+        hosts: list[Node] = []
+        items: list[Node] = []
         for each in chain:
             step = each.step
+            if self._plan.is_instance(each):
+                hosts.insert(0, each)
+                items.insert(0, each)
             if step is not None and step.vars:
                 scope = scope.child(vars=step.vars)
-            if step is not None and step.included is not None and (inside or each is not node):
-                top, runbook = each.path, each.index
+            if step is None or step.included is None or each.fans:
+                continue
+            if inside or each is not node:
+                top = each.path
+                items.clear()
                 inputs = self._included_inputs(state, each, step.included)
                 scope = scope.included({"inputs": inputs}, vars=step.included.vars)
-        frame = self._frames[node.index, inside] = _Frame(scope, chain, top, runbook)
+        known = self._plan.scopes_of(node, inside=inside)
+        frame = _Frame(scope, chain, top, known, tuple(hosts), tuple(items))
+        self._frames[node.index, inside] = frame
         return frame
 
     def _run_names(self, state: RunState) -> dict[str, Any]:
@@ -147,19 +178,23 @@ class Scopes:
             return None if index is None else self._value_if_over(state, index)
 
         def known() -> list[str]:
-            inside = (each.path for each in self._plan.steps() if each.index in state.steps)
+            inside = (each.path for each in state.walk() if each.step and each.index in state.steps)
             return [path.removeprefix(top + "/") if top else path for path in inside]
 
         return Steps(find, group, known)
 
     def _value_if_over(self, state: RunState, index: int) -> dict[str, Any] | None:
         step = state.steps.get(index)
-        if step is None or (step.status not in FINAL and not step.tasks):
+        if step is None:
+            return self._of_all_instances(state, index)
+        if step.status not in FINAL and not step.tasks:
             return None
         return self._value(state, index)
 
     def _value(self, state: RunState, index: int) -> dict[str, Any]:
         """``steps.<id>``: status, changed, failed, skipped, and the result."""
+        if index not in state.steps:
+            return self._of_all_instances(state, index) or {"result": {"results": []}}
         step = state.steps[index]
         node = self._plan.nodes[index]
         results = [self._task_value(node, number, task) for number, task in enumerate(step.tasks)]
@@ -167,7 +202,9 @@ class Scopes:
         if fanned:
             for task, result in zip(step.tasks, results, strict=True):
                 result |= {"item": task.spec.item, "host": task.spec.host}
-        changed = any(task.changed for task in step.tasks)
+        if index in state.fans:
+            results = self._instances(state, index)
+        changed = any(result["changed"] for result in results)
         single = results[0] if results and not fanned else {"results": results, "changed": changed}
         return {
             "status": step.status,
@@ -177,6 +214,49 @@ class Scopes:
             "started": utc(step.opened).isoformat(timespec="seconds") if step.opened else "",
             "seconds": round(step.finished - step.opened, 3) if step.finished else None,
             "result": single,
+        }
+
+    def _instances(self, state: RunState, group: int) -> list[dict[str, Any]]:
+        """What became of each instance of a group that has begun."""
+        found = []
+        for member, spec in state.fans[group].specs.items():
+            if member in state.steps:
+                value = self._value(state, member)
+                del value["result"]
+                inside = [each.index for each in self._plan.below(self._plan.nodes[member])]
+                changed = any(
+                    task.changed
+                    for each in inside
+                    if each in state.steps
+                    for task in state.steps[each].tasks
+                )
+                found.append({**value, "changed": changed, "item": spec.item, "host": spec.host})
+        return found
+
+    def _of_all_instances(self, state: RunState, index: int) -> dict[str, Any] | None:
+        """A step inside a group that fans out, as seen from outside: as if it did so itself."""
+        node = self._plan.nodes[index]
+        group = NONE  # the outermost of which the step is a part as written, not of an instance
+        for up in self._plan.ancestors(node):
+            group = up.index if up.index in state.fans and index < up.end else group
+        if group == NONE:
+            return None
+        results: list[dict[str, Any]] = []
+        for member, spec in state.fans[group].specs.items():
+            value = self._value_if_over(state, member + index - group)
+            if value is not None:
+                states = {name: value[name] for name in ("status", "failed", "skipped")}
+                of = {"item": spec.item, "host": spec.host}
+                results.append({**value["result"], **states, **of})
+        changed = any(result.get("changed") for result in results)
+        return {
+            "status": "failed" if any(each["failed"] for each in results) else "succeeded",
+            "changed": changed,
+            "failed": any(each["failed"] for each in results),
+            "skipped": bool(results) and all(each["skipped"] for each in results),
+            "started": "",
+            "seconds": None,
+            "result": {"results": results, "changed": changed},
         }
 
     def _task_value(self, node: Node, number: int, task: TaskState) -> dict[str, Any]:

@@ -19,32 +19,37 @@ def run_stamp(started: float) -> str:
 
 
 class Registered(Mapping[str, Any]):
-    """The registered results of one runbook, each made when a template first reads it.
+    """The registered results that a reader knows, each made when a template first reads it.
 
     A run may register thousands, and most steps read none of them.
     """
 
-    __slots__ = ("_make", "_results", "_runbook", "_steps")
+    __slots__ = ("_make", "_results", "_scopes", "_steps")
 
     def __init__(
-        self, steps: Mapping[tuple[int, str], int], runbook: int, make: Callable[[int], Any]
+        self,
+        steps: Mapping[tuple[int, str], int],
+        scopes: tuple[int, ...],
+        make: Callable[[int], Any],
     ) -> None:
-        """`steps` has the step for each runbook and name, `make` the result of a step."""
+        """`steps` has the step for each scope of names and name, `make` the result of a step;
+        `scopes` are those that the reader knows, innermost first."""
         self._steps = steps
-        self._runbook = runbook
+        self._scopes = scopes
         self._make = make
         self._results: dict[str, Any] = {}
 
     def __getitem__(self, name: str) -> Any:
         if name not in self._results:
-            self._results[name] = self._make(self._steps[self._runbook, name])
+            scope = next((each for each in self._scopes if (each, name) in self._steps), 0)
+            self._results[name] = self._make(self._steps[scope, name])
         return self._results[name]
 
     def __contains__(self, name: object) -> bool:
-        return (self._runbook, name) in self._steps
+        return any((scope, name) in self._steps for scope in self._scopes)
 
     def __iter__(self) -> Iterator[str]:
-        return (name for runbook, name in self._steps if runbook == self._runbook)
+        return iter(dict.fromkeys(name for scope, name in self._steps if scope in self._scopes))
 
     def __len__(self) -> int:
         return sum(1 for _ in self)

@@ -29,7 +29,9 @@ def failure_latched(state: RunState, event: FailureLatched, time: float) -> None
     group.handled = event.handled
     drop_group_timers(state, node.index, len(group.guards))
     nodes = state.plan.nodes
-    if any(_may_be_waiting(state, child) for child in node.children):  # else the queue is long
+    if any(
+        _may_be_waiting(state, child) for child in state.children(node)
+    ):  # else the queue is long
         drop_ready(state, lambda index: nodes[index].parent == node.index)
     if step is not None:
         cancel_rest(state, node, step, waiting_only=True)

@@ -8,8 +8,9 @@ had succeeded stays as it is: no effect is repeated because something else faile
 from __future__ import annotations
 
 from engine.events import Overridden
+from engine.fold.fans import failure_of, judge_batches
 from engine.fold.rules import in_body, is_root, latched, node_of, require
-from engine.fold.steps import failure_of, leave_pending, remember_undo
+from engine.fold.steps import leave_pending, register, remember_undo
 from engine.fold.tasks import mark_done
 from engine.plan import NONE, Node
 from engine.state import (
@@ -33,7 +34,7 @@ def overridden(state: RunState, event: Overridden, time: float) -> None:
         _leave(state)
     _reopen_around(state, node, time)
     if event.decision == "redo":
-        _redo(state, node)
+        _redo(state, node, time)
     else:
         _decide(state, node, event, time)
     rebuild(state)
@@ -50,9 +51,11 @@ def _leave(state: RunState) -> None:
     state.running.clear()
 
 
-def _redo(state: RunState, node: Node) -> None:
-    """Forget the step; of several tasks only those that did not succeed."""
+def _redo(state: RunState, node: Node, time: float) -> None:
+    """Forget the step; of several tasks or instances only those that did not succeed."""
     step = state.steps[node.index]
+    if _redo_instances(state, node, step, time):
+        return
     lives = {task.life for task in step.tasks}
     if "succeeded" not in lives or lives == {"succeeded"}:
         reset(state, node)
@@ -67,10 +70,30 @@ def _redo(state: RunState, node: Node) -> None:
         state.groups[node.index] = None
     for number, task in enumerate(step.tasks):
         if task.life != "succeeded":
-            state.doubts.pop((node.index, number), None)
-            state.timers.clear(("retry", node.index, number))
+            _forget_task(state, node, number)
             step.tasks[number] = TaskState(task.spec)
     _reopen_tasks(state, node, step)
+
+
+def _redo_instances(state: RunState, node: Node, step: StepState, time: float) -> bool:
+    """Forget the instances that did not succeed; False where none did, or none is known."""
+    fan = state.fans.get(node.index)
+    if fan is None or step.group is None:
+        return False
+    done = [member for member in fan.specs if _has_succeeded(state, member)]
+    if not done or len(done) == len(fan.specs):
+        return False
+    for member in fan.specs:
+        if member not in done:
+            reset(state, state.plan.nodes[member])
+    _open_again(state, node, step, step.group, time)
+    step.group.to_body()
+    return True
+
+
+def _has_succeeded(state: RunState, index: int) -> bool:
+    step = state.steps.get(index)
+    return step is not None and step.status == "succeeded"
 
 
 def _decide(state: RunState, node: Node, event: Overridden, time: float) -> None:
@@ -81,8 +104,7 @@ def _decide(state: RunState, node: Node, event: Overridden, time: float) -> None
     for number, task in enumerate(step.tasks):
         if task.life != "succeeded":
             mark_done(task, time, task.changed, task.data, reason)
-            state.doubts.pop((node.index, number), None)
-            state.timers.clear(("retry", node.index, number))
+            _forget_task(state, node, number)
     if step.group is not None and step.tasks and step.status == "opened":
         step.reason = reason  # its always block is still to come
         step.group.left = 0
@@ -104,17 +126,17 @@ def _close_as_decided(
     if node.is_group:
         _leave_inside(state, node, time)
     if node.step is not None and node.step.register:
-        state.registered[state.plan.runbook_of(node), node.step.register] = node.index
+        register(state, node, node.step.register)
     if not skipped and node.undo != NONE and in_body(state, node):
         remember_undo(state, node)
 
 
 def _leave_inside(state: RunState, node: Node, time: float) -> None:
     """What a group decided about had not finished counts as skipped."""
-    for index in range(node.index + 1, node.end):
-        found = state.steps.get(index)
+    for inside in list(state.plan.below(node)):
+        found = state.steps.get(inside.index)
         if found is not None and found.status not in FINAL:
-            reset(state, state.plan.nodes[index])
+            reset(state, inside)
     leave_pending(state, node, time, "skipped")
 
 
@@ -204,11 +226,7 @@ def _reopen_group(
         group.phase = "rescue"
         group.rescue_status = None
     elif below.role == "body" and (was_over or group.passed_up is not None):
-        group.phase = "body"
-        group.latch = None
-        group.handled = False
-        group.passed_up = None
-        group.answered = False
+        group.to_body()
     if below.role == "always":
         group.always_status = None
     else:
@@ -247,7 +265,7 @@ def _forget_always(state: RunState, node: Node, group: GroupState) -> None:
 
 def _revive_children(state: RunState, node: Node, time: float) -> None:
     """What was not started, or cancelled because of the failure, goes on where it was."""
-    for child in node.children:
+    for child in state.children(node):
         found = state.steps.get(child)
         if found is None:
             continue
@@ -264,11 +282,7 @@ def _revive(state: RunState, node: Node, step: StepState, time: float) -> None:
     if step.group is not None:
         group = step.group
         _open_again(state, node, step, group, time)
-        group.phase = "body"
-        group.latch = None
-        group.handled = False
-        group.passed_up = None
-        group.answered = False
+        group.to_body()
         group.rescue_status = None
         if node.rescue != NONE:  # it answered the cancellation; a failure of its own may follow
             reset(state, state.plan.nodes[node.rescue])
@@ -305,7 +319,9 @@ def _reopen_tasks(state: RunState, node: Node, step: StepState) -> None:
 
 def reset(state: RunState, node: Node) -> None:
     """Forget all that happened to a node and inside it."""
-    for index in range(node.index, node.end):
+    for inside in [node, *state.plan.below(node)]:
+        index = inside.index
+        state.fans.pop(index, None)
         step = state.steps.pop(index, None)
         if step is None:
             continue
@@ -315,12 +331,17 @@ def reset(state: RunState, node: Node) -> None:
         state.gates.pop(index, None)
         state.groups.pop(index, None)
         state.attention.pop(index, None)
-        inside = state.plan.nodes[index]
         if inside.step is not None and inside.step.register:
-            state.registered.pop((state.plan.runbook_of(inside), inside.step.register), None)
+            names, _ = state.plan.names_of(inside)[0]
+            state.registered.pop((names, inside.step.register), None)
         for number in range(len(step.tasks)):
-            state.doubts.pop((index, number), None)
-            state.timers.clear(("retry", index, number))
+            _forget_task(state, inside, number)
+
+
+def _forget_task(state: RunState, node: Node, number: int) -> None:
+    """Nobody is to say what became of the task, and nothing is to be tried again."""
+    state.doubts.pop((node.index, number), None)
+    state.timers.clear(("retry", node.index, number))
 
 
 # -- working out anew ------------------------------------------------------------------------------
@@ -347,7 +368,8 @@ def _rebuild_group(state: RunState, node: Node, group: GroupState) -> None:
         _ready_tasks(state, node)
     if not group.in_body:
         return
-    for child in node.children:
+    fan = state.fans.get(node.index)
+    for child in node.children if fan is None else fan.current:
         step = state.steps.get(child)
         if step is None or step.status == "pending":
             if state.unmet[child] == 0:
@@ -360,15 +382,22 @@ def _recount(state: RunState, node: Node, group: GroupState) -> None:
     """What is left and under way in a group; a failure that was not taken back still counts."""
     group.left = 0
     group.opened = {}
-    for child in node.children:
+    fan = state.fans.get(node.index)
+    for child in state.children(node):
         step = state.steps.get(child)
         if step is None or step.status not in FINAL:
             group.left += 1
             if step is not None and step.status == "opened":
                 group.opened[child] = None
+        elif fan is not None:
+            continue
         elif group.latch is None and group.passed_up is None and not state.satisfied(child):
             handled = step.status == "rescued"
             group.passed_up = (failure_of(state.plan.nodes[child], step), handled)
+    if fan is not None:
+        fan.batch = fan.first = 0
+        if group.latch is None and group.passed_up is None:
+            judge_batches(state, node, group, fan)
 
 
 def _ready_tasks(state: RunState, node: Node) -> None:

@@ -71,7 +71,9 @@ def may_open(state: RunState, node: Node) -> bool:
     if group is None or owner.status != "opened":
         return False
     if node.role == "body":
-        return group.in_body and state.unmet[node.index] == 0
+        fan = state.fans.get(node.parent)
+        in_turn = fan is None or node.index in fan.current
+        return group.in_body and state.unmet[node.index] == 0 and in_turn
     if node.role == "rescue":
         return group.phase == "body" and group.latch is not None
     return group.phase != "always"
@@ -92,6 +94,15 @@ def latched(state: RunState, node: Node, step: StepState) -> bool:
 def in_body(state: RunState, node: Node) -> bool:
     """Whether the node belongs to the run proper, not to a rescue, undo or always block."""
     return node.role == "body" and all(up.role == "body" for up in state.plan.ancestors(node))
+
+
+def too_many_failed(node: Node, failed: int, of: int, *, hosts: bool) -> bool:
+    """Whether a batch has failed. As in Ansible: the percentage has to be exceeded, or no host of
+    the batch is left."""
+    if failed and failed == of and hosts:
+        return True
+    allowed = node.step.fan.max_fail_percentage if node.step and node.step.fan else 0.0
+    return failed > 0 and 100.0 * failed / of > allowed
 
 
 def seconds(value: float | str | None) -> float | None:

@@ -9,7 +9,8 @@ from __future__ import annotations
 from collections import deque
 from collections.abc import Callable
 
-from engine.events import Failure, StepFinished, StepOpened, StepSkipped
+from engine.events import StepFinished, StepOpened, StepSkipped
+from engine.fold.fans import failure_of, fan_out, instance_closed, was_answered
 from engine.fold.rules import (
     drop_group_timers,
     in_body,
@@ -43,8 +44,9 @@ def step_opened(state: RunState, event: StepOpened, time: float) -> None:
     require(may_start(state, node), event, "the run is stopping")
     if not is_root(node):
         require(may_open(state, node), event, "the group around it does not start steps now")
-    if not node.is_group:
-        require(bool(event.tasks), event, "an action needs at least one task")
+    if not node.is_group or node.fans:
+        what = "a group that fans out" if node.fans else "an action"
+        require(bool(event.tasks), event, f"{what} needs at least one task")
         fits = not event.batches or sum(event.batches) == len(event.tasks)
         require(fits, event, "the batches do not add up to the tasks")
     step = open_step(state, node, time)
@@ -92,7 +94,10 @@ def set_times(
 def _open_group(
     state: RunState, node: Node, step: StepState, event: StepOpened, time: float
 ) -> None:
-    group = step.group = GroupState(len(node.children) if node.is_group else 1)
+    if node.fans:
+        fan_out(state, node, event)
+    children = state.children(node)
+    group = step.group = GroupState(len(children) if node.is_group else 1)
     state.groups[node.index] = None
     group.guards = [GuardState(timing) for timing in event.guards]
     for number, timing in enumerate(event.guards):
@@ -106,7 +111,9 @@ def _open_group(
         state.attention.pop(0, None)
     if group.left == 0:
         state.attention[node.index] = None
-    state.ready.extend((child, WHOLE_STEP) for child in node.children if state.unmet[child] == 0)
+    if node.fans:
+        children = state.fans[node.index].current
+    state.ready.extend((child, WHOLE_STEP) for child in children if state.unmet[child] == 0)
 
 
 def _enter_phase(state: RunState, block: Node) -> None:
@@ -213,7 +220,7 @@ def close(state: RunState, node: Node, step: StepState, status: Status, time: fl
     if node.step is not None:
         step.ignored = node.step.ignore_errors and status in ("failed", "rescued")
         if node.step.register:
-            state.registered[state.plan.runbook_of(node), node.step.register] = node.index
+            register(state, node, node.step.register)
         if status == "succeeded" and node.undo != NONE and in_body(state, node):
             remember_undo(state, node)
     if node.parent == NONE:
@@ -222,6 +229,12 @@ def close(state: RunState, node: Node, step: StepState, status: Status, time: fl
         _child_closed(state, node, step, time)
     else:
         _block_closed(state, node, step)
+
+
+def register(state: RunState, node: Node, name: str) -> None:
+    """The step's result can be read by this name."""
+    for names, index in state.plan.names_of(node):
+        state.registered[names, name] = index
 
 
 def _close_group(state: RunState, node: Node, group: GroupState) -> None:
@@ -235,7 +248,7 @@ def leave_pending(state: RunState, group: Node, time: float, status: Status) -> 
 
     What is in a rescue, undo or always block stays as it is: it was not needed.
     """
-    for child in group.children:
+    for child in state.children(group):
         found = state.steps.get(child)
         if found is None:
             found = state.steps[child] = StepState(status)
@@ -260,7 +273,10 @@ def _child_closed(state: RunState, node: Node, step: StepState, time: float) -> 
     group.opened.pop(node.index, None)
     group.left -= 1
     group.last_child = time
-    if state.satisfied(node.index):
+    fan = state.fans.get(node.parent)
+    if fan is not None and group.latch is None:
+        instance_closed(state, state.plan.nodes[node.parent], group, fan)
+    elif state.satisfied(node.index):
         startable = group.in_body and may_start(state, node)
         for other in node.dependents:
             state.unmet[other] -= 1
@@ -290,22 +306,11 @@ def _pass_up(group: GroupState, node: Node, step: StepState) -> None:
     if group.latch is None:
         if group.passed_up is None or (group.passed_up[1] and not handled):
             group.passed_up = (failure, handled)
-            group.answered = _was_answered(step)
+            group.answered = was_answered(step)
     elif group.handled and step.status == "failed":
         group.latch = failure
         group.handled = False
-        group.answered = _was_answered(step)
-
-
-def failure_of(node: Node, step: StepState) -> Failure:
-    """Why a step failed, in every case."""
-    latch = step.group.latch if step.group is not None else None
-    return step.failure or latch or Failure("failed", f"ended as {step.status}", step=node.path)
-
-
-def _was_answered(step: StepState) -> bool:
-    group = step.group
-    return group is not None and (group.answered or group.rescue_status is not None)
+        group.answered = was_answered(step)
 
 
 def _block_closed(state: RunState, block: Node, step: StepState) -> None:
@@ -333,10 +338,10 @@ def forget_undo(state: RunState, node: Node) -> None:
     """What is inside the node is not undone any more: something else answers for it."""
     if not node.is_group or not state.undoable:
         return
-    inside = range(node.index + 1, node.end)
-    if len(inside) > len(state.undoable):
-        found = [index for index in state.undoable if index in inside]
+    inside = node.end - node.index
+    if inside > len(state.undoable) or state.fans:
+        found = [index for index in state.undoable if state.plan.is_inside(index, node)]
     else:
-        found = [index for index in inside if index in state.undoable]
+        found = [index for index in range(node.index + 1, node.end) if index in state.undoable]
     for index in found:
         del state.undoable[index]

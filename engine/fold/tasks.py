@@ -18,6 +18,7 @@ from engine.fold.rules import (
     require,
     seconds,
     take_ready,
+    too_many_failed,
 )
 from engine.fold.steps import body_over, cancel_rest, drop_ready, open_step, set_times
 from engine.model import Retry
@@ -202,7 +203,12 @@ def _settle_batch(state: RunState, node: Node, step: StepState, time: float) -> 
     if step.cut_off:
         cancelled = next(task for task in batch if task.life == "cancelled")
         _fail(state, node, step, cancelled.failure, time)
-    elif _too_many_failed(node, batch):
+    elif too_many_failed(
+        node,
+        sum(task.life == "failed" for task in batch),
+        len(batch),
+        hosts=batch[0].spec.host is not None,
+    ):
         _fail(state, node, step, _fan_failure(node, step), time)
     elif step.batch + 1 < len(step.batches):
         step.to_batch(step.batch + 1)
@@ -210,15 +216,6 @@ def _settle_batch(state: RunState, node: Node, step: StepState, time: float) -> 
             state.ready.extend((node.index, index) for index in step.batch_range())
     else:
         body_over(state, node, step, "succeeded", time)
-
-
-def _too_many_failed(node: Node, batch: list[TaskState]) -> bool:
-    """As in Ansible: the percentage has to be exceeded, or no host of the batch is left."""
-    failed = sum(task.life == "failed" for task in batch)
-    if failed and failed == len(batch) and batch[0].spec.host is not None:
-        return True
-    allowed = node.step.fan.max_fail_percentage if node.step and node.step.fan else 0.0
-    return failed > 0 and 100.0 * failed / len(batch) > allowed
 
 
 def _fan_failure(node: Node, step: StepState) -> Failure:

@@ -106,8 +106,6 @@ class StepReader:
         if any(key in self.map for key in _FAN):
             self.values["fan"] = read_fan(self.book, self.fields, self.node)
         self._work(others)
-        if self.values.get("fan") is not None and self.values.get("block") is not None:
-            self._refuse_fan()
         ids, needs = self.block.ids, self.block.needs[self.index]
         return Step(
             id=ids[self.index],
@@ -115,15 +113,6 @@ class StepReader:
             needs=tuple(ids[need] for need in needs),
             **self.values,
         )
-
-    def _refuse_fan(self) -> None:
-        """A group that would not fan out must not validate: it would succeed, having done
-        nothing."""
-        key = "hosts" if "hosts" in self.map else "loop"
-        what = "a group" if "steps" in self.map else "an included runbook"
-        said = f"`{key}` does not repeat {what} in this version"
-        hint = f"write `{key}` on each step inside; the steps then run one after the other"
-        self.fields.problem(self.map.key_at(key), said, hint)
 
     # -- what it does: an action, a group, a runbook --------------------------------------------
     def _work(self, others: list[str]) -> None:

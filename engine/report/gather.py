@@ -81,7 +81,7 @@ def gather(
     if state.stop is not None and state.life in ("stopping", "stopped"):
         facts.stop_reason = state.stop.reason
         facts.stopped_by = state.stop.by
-    facts.steps = [_step(state, node, end) for node in _shown(plan, state)]
+    facts.steps = [_step(state, node, end) for node in _shown(state)]
     if not alive and not facts.over:
         facts.unwatched = [node.path for node in state.open_groups() if node.guards]
     if not alive:
@@ -109,16 +109,10 @@ def _number(value: float | str | None) -> float | None:
 
 
 # -- steps --------------------------------------------------------------------------------------
-def _shown(plan: Plan, state: RunState) -> Iterable[Node]:
+def _shown(state: RunState) -> Iterable[Node]:
     """Every step in file order; what is in a rescue, undo or always block only if it ran."""
-    index = 1
-    while index < len(plan.nodes):
-        node = plan.nodes[index]
-        if node.role != "body" and index not in state.steps:
-            index = node.end
-            continue
-        yield node
-        index += 1
+    ran = state.walk(lambda node: node.role == "body" or node.index in state.steps)
+    return (node for node in ran if node.index)
 
 
 def _step(state: RunState, node: Node, end: float) -> StepFacts:
@@ -148,8 +142,8 @@ def _step(state: RunState, node: Node, end: float) -> StepFacts:
     facts.failure = found.failure
     facts.changed = any(task.changed for task in found.tasks)
     facts.attempts = max((task.attempt for task in found.tasks), default=0)
-    facts.message = found.reason or _message(found)
-    if node.step is not None and node.step.fan is not None:
+    facts.message = found.reason or _message(found) or _message_of_fan(state, node, status)
+    if node.step is not None and node.step.fan is not None and not node.is_group:
         facts.tasks = [_task(node.path, task, end, check) for task in found.tasks]
     return facts
 
@@ -182,6 +176,19 @@ def _message(found: StepState) -> str:
     failed = sum(task.life == "failed" for task in found.tasks)
     changed = sum(task.changed for task in found.tasks)
     return f"{len(found.tasks)} tasks, {changed} changed, {failed} failed"
+
+
+def _message_of_fan(state: RunState, node: Node, status: Status) -> str:
+    """What became of a group's instances, once it is over."""
+    fan = state.fans.get(node.index)
+    if fan is None or status not in FINAL:
+        return ""
+    ended = [state.status(state.plan.nodes[member]) for member in fan.specs]
+    parts = [f"{len(ended)} instances"]
+    for word in ("succeeded", "rescued", "failed", "cancelled", "skipped", "not_run"):
+        if word in ended:
+            parts.append(f"{ended.count(word)} {word.replace('_', ' ')}")
+    return ", ".join(parts)
 
 
 def _task(path: str, task: TaskState, end: float, check: bool) -> TaskFacts:

@@ -38,6 +38,8 @@ def _wanted(plan: Plan) -> set[int]:
         if node.budget is None or not node.is_group or node.index in wanted:
             continue
         around = list(plan.ancestors(node))
+        if any(up.fans for up in around):
+            continue  # it stands for what each instance of a group does
         if len(around) <= _DEEPEST and all(up.role == "body" for up in around):
             wanted.add(node.index)
             wanted.update(up.index for up in around[:-1])

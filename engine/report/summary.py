@@ -336,8 +336,8 @@ def _phase_of(path: str, phases: Container[str]) -> str:
         if path[:end] in phases:
             phase = path[:end]
             break
-        end = max(path.rfind("/", 0, end), path.rfind(".", 0, end))
-    handler = path[len(phase) :].split("/")[0]  # `.rescue`, when the step stands in one
+        end = max(path.rfind(mark, 0, end) for mark in "/.[")
+    handler = path[len(phase) :].split("/")[0]  # `.rescue` or `[web01]`, where it stands in one
     return phase + handler
 
 

@@ -94,11 +94,14 @@ def table(rows: Sequence[Sequence[str]], *, head: bool = True, gap: int = 2) -> 
     ]
 
 
+_BLOCKS = frozenset(("rescue", "undo", "always"))
+
+
 def short_name(path: str) -> str:
     """The last part of a step's path; ``(rescue)`` and the like for a block."""
     own = path.rsplit("/", 1)[-1]
-    block = own.rpartition(".")[2] if "." in own else ""
-    return f"({block})" if block else own
+    block = own.rpartition(".")[2]
+    return f"({block})" if block in _BLOCKS and block != own else own
 
 
 # -- time ---------------------------------------------------------------------------------------

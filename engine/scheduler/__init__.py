@@ -64,7 +64,8 @@ def is_over(state: RunState) -> bool:
 
 def unfinished(state: RunState) -> list[Node]:
     """The steps that have no final status, in file order."""
-    return [node for node in state.plan.steps() if state.status(node) not in FINAL]
+    steps = (node for node in state.walk() if node.step is not None)
+    return [node for node in steps if state.status(node) not in FINAL]
 
 
 # -- starting what is ready ----------------------------------------------------------------------

@@ -35,6 +35,7 @@ def compare_plans(
         for index, step in state.steps.items()
         if step.status != "not_run"
     }
+    new.grow_as(old)
     changed: list[str] = []
     refused: list[str] = []
     for path in dict.fromkeys([*old.by_path, *new.by_path]):

@@ -193,7 +193,7 @@ def _override(session: Session, each: Decision, by: Person) -> None:
     state = session.state
     index = state.plan.by_path.get(each.step)
     if index is None:
-        paths = [node.path for node in state.plan.steps() if node.index in state.steps]
+        paths = [node.path for node in state.walk() if node.index in state.steps]
         raise UsageError(
             f"there is no step '{each.step}' in this run",
             hint=did_you_mean(each.step, paths, what="there are"),

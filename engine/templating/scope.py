@@ -17,6 +17,7 @@ from typing import Any
 from engine.text import did_you_mean
 
 _NOTHING: Any = object()
+_ROLES = frozenset(("rescue", "undo", "always"))
 _EMPTY: Mapping[str, Any] = {}
 
 
@@ -202,6 +203,6 @@ def lexical_paths(group: str, key: str) -> Iterator[str]:
     while group:
         yield f"{group}/{key}"
         head, slash, tail = group.rpartition("/")
-        owner, dot, _ = tail.rpartition(".")
-        group = f"{head}{slash}{owner}" if dot else head
+        owner, _, role = tail.rpartition(".")
+        group = f"{head}{slash}{owner}" if role in _ROLES else head
     yield key

@@ -9,7 +9,7 @@ import msgspec
 
 from engine.state import Status
 from tests.core.generate import Generated, Kind, generate, keys_of
-from tests.core.harness import SOMEBODY, Case, Killer, KillPoint
+from tests.core.harness import SOMEBODY, Case, Killer, KillPoint, written
 
 POINTS: tuple[KillPoint, ...] = (
     "before_append",
@@ -99,9 +99,9 @@ def decisions(case: Case) -> list[tuple[str, str]]:
 
 
 def _count(case: Case, generated: Generated, tally: Tally) -> None:
-    for path in generated.once:
-        step = case.state.steps.get(case.plan.by_path[path])
-        if step is None:
+    for index, step in case.state.steps.items():
+        path = case.plan.nodes[index].path
+        if written(path) not in generated.once:
             continue
         for number, task in enumerate(step.tasks):
             happened = case.world.effects[f"{path}#{number}"]

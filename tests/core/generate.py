@@ -18,7 +18,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any, Literal
 
 from engine.events import Verdict
-from engine.model import Effect, Gate, Guard, Retry, Runbook, Step
+from engine.model import Effect, Fan, Gate, Guard, Retry, Runbook, Step
 from tests.core.harness import Act, book, group, guard, loop, step
 
 Kind = Literal["calm", "sequential", "wild"]
@@ -88,7 +88,25 @@ class Generated:
             keys["guards"] = (self._guard(path),)
         if self.kind == "wild" and self._chance(15):
             keys["budget"] = float(self.rng.randrange(1, 40))
-        return group(name, *self._steps(path, "", depth + 1, 4), needs=needs, **keys)
+        steps = self._steps(path, "", depth + 1, 4)
+        if self._chance(25):
+            keys["fan"] = self._fan(range(self.rng.randrange(0, 4)))
+            self._vary(path)
+        return group(name, *steps, needs=needs, **keys)
+
+    def _fan(self, items: range) -> Fan:
+        serial = self.rng.choice((None, 1, 2))
+        return loop(*items, serial=serial, max_fail_percentage=self.rng.choice((0.0, 0.0, 50.0)))
+
+    def _vary(self, path: str) -> None:
+        """Let what is inside some instances of a group end otherwise than in the others."""
+        for name in [name for name in self.script if name.startswith((f"{path}/", f"{path}."))]:
+            for item in range(4):
+                if self._chance(25):
+                    acts = self.script[name]
+                    inside = name.removeprefix(path)
+                    ends = [Act("ok", each.seconds) for each in acts[-1:]]
+                    self.script[f"{path}[{item}]{inside}"] = ends
 
     def _common(self, path: str, depth: int) -> dict[str, Any]:
         keys: dict[str, Any] = {}
@@ -122,10 +140,7 @@ class Generated:
         effect = self.rng.choice(EFFECTS)
         fanned = self._chance(15)
         if fanned:
-            serial = self.rng.choice((None, 1, 2))
-            allowed = self.rng.choice((0.0, 0.0, 50.0))
-            items = range(self.rng.randrange(0, 5))
-            keys["fan"] = loop(*items, serial=serial, max_fail_percentage=allowed)
+            keys["fan"] = self._fan(range(self.rng.randrange(0, 5)))
         attempts = self.rng.choice((1, 1, 1, 2, 3))
         if attempts > 1:
             keys["retry"] = Retry(attempts, delay=float(self.rng.randrange(0, 4)))

@@ -11,6 +11,7 @@ process had.
 
 from __future__ import annotations
 
+import re
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from pathlib import Path
@@ -144,6 +145,11 @@ Script: TypeAlias = Mapping[str, Act | Sequence[Act]]
 """By path (or ``path#task``) what each attempt does; the last goes for all later ones."""
 
 
+def written(path: str) -> str:
+    """A path as the runbook has it, whatever instance it lies in: ``roll[1]/a`` is ``roll/a``."""
+    return re.sub(r"\[[^]]*\]", "", path)
+
+
 class World:
     """What really happened, whatever the journal says about it. Outlives every process."""
 
@@ -157,7 +163,8 @@ class World:
 
     def act(self, step: str, task: int) -> Act:
         """What the attempt that begins now will do."""
-        acts = self.script.get(f"{step}#{task}", self.script.get(step, OK))
+        names = (f"{step}#{task}", step, f"{written(step)}#{task}", written(step))
+        acts = next((self.script[name] for name in names if name in self.script), OK)
         if isinstance(acts, Act):
             return acts
         name = f"{step}#{task}"
@@ -173,7 +180,7 @@ class World:
 
     def look(self, name: str) -> str:
         """What a guard sees: one after the other, the last for ever; ``silent`` is no answer."""
-        verdicts = self.looks.get(name)
+        verdicts = self.looks.get(name) or self.looks.get(written(name))
         if not verdicts:
             return "pass"
         return verdicts.popleft() if len(verdicts) > 1 else verdicts[0]
@@ -202,7 +209,7 @@ class ScriptedExecutor:
             self.mailbox.put(Outcome(job, result=Result(data={"verdict": verdict})))
             return
         if job.purpose == "probe":
-            if self.world.probes.get(job.step) == "silent":
+            if self.world.probes.get(written(job.step)) == "silent":
                 return
             self.mailbox.put(Outcome(job, probe=self._probe(job)))
             return
@@ -243,7 +250,7 @@ class ScriptedExecutor:
             self.mailbox.put(outcome)
 
     def _probe(self, job: Job) -> Probe:
-        said = self.world.probes.get(job.step, "truth")
+        said = self.world.probes.get(written(job.step), "truth")
         if said == "truth":
             said = "done" if self.world.effects[f"{job.step}#{job.task}"] else "not_done"
         return Probe(said, Result(changed=said == "done"))  # type: ignore[arg-type]
@@ -285,10 +292,8 @@ class PlainEvaluator:
         record = state.steps.get(node.index)
         if found.gate is not None and (record is None or record.gate_passed is None):
             return GateOpened(node.path, str(found.gate.message), (), _number(found.gate.timeout))
-        if found.block is not None:
-            return self._opened(node, ())
         if found.fan is None:
-            return self._opened(node, (TaskSpec(),))
+            return self._opened(node, () if found.block is not None else (TaskSpec(),))
         tasks = _tasks(found.fan)
         return self._opened(node, tasks) if tasks else StepSkipped(node.path, "nothing to do")
 
@@ -341,7 +346,7 @@ class PlainEvaluator:
 
     def probe(self, state: RunState, node: Node, task: int) -> Job | None:
         """A question about a task in doubt, unless the script says that there is none."""
-        if self.world.probes.get(node.path) == "none":
+        if self.world.probes.get(written(node.path)) == "none":
             return None
         return self._job(node, task, state.step(node.index).tasks[task].attempt, "probe")
 
@@ -713,8 +718,10 @@ class Case:
         """Steps of the body that have no final status though the run is finished."""
         return [
             node.path
-            for node in self.plan.steps()
-            if self.state.status(node) not in FINAL and self._belongs(node)
+            for node in self.state.walk()
+            if node.step is not None
+            and self.state.status(node) not in FINAL
+            and self._belongs(node)
         ]
 
     def _belongs(self, node: Node) -> bool:

@@ -115,6 +115,8 @@ def test_item_and_host_are_inside_what_has_loop_and_hosts(desk: Desk, said: Said
         steps:
           - {loop: [1], toy.look: "{{ item }}", when: item > 1, register: x}
           - {hosts: web, toy.look: "{{ host.name }}{{ inventory_hostname }}{{ rack }}{{ mine }}"}
+          - loop: [1]
+            steps: [{toy.look: "{{ item }}"}]
         """,
         INVENTORY,
     )
@@ -126,22 +128,6 @@ def test_item_and_host_are_inside_what_has_loop_and_hosts(desk: Desk, said: Said
         INVENTORY,
     ) == [
         "3:17: 'item' is not there in this place … it is there in a step with `loop`, and inside it"
-    ]
-
-
-def test_a_group_that_would_not_fan_out_is_refused(said: Said) -> None:
-    assert said(
-        """
-        steps:
-          - hosts: web
-            steps: [{toy.look: "{{ host.name }}"}]
-        """,
-        INVENTORY,
-    ) == [
-        (
-            "3:5: `hosts` does not repeat a group in this version … write `hosts` on each step "
-            "inside; the steps then run one after the other"
-        )
     ]
 
 

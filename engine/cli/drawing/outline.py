@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from engine.plan import NONE, Node, Plan
+from engine.plan import Node, Plan
 from engine.units import count
 
 
@@ -37,7 +37,7 @@ def marks(plan: Plan, node: Node) -> list[str]:
         found.append(count(len(node.guards), "guard"))
     if step.when:
         found.append("conditional")
-    if node.undo != NONE:
+    if any(plan.nodes[index].role == "undo" for index in node.blocks):
         found.append("has undo")
     if node.deselected:
         found.append("not selected")
@@ -46,8 +46,8 @@ def marks(plan: Plan, node: Node) -> list[str]:
 
 def groups_of(plan: Plan, node: Node) -> Iterator[Node]:
     """The blocks beside a group's body that its failure or its end leads to."""
-    for index in (node.rescue, node.always):
-        if index != NONE:
+    for index in node.blocks:
+        if plan.nodes[index].role != "undo":
             yield plan.nodes[index]
 
 
