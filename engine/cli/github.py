@@ -36,14 +36,26 @@ def group(title: str) -> str:
 END_GROUP = "::endgroup::"
 
 
-def annotation(file: str, row: int, column: int, message: str, title: str = "") -> str:
-    """The command for an error that shows up at its line of the file."""
-    place = f"file={_property(file)}"
+MOST_ANNOTATIONS = 10
+"""Of one step of a runbook; GitHub shows no more of one step of a job."""
+
+_LONGEST = 4000
+
+
+def annotation(
+    file: str, row: int, column: int, message: str, title: str = "", *, level: str = "error"
+) -> str:
+    """The command for an error, or a `warning`, that shows up at its line of the file.
+
+    GitHub looks for the file from the root of the checkout on.
+    """
+    root = os.environ.get("GITHUB_WORKSPACE") or "."
+    place = f"file={_property(os.path.relpath(os.path.abspath(file), root))}"  # noqa: PTH100
     if row:
         place += f",line={row},col={column}"
     if title:
         place += f",title={_property(title)}"
-    return f"::error {place}::{_data(message)}"
+    return f"::{level} {place}::{_data(message[:_LONGEST])}"
 
 
 def _data(text: str) -> str:

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import click
 
+from engine.cli.github import in_actions
 from engine.errors import UsageError
 
 if TYPE_CHECKING:
@@ -117,7 +118,8 @@ class Workspace:
         """How to spell commands that work on the same folder."""
         from engine.report.next_steps import Commands, program
 
-        return Commands(self.given, program(sys.argv[0]))
+        called = "ce-run" if in_actions() else program(sys.argv[0])
+        return Commands(self.given, called)
 
 
 def _complete_run(

@@ -5,12 +5,12 @@ Also for programs: GitHub Actions' groups and annotations, and the journal's own
 
 from __future__ import annotations
 
-import os
 import sys
+from collections import Counter
 from typing import TextIO
 
 from engine.cli.ask import Screen
-from engine.cli.github import END_GROUP, annotation, group
+from engine.cli.github import END_GROUP, MOST_ANNOTATIONS, annotation, group
 from engine.cli.terminal import Writer
 from engine.events import FailureLatched, GateOpened, Record, StepFinished, StepOpened, TaskFinished
 from engine.report.encoding import for_json
@@ -113,6 +113,7 @@ class ActionsView(PlainView):
     def __init__(self, writer: Writer, *, verbose: bool = False, diffs: bool = False) -> None:
         super().__init__(writer, verbose=verbose, diffs=diffs)
         self._open = ""
+        self._annotated: Counter[str] = Counter()
 
     def emit(self, lines: list[Line], state: RunState, record: Record) -> None:
         """Print the lines with the marks that GitHub Actions looks for."""
@@ -150,17 +151,20 @@ class ActionsView(PlainView):
         node = state.plan.node(event.step)
         if isinstance(event, TaskFinished):
             task = state.task((node.index, event.task))
-            if event.status == "succeeded" or task.life == "retrying" or _ignored(state, event):
+            if event.status == "succeeded" or task.life == "retrying":
                 return
-        if node.step is not None:
-            place = node.step.place
-            file = os.path.relpath(place.file)
-            said = kind_words(failure) + (f"\nhint: {failure.hint}" if failure.hint else "")
-            self.writer.command(annotation(file, place.line, place.column, said, event.step))
-
-
-def _ignored(state: RunState, event: TaskFinished) -> bool:
-    return state.step(state.plan.by_path[event.step]).ignored
+        if node.step is None or node.step.ignore_errors:
+            return
+        self._annotated[event.step] += 1
+        if self._annotated[event.step] > MOST_ANNOTATIONS:
+            return
+        above = (each.step for each in state.plan.ancestors(node))
+        ignored = any(step is not None and step.ignore_errors for step in above)
+        place = node.step.place
+        said = kind_words(failure) + (f"\nhint: {failure.hint}" if failure.hint else "")
+        where = (place.file, place.line, place.column)
+        level = "warning" if ignored else "error"
+        self.writer.command(annotation(*where, said, event.step, level=level))
 
 
 class JsonView:

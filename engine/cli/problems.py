@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, TextIO
 
+from engine.cli.github import annotation, in_actions
 from engine.cli.terminal import Writer
 from engine.errors import CeRunError, InvalidRunbook, Problem
 from engine.report.words import Line, Span, line, width
@@ -16,7 +17,7 @@ def tell_error(error: CeRunError, stream: TextIO | None = None) -> None:
     writer = Writer(stream or sys.stderr)
     if isinstance(error, InvalidRunbook):
         for problem in error.problems:
-            writer.lines(problem_lines(problem))
+            tell_problem(writer, problem)
         lines = [line(Span(error.message, "bad"))]
     else:
         first, *more = error.message.splitlines() or [""]
@@ -26,6 +27,15 @@ def tell_error(error: CeRunError, stream: TextIO | None = None) -> None:
         lines.append(line(Span("  hint: ", "dim"), first))
         lines += [line(" " * 8, each) for each in more]
     writer.lines(lines)
+
+
+def tell_problem(writer: Writer, problem: Problem) -> None:
+    """A problem for people; in a job of GitHub Actions also at its line of the file."""
+    writer.lines(problem_lines(problem))
+    if in_actions():
+        message = f"{problem.message} {problem.suggestion}".strip()
+        place = (problem.file, problem.line, problem.column)
+        writer.command(annotation(*place, message))
 
 
 def problem_lines(problem: Problem) -> list[Line]:

@@ -80,8 +80,7 @@ def _plain(result: dict[str, Any]) -> dict[str, Any]:
 
 
 def _tell(results: list[dict[str, Any]]) -> None:
-    from engine.cli.github import annotation, in_actions
-    from engine.cli.problems import problem_lines
+    from engine.cli.problems import tell_problem
     from engine.cli.terminal import Writer
     from engine.report.words import Span, line
     from engine.units import count
@@ -96,11 +95,7 @@ def _tell(results: list[dict[str, Any]]) -> None:
             if str(problem) in told:  # two runbooks may share a file that is wrong
                 continue
             told.add(str(problem))
-            writer.lines(problem_lines(problem))
-            if in_actions():
-                place = (problem.file, problem.line, problem.column)
-                message = f"{problem.message} {problem.suggestion}".strip()
-                writer.command(annotation(*place, message))
+            tell_problem(writer, problem)
     problems = len(told)
     if problems:
         files = sum(not each["ok"] for each in results)

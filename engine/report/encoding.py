@@ -29,6 +29,9 @@ _UNSEEN = re.compile(
 _NAMED = {"\n": "\\n", "\r": "\\r"}
 _COMMAND = re.compile(r":(?=:)|##(?=\[)")
 _MARKUP = re.compile(r"[&<>`*_\[\]~|\\@#!]")
+_LONGEST_PAGE = 200_000
+"""Characters; GitHub refuses a page of more than 1 MiB."""
+
 _FENCE = re.compile(r"[`~]{3,}")
 
 
@@ -72,6 +75,8 @@ def for_markdown(text: str) -> str:
 def fenced(text: str) -> str:
     """Lines as a block of Markdown that nothing in them ends."""
     body = visible_lines(text)
+    if len(body) > _LONGEST_PAGE:
+        body = f"{body[:_LONGEST_PAGE]}\n… the rest is in the journal"
     fence = "`" * max((len(each) + 1 for each in _FENCE.findall(body)), default=3)
     return f"{fence}text\n{body}\n{fence}\n"
 

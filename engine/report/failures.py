@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from engine.events import Failure
 from engine.plan import Node
-from engine.report.words import Line, Span, line
+from engine.report.words import LONGEST, Line, Span, line
 
 INDENT = " " * 12
 _MOST_EVIDENCE = 20
@@ -22,18 +22,23 @@ def failure_lines(
 ) -> list[Line]:
     """The lines below the headline of a failure."""
     lines: list[Line] = []
-    more = failure.message.strip().splitlines()[1:]
+    more = _rows(failure.message.strip())[1:]
     lines += [line(indent, each) for each in more[:_MOST_EVIDENCE]]
     place = str(node.step.place) if node is not None and node.step is not None else ""
     where = ", ".join(part for part in (place, attempts) if part)
     if where:
         lines.append(line(Span(f"{indent}where: ", "dim"), where))
-    for number, each in enumerate(failure.hint.splitlines()):
+    for number, each in enumerate(_rows(failure.hint)):
         lines.append(line(Span(f"{indent}{'       ' if number else 'hint:  '}", "dim"), each))
-    evidence = [row for each in failure.evidence for row in each.splitlines() or [""]]
+    evidence = [row for each in failure.evidence for row in _rows(each) or [""]]
     for each in evidence[:_MOST_EVIDENCE]:
         lines.append(line(Span(f"{indent}| ", "dim"), each))
     left = len(evidence) - _MOST_EVIDENCE
     if left > 0:
         lines.append(line(Span(f"{indent}| … {left} more lines in the journal", "dim")))
     return lines
+
+
+def _rows(text: str) -> list[str]:
+    """The lines of a text, none of them endless."""
+    return [row if len(row) <= LONGEST else f"{row[:LONGEST]}…" for row in text.splitlines()]

@@ -144,7 +144,10 @@ def _step(state: RunState, node: Node, end: float) -> StepFacts:
     facts.attempts = max((task.attempt for task in found.tasks), default=0)
     facts.message = found.reason or _message(found) or _message_of_fan(state, node, status)
     if node.step is not None and node.step.fan is not None and not node.is_group:
-        facts.tasks = [_task(node.path, task, end, check) for task in found.tasks]
+        ignored = node.step.ignore_errors
+        facts.tasks = [
+            _task(node.path, task, end, check=check, ignored=ignored) for task in found.tasks
+        ]
     return facts
 
 
@@ -191,15 +194,16 @@ def _message_of_fan(state: RunState, node: Node, status: Status) -> str:
     return ", ".join(parts)
 
 
-def _task(path: str, task: TaskState, end: float, check: bool) -> TaskFacts:
+def _task(path: str, task: TaskState, end: float, *, check: bool, ignored: bool) -> TaskFacts:
     began = task.first_started
     seconds = (task.finished if task.finished >= task.started else end) - began if began else 0.0
     status: str = task.life
     if status == "succeeded" and task.changed:
         status = "to change" if check else "changed"
+    word = {"succeeded": "ok", "doubt": "in doubt", "failed": "ignored" if ignored else "FAILED"}
     return TaskFacts(
         name=task_name(path, task.spec).removeprefix(path).strip(" ()"),
-        status={"succeeded": "ok", "doubt": "in doubt", "failed": "FAILED"}.get(status, status),
+        status=word.get(status, status),
         attempts=task.attempt,
         seconds=max(0.0, seconds),
         changed=task.changed,
@@ -311,10 +315,16 @@ def _failures(state: RunState) -> list[Failure]:
         for index, step in state.steps.items()
         if step.failure is not None
         and step.status == "failed"
-        and not step.ignored
+        and not _ignored(state, index)
         and (step.group is None or step.failure.step == state.plan.nodes[index].path)
     ]
     return [each[-1] for each in sorted(found, key=lambda each: each[:3])]
+
+
+def _ignored(state: RunState, index: int) -> bool:
+    """Whether a step's failure counts for nothing, because of itself or of a group around it."""
+    around = (state.steps.get(up.index) for up in state.plan.ancestors(state.plan.nodes[index]))
+    return state.steps[index].ignored or any(up is not None and up.ignored for up in around)
 
 
 def _in_handler(state: RunState, index: int) -> bool:
@@ -341,7 +351,7 @@ def _reopenable(state: RunState) -> list[str]:
         if (
             step.group is None
             and wanting
-            and not step.ignored
+            and not _ignored(state, index)
             and not override_refusal(state, node)
         ):
             found.append(node.path)

@@ -287,7 +287,7 @@ class Teller:
             return [self.line(time, "retry", name, said, seconds)]
         if event.status == "cancelled" and failure.kind in ("cancelled", "interrupted"):
             return [self.line(time, "cancelled", name, failure.message, seconds)]
-        word = "ignored" if state.step(node.index).ignored else "FAILED"
+        word = "ignored" if node.step is not None and node.step.ignore_errors else "FAILED"
         return self.failed(time, word, name, failure, seconds=seconds, attempts=attempts)
 
     def _fan_closed(self, state: RunState, node: Node, time: float) -> list[Line]:

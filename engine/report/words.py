@@ -21,6 +21,10 @@ if TYPE_CHECKING:  # `ce-run validate` prints with these words and needs to know
 Style = Literal["", "good", "bad", "warn", "change", "dim", "head", "name"]
 
 
+LONGEST = 1000
+"""Characters of one line of somebody else's words."""
+
+
 class Span(NamedTuple):
     """Some text in one style."""
 
@@ -75,9 +79,11 @@ def cut(text: str, columns: int) -> str:
 
 
 def one_line(text: str) -> str:
-    """The first line, with a mark where there are more."""
+    """The first line, with a mark where there is more: whole texts are in the journal."""
     first, newline, _ = text.strip().partition("\n")
     first = first.removesuffix("\r")
+    if len(first) > LONGEST:
+        return f"{first[:LONGEST]}…"
     return f"{first} …" if newline else first
 
 
