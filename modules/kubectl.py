@@ -14,33 +14,35 @@ Instead of a kubeconfig, ``server`` (a URL) with ``token``, ``certificate_author
 ``client_certificate`` and ``client_key`` (files). A kind is named as in kubectl: ``Deployment``,
 ``deployments`` or ``deploy``; kinds of custom resources are looked up in the cluster.
 
-Rollouts are watched, not polled, and fail at once, with the pod's own evidence, when a new pod
-cannot get ready: a bad image, a crash loop, a missing ConfigMap, no node, an exceeded deadline.
+Rollouts are watched, not polled, and fail with the pod's own evidence when a new pod cannot get
+ready: at once where nothing will mend it (an image that does not exist), after `patience` where it
+may mend by itself (a busy registry, a Secret that is yet to come, a container that restarts until
+its proxy is up), after `schedule_grace` where no node has room. A cluster that is lost meanwhile is
+waited for until the step's time is up.
 """
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import Any, Literal
 
-from engine.module_api import Context, Duration, Failed, File, Probe, Refused, Result, action, count
-from modules._kube import api as kube_api
+from engine.module_api import Context, Duration, Failed, File, Refused, Result, action
 from modules._kube import apply as kube_apply
 from modules._kube import command as kube_command
+from modules._kube import companions
 from modules._kube import delete as kube_delete
-from modules._kube import diff as kube_diff
-from modules._kube import errors as kube_errors
 from modules._kube import exec as kube_exec
 from modules._kube import logs as kube_logs
+from modules._kube import look as kube_look
+from modules._kube import manifests as kube_manifests
 from modules._kube import patch as kube_patch
 from modules._kube import revisions as kube_revisions
 from modules._kube import rollout as kube_rollout
-from modules._kube import top as kube_top
+from modules._kube import scale as kube_scale
 from modules._kube import wait as kube_wait
-from modules._kube.watch import Selection
+from modules._kube.api import cluster, subject
+from modules._kube.rollout import PATIENCE, SCHEDULE_GRACE, Terms
 
 
-# -- apply --------------------------------------------------------------------------------------
 @action(effect="idempotent")
 def apply(
     ctx: Context,
@@ -48,15 +50,19 @@ def apply(
     *,
     objects: list[dict[str, Any]] | None = None,
     namespace: str | None = None,
+    template: bool = True,
     force_conflicts: bool = False,
     wait: bool = False,
-    schedule_grace: Duration = kube_rollout.SCHEDULE_GRACE,
+    schedule_grace: Duration = SCHEDULE_GRACE,
+    patience: Duration = PATIENCE,
 ) -> Result:
     """Create objects or bring them to what their manifests say (server-side apply).
 
-    Manifests may hold several documents and are templates: ``{{ inputs.version }}``. The field
+    Manifests are YAML as kubectl reads it, may hold several documents, and are templates:
+    ``{{ inputs.version }}``. A definition of a kind and its objects may stand in one. The field
     manager is ``ce-run``; if another manager owns a field that would change, the apply is refused
-    and names manager and field. Result data: ``objects``, a list of ``kind``, ``name``,
+    and names manager and field. What ``kubectl apply`` or Helm applied before is taken over: what
+    the manifest no longer has goes. Result data: ``objects``, a list of ``kind``, ``name``,
     ``namespace``, ``result`` (``created``, ``configured``, ``unchanged``); ``rollouts``, with
     `wait`: ``deployment/name`` → ``ready``, ``desired``, ``done``. Effect idempotent: a resume
     applies again.
@@ -65,47 +71,20 @@ def apply(
         file: a manifest, or a list of them.
         objects: objects written in the runbook, instead of files or after them.
         namespace: for objects that name none; default: the inventory's.
+        template: false: the files are no templates, as of a vendor; they go as they are.
         force_conflicts: take fields over from other managers.
         wait: wait until applied Deployments, StatefulSets and DaemonSets are rolled out.
         schedule_grace: how long a pod without a node is waited for before the rollout fails.
+        patience: how long trouble that may mend by itself is borne.
     """
-    cluster = kube_api.cluster(ctx)
-    items = kube_apply.read(ctx, cluster, _files(file), objects or [], namespace)
-    done = kube_apply.apply(ctx, cluster, items, force=force_conflicts, dry_run=False)
-    rollouts = {}
-    for one in done:
-        if wait and one.item.kind.kind in kube_rollout.ROLLED_OUT:
-            item = one.item
-            rollouts[item.label] = kube_rollout.follow(
-                ctx, cluster, item.kind, item.namespace, item.name, schedule_grace=schedule_grace
-            ).data
-    return kube_apply.result(done, rollouts, "")
+    items = kube_manifests.read(
+        ctx, cluster(ctx), kube_manifests.files(file), objects or [], namespace, template=template
+    )
+    done = kube_apply.apply(ctx, cluster(ctx), items, force=force_conflicts, dry_run=False)
+    terms = Terms(schedule_grace, patience)
+    return kube_apply.rolled_out(ctx, cluster(ctx), done, terms if wait else None)
 
 
-@apply.check
-def apply_check(
-    ctx: Context,
-    file: File | list[File] | None = None,
-    *,
-    objects: list[dict[str, Any]] | None = None,
-    namespace: str | None = None,
-    force_conflicts: bool = False,
-    wait: bool = False,
-    schedule_grace: Duration = 0.0,
-) -> Result:
-    """Have the server rehearse it (``dryRun=All``) and show what it would store."""
-    cluster = kube_api.cluster(ctx)
-    items = kube_apply.read(ctx, cluster, _files(file), objects or [], namespace)
-    done = kube_apply.apply(ctx, cluster, items, force=force_conflicts, dry_run=True)
-    rollouts = {}
-    for one in done:
-        if wait and one.item.kind.kind in kube_rollout.ROLLED_OUT:
-            desired = int((one.item.object.get("spec") or {}).get("replicas", 1))
-            rollouts[one.item.label] = {"ready": desired, "desired": desired, "done": True}
-    return kube_apply.result(done, rollouts, "would be ")
-
-
-# -- delete -------------------------------------------------------------------------------------
 @action(effect="idempotent")
 def delete(
     ctx: Context,
@@ -114,6 +93,7 @@ def delete(
     *,
     selector: str | None = None,
     file: File | list[File] | None = None,
+    template: bool = True,
     namespace: str | None = None,
     api_version: str | None = None,
     missing_ok: bool = False,
@@ -132,6 +112,7 @@ def delete(
         name: name of the object, or a list of names.
         selector: label selector, instead of a name.
         file: manifests whose objects are to be deleted, last one first.
+        template: false: the files are no templates.
         namespace: default: the inventory's.
         api_version: for a kind that several groups have.
         missing_ok: an object that is not there is fine; a selector may match nothing in any case.
@@ -139,42 +120,14 @@ def delete(
         grace: how long pods may take to end; default: what they say themselves.
         propagation: what happens to dependents: deleted after it, before it, or left.
     """
-    cluster = kube_api.cluster(ctx)
-    found = kube_delete.targets(
-        ctx, cluster, kind, name, selector, _files(file), namespace, api_version
+    names = kube_delete.Names(
+        kind, name, selector, kube_manifests.files(file), template, namespace, api_version
     )
-    kube_delete.delete(
-        ctx,
-        cluster,
-        found,
-        missing_ok=missing_ok,
-        wait=wait,
-        grace=grace,
-        propagation=propagation,
-    )
-    return kube_delete.result(found, "")
+    targets = kube_delete.targets(ctx, cluster(ctx), names)
+    how = kube_delete.How(missing_ok, wait, grace, propagation)
+    return kube_delete.result(kube_delete.delete(ctx, cluster(ctx), targets, how), "")
 
 
-@delete.check
-def delete_check(
-    ctx: Context,
-    kind: str | None = None,
-    name: str | list[str] | None = None,
-    *,
-    selector: str | None = None,
-    file: File | list[File] | None = None,
-    namespace: str | None = None,
-    api_version: str | None = None,
-    **others: Any,
-) -> Result:
-    """Tell which objects are there; what is missing may be made by an earlier step."""
-    found = kube_delete.targets(
-        ctx, kube_api.cluster(ctx), kind, name, selector, _files(file), namespace, api_version
-    )
-    return kube_delete.result(found, "would be ")
-
-
-# -- patch and scale ----------------------------------------------------------------------------
 @action(effect="idempotent")
 def patch(
     ctx: Context,
@@ -202,35 +155,8 @@ def patch(
         api_version: for a kind that several groups have.
         subresource: such as ``status``.
     """
-    cluster = kube_api.cluster(ctx)
-    found, place = cluster.kind(ctx, kind, api_version), namespace or cluster.namespace
-    wanted = kube_patch.plan(found, place, name, patch, type_, subresource)
-    return kube_patch.carry_out(ctx, cluster, wanted, dry_run=False)
-
-
-@patch.check
-def patch_check(
-    ctx: Context,
-    kind: str,
-    name: str,
-    patch: dict[str, Any] | list[dict[str, Any]],
-    *,
-    type_: Literal["strategic", "merge", "json"] | None = None,
-    namespace: str | None = None,
-    api_version: str | None = None,
-    subresource: str = "",
-) -> Result:
-    """Have the server rehearse it (``dryRun=All``); several patches are rehearsed one by one.
-
-    What is not there may be made by an earlier step.
-    """
-    cluster = kube_api.cluster(ctx)
-    found, place = cluster.kind(ctx, kind, api_version), namespace or cluster.namespace
-    wanted = kube_patch.plan(found, place, name, patch, type_, subresource)
-    try:
-        return kube_patch.carry_out(ctx, cluster, wanted, dry_run=True)
-    except kube_errors.NotFound:
-        return kube_patch.of_what_is_to_come(wanted)
+    it = subject(ctx, kind, name, namespace, api_version)
+    return kube_patch.carry_out(ctx, kube_patch.plan(it, patch, type_, subresource), dry_run=False)
 
 
 @action(effect="idempotent")
@@ -243,58 +169,32 @@ def scale(
     namespace: str | None = None,
     wait: bool = True,
     missing_ok: bool = False,
-    schedule_grace: Duration = kube_rollout.SCHEDULE_GRACE,
+    schedule_grace: Duration = SCHEDULE_GRACE,
+    patience: Duration = PATIENCE,
 ) -> Result:
     """Set the number of replicas and wait until they are ready (or gone).
 
-    Result data: ``kind``, ``name``, ``namespace``, ``replicas``, ``before`` (null if it is
-    absent), ``ready``. Effect idempotent: a resume sets the same number and waits again.
+    On the way down only their number is waited for: what is left need not be ready. Fails when
+    somebody else, such as a HorizontalPodAutoscaler, sets another number meanwhile. Result data:
+    ``kind``, ``name``, ``namespace``, ``replicas``, ``before`` (null if it is absent), ``ready``.
+    Effect idempotent: a resume sets the same number and waits again.
 
     Args:
         name: name of the object.
         replicas: how many pods it is to have.
-        kind: ``Deployment``, ``StatefulSet`` or ``ReplicaSet``.
+        kind: ``Deployment``, ``StatefulSet``, ``ReplicaSet``, or with `wait: false` another that
+            can be scaled.
         namespace: default: the inventory's.
-        wait: wait until all are ready; fails at once when a pod cannot get ready.
+        wait: wait until all are ready; fails when a pod cannot get ready.
         missing_ok: with `replicas` 0, an object that is not there is fine.
         schedule_grace: how long a pod without a node is waited for before it fails.
+        patience: how long trouble that may mend by itself is borne.
     """
-    cluster = kube_api.cluster(ctx)
-    found, place = cluster.kind(ctx, kind), namespace or cluster.namespace
-    before = kube_patch.replicas(
-        ctx, cluster, found, place, name, missing_ok=missing_ok and replicas == 0
-    )
-    if before is None:
-        return kube_patch.scaled(found, place, name, None, replicas, 0)
-    if before != replicas:
-        patch = {"spec": {"replicas": replicas}}
-        cluster.patch(ctx, found, place, name, patch, sub="scale")
-    ready = replicas
-    if wait and found.kind in kube_rollout.ROLLED_OUT:
-        ready = kube_rollout.follow(
-            ctx, cluster, found, place, name, schedule_grace=schedule_grace
-        ).ready
-    return kube_patch.scaled(found, place, name, before, replicas, ready)
+    it = subject(ctx, kind, name, namespace)
+    terms = Terms(schedule_grace, patience) if wait else None
+    return kube_scale.scale(ctx, it, replicas, terms, missing_ok=missing_ok)
 
 
-@scale.check
-def scale_check(
-    ctx: Context,
-    name: str,
-    replicas: int,
-    *,
-    kind: str = "Deployment",
-    namespace: str | None = None,
-    **others: Any,
-) -> Result:
-    """Compare with the number that is set."""
-    cluster = kube_api.cluster(ctx)
-    found, place = cluster.kind(ctx, kind), namespace or cluster.namespace
-    before = kube_patch.replicas(ctx, cluster, found, place, name, missing_ok=True)
-    return kube_patch.scaled(found, place, name, before, replicas, replicas)
-
-
-# -- rollouts -----------------------------------------------------------------------------------
 @action(effect="read")
 def rollout_status(
     ctx: Context,
@@ -302,11 +202,12 @@ def rollout_status(
     *,
     kind: str = "Deployment",
     namespace: str | None = None,
-    schedule_grace: Duration = kube_rollout.SCHEDULE_GRACE,
+    schedule_grace: Duration = SCHEDULE_GRACE,
+    patience: Duration = PATIENCE,
 ) -> Result:
     """Wait until a rollout is done; the step's `timeout` bounds it.
 
-    Result data: ``kind``, ``name``, ``ready``, ``desired``, ``done`` (true). Fails at once, with
+    Result data: ``kind``, ``name``, ``ready``, ``desired``, ``done`` (true). Fails, with
     the pod's evidence, when a pod of the new revision cannot get ready.
 
     Args:
@@ -314,18 +215,10 @@ def rollout_status(
         kind: ``Deployment``, ``StatefulSet`` or ``DaemonSet``.
         namespace: default: the inventory's.
         schedule_grace: how long a pod without a node is waited for before it fails.
+        patience: how long trouble that may mend by itself is borne.
     """
-    cluster = kube_api.cluster(ctx)
-    found, place = cluster.kind(ctx, kind), namespace or cluster.namespace
-    if ctx.mode == "check":  # what is to be rolled out may come of a step that was not carried out
-        item = cluster.find(ctx, found, place, name)
-        now = kube_rollout.progress(item) if item else kube_rollout.NOT_THERE
-    else:
-        now = kube_rollout.follow(ctx, cluster, found, place, name, schedule_grace=schedule_grace)
-    return Result(
-        data={"kind": found.kind, "name": name, **now.data},
-        message=f"{found.label(name)}: {now.text}",
-    )
+    it = subject(ctx, kind, name, namespace)
+    return kube_rollout.status(ctx, it, Terms(schedule_grace, patience))
 
 
 @action(effect="idempotent")
@@ -336,7 +229,8 @@ def rollout_restart(
     kind: str = "Deployment",
     namespace: str | None = None,
     wait: bool = True,
-    schedule_grace: Duration = kube_rollout.SCHEDULE_GRACE,
+    schedule_grace: Duration = SCHEDULE_GRACE,
+    patience: Duration = PATIENCE,
 ) -> Result:
     """Replace all pods by new ones of the same template, in the object's own update strategy.
 
@@ -350,34 +244,15 @@ def rollout_restart(
         namespace: default: the inventory's.
         wait: wait until the new pods are ready.
         schedule_grace: how long a pod without a node is waited for before it fails.
+        patience: how long trouble that may mend by itself is borne.
     """
-    cluster = kube_api.cluster(ctx)
-    found, place = cluster.kind(ctx, kind), namespace or cluster.namespace
-    before, after = kube_revisions.restart(ctx, cluster, found, place, name, dry_run=False)
+    it = subject(ctx, kind, name, namespace)
+    terms = Terms(schedule_grace, patience)
+    before, after = kube_revisions.restart(ctx, it, wait=wait, dry_run=False)
     now = kube_rollout.progress(after)
     if wait:
-        now = kube_rollout.follow(ctx, cluster, found, place, name, schedule_grace=schedule_grace)
-    return kube_revisions.restarted(ctx, found, before, after, now, "restarted")
-
-
-@rollout_restart.check
-def rollout_restart_check(
-    ctx: Context,
-    name: str,
-    *,
-    kind: str = "Deployment",
-    namespace: str | None = None,
-    **others: Any,
-) -> Result:
-    """Have the server rehearse the restart; what is not there may be made by an earlier step."""
-    cluster = kube_api.cluster(ctx)
-    found, place = cluster.kind(ctx, kind), namespace or cluster.namespace
-    try:
-        before, after = kube_revisions.restart(ctx, cluster, found, place, name, dry_run=True)
-    except kube_errors.NotFound:
-        return kube_revisions.restart_to_come(ctx, found, name)
-    now = kube_rollout.progress(before)
-    return kube_revisions.restarted(ctx, found, before, after, now, "would be restarted")
+        now = kube_rollout.follow(ctx, *it, terms._replace(before=before))
+    return kube_revisions.restarted(ctx, it.kind, before, after, now, "restarted")
 
 
 @action(effect="idempotent")
@@ -388,7 +263,8 @@ def rollout_undo(
     to_revision: int | None = None,
     namespace: str | None = None,
     wait: bool = True,
-    schedule_grace: Duration = kube_rollout.SCHEDULE_GRACE,
+    schedule_grace: Duration = SCHEDULE_GRACE,
+    patience: Duration = PATIENCE,
 ) -> Result:
     """Put a Deployment's pods back to an earlier revision of their template.
 
@@ -402,43 +278,18 @@ def rollout_undo(
         namespace: default: the inventory's.
         wait: wait until its pods are ready.
         schedule_grace: how long a pod without a node is waited for before it fails.
+        patience: how long trouble that may mend by itself is borne.
     """
-    cluster = kube_api.cluster(ctx)
-    place = namespace or cluster.namespace
-    undo = kube_revisions.undo(ctx, cluster, place, name, to_revision)
-    after = undo.carry_out(ctx, cluster, dry_run=False)
+    it = subject(ctx, "Deployment", name, namespace)
+    undo = kube_revisions.undo(ctx, it, to_revision)
+    after = undo.carry_out(ctx, dry_run=False)
     now = kube_rollout.progress(after)
     if wait:
-        now = kube_rollout.follow(
-            ctx, cluster, undo.kind, place, name, schedule_grace=schedule_grace
-        )
+        terms = Terms(schedule_grace, patience, before=undo.before)
+        now = kube_rollout.follow(ctx, *it, terms)
     return undo.result(after, now, "back at")
 
 
-@rollout_undo.check
-def rollout_undo_check(
-    ctx: Context,
-    name: str,
-    *,
-    to_revision: int | None = None,
-    namespace: str | None = None,
-    **others: Any,
-) -> Result:
-    """Have the server rehearse it and show the template that would come back.
-
-    The revision to leave, or the one to go back to, may be made by an earlier step.
-    """
-    cluster = kube_api.cluster(ctx)
-    place = namespace or cluster.namespace
-    try:
-        undo = kube_revisions.undo(ctx, cluster, place, name, to_revision)
-    except Failed as error:  # no such Deployment, or no such revision
-        return kube_revisions.undo_to_come(name, to_revision, error.message)
-    after = undo.carry_out(ctx, cluster, dry_run=True)
-    return undo.result(after, kube_rollout.progress(undo.before), "would go back to")
-
-
-# -- looking ------------------------------------------------------------------------------------
 @action(effect="read")
 def wait(
     ctx: Context,
@@ -449,11 +300,13 @@ def wait(
     selector: str = "",
     namespace: str | None = None,
     api_version: str | None = None,
+    patience: Duration = PATIENCE,
 ) -> Result:
     """Wait until objects are as they should be; the step's `timeout` bounds it.
 
-    Result data: ``kind``, ``names``, ``for``. Pods that are waited for to be ready and cannot
-    get so (bad image, crash loop) fail the wait at once, with their evidence.
+    Result data: ``kind``, ``names``, ``for``. A condition counts once its controller has seen
+    the object as it is now. What cannot come fails the wait, with evidence: pods that cannot get
+    ready (a bad image at once, other trouble after `patience`), Jobs that have ended otherwise.
 
     Args:
         kind: kind of the objects.
@@ -463,23 +316,12 @@ def wait(
         selector: label selector, instead of a name: all that match are waited for.
         namespace: default: the inventory's.
         api_version: for a kind that several groups have.
+        patience: how long trouble of pods that may mend by itself is borne.
     """
     if bool(name) == bool(selector):
         raise Refused("give either `name` or `selector` to wait for")
-    cluster = kube_api.cluster(ctx)
-    found = cluster.kind(ctx, kind, api_version)
-    place = (namespace or cluster.namespace) if found.namespaced else ""
-    selection = Selection(found, place, name or "", selector)
-    wanted = kube_wait.parse(for_)
-    if ctx.mode == "check":  # what is waited for may come of steps that were not carried out
-        items, _ = cluster.list(ctx, found, place, labels=selector, fields=selection.field_selector)
-    else:
-        items = kube_wait.until(ctx, cluster, selection, wanted)
-    names = [item["metadata"]["name"] for item in items]
-    return Result(
-        data={"kind": found.kind, "names": names, "for": for_},
-        message=f"{', '.join(names) or name or selector}: {for_}",
-    )
+    it = subject(ctx, kind, name or "", namespace, api_version)
+    return kube_wait.wait(ctx, it, selector, for_, patience)
 
 
 @action(effect="read")
@@ -513,24 +355,12 @@ def get(
         missing_ok: an object that is not there is no failure.
         limit: the most objects to read.
     """
-    cluster = kube_api.cluster(ctx)
-    found = cluster.kind(ctx, kind, api_version)
-    place = "" if all_namespaces else namespace or cluster.namespace
+    it = subject(ctx, kind, name or "", namespace, api_version)
     if name:
-        try:
-            item = kube_diff.for_result(cluster.get(ctx, found, place, name))
-        except kube_errors.NotFound:
-            if not missing_ok and ctx.mode != "check":
-                raise
-            return Result(
-                data={"found": False, "object": None}, message=f"{found.label(name)}: absent"
-            )
-        return Result(data={"found": True, "object": item}, message=found.label(name))
-    items, _ = cluster.list(ctx, found, place, labels=selector, fields=fields, limit=limit)
-    return Result(
-        data={"items": [kube_diff.for_result(item) for item in items], "count": len(items)},
-        message=count(len(items), found.kind.lower(), found.plural),
-    )
+        return kube_look.one(ctx, it, missing_ok=missing_ok or ctx.mode == "check")
+    if all_namespaces:
+        it = it._replace(namespace="")
+    return kube_look.several(ctx, it, selector, fields, limit)
 
 
 @action(effect="read")
@@ -555,25 +385,17 @@ def logs(
     Args:
         name: name of a pod, or of its owner: ``deployment/claude-enhancer-blue``.
         selector: label selector, instead of a name.
-        container: only this container; default: all of the pod.
+        container: only this container, an init container too; default: all of the pod, and of its
+            init containers the sidecars and those that have not succeeded.
         tail: lines of each container, at most.
         since: only lines that are younger than this.
         previous: of the container's life before its last restart.
         match: only lines in which this regular expression is found.
         namespace: default: the inventory's.
     """
-    cluster = kube_api.cluster(ctx)
-    place = namespace or cluster.namespace
-    pods = kube_logs.pods(ctx, cluster, place, name, selector, none_ok=ctx.mode == "check")
-    wanted = kube_logs.Wanted(container, tail, since, previous, match)
-    found = kube_logs.read(ctx, cluster, pods, wanted, none_ok=ctx.mode == "check")
-    total = sum(len(lines) for lines in found.lines.values())
-    without = "; ".join(f"none of {title}: {why}" for title, why in found.unread.items())
-    return Result(
-        data={"pods": found.lines, "count": total, "unread": found.unread},
-        message=f"{count(total, 'line')} of {count(len(pods), 'pod')}"
-        + (f"; {without}" if without else ""),
-    )
+    it = subject(ctx, "Pod", name or "", namespace)
+    lines = kube_logs.Lines(container, tail, since, previous, match)
+    return kube_logs.logs(ctx, it, selector, lines)
 
 
 @action(effect="read")
@@ -595,28 +417,10 @@ def top(
         selector: label selector.
         namespace: of the pods; default: the inventory's.
     """
-    cluster = kube_api.cluster(ctx)
-    if what == "nodes":
-        items = kube_top.nodes(ctx, cluster, selector)
-    else:
-        items = kube_top.pods(ctx, cluster, namespace or cluster.namespace, selector)
-    data: dict[str, Any] = {
-        "items": items,
-        "cpu": round(sum(item["cpu"] for item in items), 6),
-        "memory": sum(item["memory"] for item in items),
-    }
-    if what == "nodes":
-        for key in ("cpu_percent", "memory_percent"):
-            known = [item[key] for item in items if item[key] is not None]
-            data[key] = max(known) if known else None
-    number = count(len(items), what.rstrip("s"), what)
-    return Result(
-        data=data,
-        message=f"{number}: {data['cpu']:.2f} cores, {data['memory'] / 2**20:.0f} MiB",
-    )
+    place = namespace or cluster(ctx).namespace
+    return kube_look.top(ctx, cluster(ctx), what, place, selector)
 
 
-# -- exec ---------------------------------------------------------------------------------------
 @action(effect="once")
 def exec_(
     ctx: Context,
@@ -644,78 +448,20 @@ def exec_(
         command: text for ``/bin/sh -c`` in the container, or a list of words.
         pod: name of the pod, or of its owner: ``deployment/claude-enhancer-blue``.
         selector: label selector, instead of a name: its first ready pod.
-        container: default: the pod's first.
+        container: default: the one that the pod's annotation
+            ``kubectl.kubernetes.io/default-container`` names, else its first.
         stdin: text for the command's standard input.
         expect: the exit status, or several, that mean success.
         unless: a command without effects; if it succeeds there, there is nothing to do: skip.
         limit: bytes of stdout and of stderr to keep in the result.
         namespace: default: the inventory's.
     """
-    cluster = kube_api.cluster(ctx)
-    place = namespace or cluster.namespace
-    target = kube_logs.ready_pod(ctx, cluster, place, pod, selector)
-    if unless and kube_command.satisfied(ctx, cluster, place, target, container, unless):
-        return kube_command.skipped(target)
-    finished = kube_exec.run(
-        ctx,
-        cluster,
-        place,
-        target,
-        kube_command.words(command),
-        container=container,
-        stdin=stdin,
-        limit=limit,
-    )
-    return kube_command.judged(ctx, target, command, finished, expect, changed=True)
-
-
-@exec_.check
-def exec_check(
-    ctx: Context,
-    command: str | list[str],
-    *,
-    pod: str | None = None,
-    selector: str = "",
-    container: str = "",
-    expect: int | list[int] = 0,
-    unless: str | list[str] = "",
-    namespace: str | None = None,
-    **others: Any,
-) -> Result:
-    """Find the pod (one may still be to come) and say what would run in it."""
-    cluster = kube_api.cluster(ctx)
-    place = namespace or cluster.namespace
-    try:
-        target = kube_logs.ready_pod(ctx, cluster, place, pod, selector)
-    except Failed:
-        target = pod or selector
-        unless = ""
-    if unless and kube_command.satisfied(ctx, cluster, place, target, container, unless):
-        return kube_command.skipped(target)
-    return kube_command.planned(target, command, expect)
-
-
-@exec_.probe
-def exec_probe(
-    ctx: Context,
-    command: str | list[str],
-    *,
-    pod: str | None = None,
-    selector: str = "",
-    container: str = "",
-    unless: str | list[str] = "",
-    namespace: str | None = None,
-    **others: Any,
-) -> Probe:
-    """Only `unless` can tell whether the command has done its work."""
-    if not unless:
-        return Probe("unknown", message="a command leaves no trace that could be asked for")
-    cluster = kube_api.cluster(ctx)
-    place = namespace or cluster.namespace
-    target = kube_logs.ready_pod(ctx, cluster, place, pod, selector)
-    if kube_command.satisfied(ctx, cluster, place, target, container, unless):
-        return Probe("done", kube_command.skipped(target))
-    return Probe("unknown", message="it was started, and what it should bring about is not there")
+    it = kube_command.place(ctx, pod, selector, container, namespace)
+    if unless and kube_command.satisfied(ctx, it, unless):
+        return kube_command.skipped(it.pod)
+    words = kube_command.words(command)
+    finished = kube_exec.run(ctx, it, words, stdin=stdin, limit=limit)
+    return kube_command.judged(ctx, it.pod, command, finished, expect, changed=True)
 
 
 @action(effect="read")
@@ -739,32 +485,28 @@ def exec_read(
         command: text for ``/bin/sh -c`` in the container, or a list of words.
         pod: name of the pod, or of its owner: ``deployment/claude-enhancer-blue``.
         selector: label selector, instead of a name: its first ready pod.
-        container: default: the pod's first.
+        container: default: the one that the pod's annotation
+            ``kubectl.kubernetes.io/default-container`` names, else its first.
         expect: the exit status, or several, that mean success.
         limit: bytes of stdout and of stderr to keep in the result.
         namespace: default: the inventory's.
     """
-    cluster = kube_api.cluster(ctx)
-    place = namespace or cluster.namespace
     try:
-        target = kube_logs.ready_pod(ctx, cluster, place, pod, selector)
+        it = kube_command.place(ctx, pod, selector, container, namespace)
     except Failed:
         if ctx.mode != "check":
             raise
         return Result(data=kube_command.nothing(pod or selector), message="no pod is ready yet")
-    finished = kube_exec.run(
-        ctx,
-        cluster,
-        place,
-        target,
-        kube_command.words(command),
-        container=container,
-        limit=limit,
-    )
-    return kube_command.judged(ctx, target, command, finished, expect, changed=False)
+    finished = kube_exec.run(ctx, it, kube_command.words(command), limit=limit)
+    return kube_command.judged(ctx, it.pod, command, finished, expect, changed=False)
 
 
-def _files(file: File | list[File] | None) -> list[Path]:
-    if file is None:
-        return []
-    return [Path(one) for one in (file if isinstance(file, list) else [file])]
+# -- under --check, and after a crash ----------------------------------------------------------
+apply.check(companions.apply_check)
+delete.check(companions.delete_check)
+patch.check(companions.patch_check)
+scale.check(companions.scale_check)
+rollout_restart.check(companions.restart_check)
+rollout_undo.check(companions.undo_check)
+exec_.check(companions.exec_check)
+exec_.probe(companions.exec_probe)

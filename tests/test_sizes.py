@@ -21,7 +21,6 @@ SIGNATURES = ("click.", "run_argument", "action(")
 
 LONG_FILES: frozenset[str] = frozenset(
     (
-        "modules/_kube/api.py",
         "modules/_kube/config.py",
         "modules/_ssh/connection.py",
         "modules/kubectl.py",
@@ -42,9 +41,6 @@ LONG_FUNCTIONS: frozenset[str] = frozenset(
         "modules/docker.py:build",
         "modules/http.py:request",
         "modules/http_check.py:get",
-        "modules/kubectl.py:delete",
-        "modules/kubectl.py:exec_",
-        "modules/kubectl.py:get",
         "modules/metrics.py:compare",
         "modules/metrics.py:soak",
         "modules/notify.py:send",

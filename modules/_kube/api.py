@@ -64,6 +64,8 @@ class Cluster:
         self.access = access
         self.namespace = access.namespace
         self._transport = Transport(access)
+        self.answered = False
+        """Whether it has answered at all: then it is there, and was only lost."""
         self._discovered: dict[tuple[str, str | None], Kind] = {}
 
     def close(self) -> None:
@@ -256,6 +258,7 @@ class Cluster:
                 fields = response.headers
             ctx.checkpoint()
             if kube_errors.succeeded(status):
+                self.answered = True
                 for warning in fields.getlist("Warning"):
                     ctx.warn(f"the cluster warns: {kube_words.warning(warning)}")
                 return status, data, fields.get("Content-Type", "")
@@ -303,6 +306,32 @@ class Cluster:
         if authorization := self.access.authorization(ctx):
             headers["Authorization"] = authorization
         return headers
+
+
+class Subject(NamedTuple):
+    """One object, or all of a kind in a namespace if it has no name."""
+
+    cluster: Cluster
+    kind: Kind
+    namespace: str
+    name: str
+
+    @property
+    def label(self) -> str:
+        """``deployment/claude-enhancer-blue``."""
+        return self.kind.label(self.name)
+
+
+def subject(
+    ctx: Context,
+    kind: str,
+    name: str,
+    namespace: str | None,
+    api_version: str | None = None,
+) -> Subject:
+    """What a step names; without a namespace it is in the inventory's."""
+    client = cluster(ctx)
+    return Subject(client, client.kind(ctx, kind, api_version), namespace or client.namespace, name)
 
 
 def cluster(ctx: Context) -> Cluster:

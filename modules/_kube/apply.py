@@ -1,39 +1,29 @@
-"""Manifests: reading them, applying them on the server, and telling what became of each object.
+"""Applying objects, and telling what became of each.
 
 Apply is server-side: the server merges, keeps book of who owns which field, and refuses to take
-a field from another manager unless it is told to. A dry run is the same request with
+a field from another manager unless it is told to. What was applied on the client's side before, by
+kubectl or Helm, is taken over with its book (see `adopt`). A dry run is the same request with
 ``dryRun=All``, so what --check shows is what the server itself would store.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.module_api import ActionError, Context, Failed, Refused, Result
+from modules._kube import adopt as kube_adopt
 from modules._kube import diff as kube_diff
+from modules._kube import rollout as kube_rollout
+from modules._kube import wait as kube_wait
 from modules._kube.api import Cluster, Object
 from modules._kube.errors import NotFound
-from modules._kube.kinds import Kind
+from modules._kube.manifests import DEFINITION, Item
+from modules._kube.watch import Selection
 
+_SERVED = 10.0
+"""Seconds after which a kind that was just defined must be served."""
 
-class Item(NamedTuple):
-    """One object of a manifest, with where it belongs."""
-
-    kind: Kind
-    namespace: str
-    object: Object
-
-    @property
-    def name(self) -> str:
-        """Its name."""
-        return str(self.object["metadata"]["name"])
-
-    @property
-    def label(self) -> str:
-        """``deployment/claude-enhancer-canary``."""
-        return self.kind.label(self.name)
+_AGAIN = 0.2
 
 
 class Applied(NamedTuple):
@@ -43,6 +33,8 @@ class Applied(NamedTuple):
     outcome: str
     """``created``, ``configured`` or ``unchanged``."""
     diff: str
+    before: Object | None = None
+    """As it was; None if it was not there."""
 
     @property
     def data(self) -> dict[str, Any]:
@@ -53,29 +45,6 @@ class Applied(NamedTuple):
             "namespace": self.item.namespace if self.item.kind.namespaced else None,
             "result": self.outcome,
         }
-
-
-def read(
-    ctx: Context,
-    cluster: Cluster,
-    files: list[Path],
-    objects: list[Object],
-    namespace: str | None,
-) -> list[Item]:
-    """The objects of manifests, rendered, in order; Refused says what is wrong with them."""
-    documents = [(str(file), document) for file in files for document in _documents(ctx, file)]
-    documents += [("objects", document) for document in objects]
-    items = [
-        _item(ctx, cluster, where, item, namespace)
-        for where, document in documents
-        for item in _flattened(where, document)
-    ]
-    if not items:
-        raise Refused(
-            "there is nothing to apply: the manifests hold no object",
-            hint="give `file: …` with Kubernetes objects, or `objects: […]`",
-        )
-    return items
 
 
 def apply(
@@ -91,15 +60,39 @@ def apply(
             else:
                 done.append(_apply(ctx, cluster, item, live, force))
                 ctx.log(f"{item.label} {done[-1].outcome}")
+                _await_definition(ctx, cluster, item)
         except ActionError as error:
-            error.message = f"{item.label}: {error.message}"
-            error.args = (error.message,)
-            error.data = {"objects": [one.data for one in done], **error.data}
-            if done and not dry_run:
-                applied = ", ".join(f"{one.item.label} {one.outcome}" for one in done)
-                error.evidence.append(f"applied before: {applied}")
-            raise
+            raise _told_with(error, item, done, dry_run) from error
     return done
+
+
+def rolled_out(
+    ctx: Context, cluster: Cluster, done: list[Applied], terms: kube_rollout.Terms | None
+) -> Result:
+    """The result, once the workloads among the objects are rolled out, if that is waited for."""
+    rollouts = {}
+    for one in done if terms is not None else []:
+        item = one.item
+        if terms is not None and item.kind.kind in kube_rollout.ROLLED_OUT:
+            rollouts[item.label] = kube_rollout.follow(
+                ctx,
+                cluster,
+                item.kind,
+                item.namespace,
+                item.name,
+                terms._replace(before=one.before),
+            ).data
+    return result(done, rollouts, "")
+
+
+def rehearsed(done: list[Applied], wait: bool) -> Result:
+    """The result under --check."""
+    rollouts = {}
+    for one in done:
+        if wait and one.item.kind.kind in kube_rollout.ROLLED_OUT:
+            desired = kube_rollout.desired_replicas(one.item.object)
+            rollouts[one.item.label] = {"ready": desired, "desired": desired, "done": True}
+    return result(done, rollouts, "would be ")
 
 
 def result(done: list[Applied], rollouts: dict[str, dict[str, Any]], verb: str) -> Result:
@@ -112,9 +105,41 @@ def result(done: list[Applied], rollouts: dict[str, dict[str, Any]], verb: str) 
     )
 
 
+def _told_with(error: ActionError, item: Item, done: list[Applied], dry_run: bool) -> ActionError:
+    """The error of an item, with what was applied before it: then it is no mere refusal."""
+    data = {"objects": [one.data for one in done], **error.data}
+    message = f"{item.label}: {error.message}"
+    changed = [one for one in done if one.outcome != "unchanged"]
+    if isinstance(error, Refused) and changed and not dry_run:
+        error = Failed(error.message, hint=error.hint, evidence=error.evidence)
+    error.message, error.args, error.data = message, (message,), data
+    if done and not dry_run:
+        applied = ", ".join(f"{one.item.label} {one.outcome}" for one in done)
+        error.evidence.append(f"applied before: {applied}")
+    return error
+
+
 def _apply(ctx: Context, cluster: Cluster, item: Item, live: Object | None, force: bool) -> Applied:
-    answer = cluster.apply(ctx, item.kind, item.namespace, item.object, force=force)
-    return _outcome(item, live, answer.body)
+    if live is not None:
+        kube_adopt.adopt(ctx, cluster, item, live)
+    deadline = ctx.monotonic() + _SERVED
+    while True:
+        try:
+            answer = cluster.apply(ctx, item.kind, item.namespace, item.object, force=force)
+        except NotFound:
+            # A kind that was defined a moment ago may not be served yet.
+            if not item.defined_here or ctx.monotonic() > deadline:
+                raise
+            ctx.sleep(_AGAIN)
+        else:
+            return _outcome(item, live, answer.body)
+
+
+def _await_definition(ctx: Context, cluster: Cluster, item: Item) -> None:
+    """Objects of a kind that an item defines can be applied once it is established."""
+    if item.kind.kind == DEFINITION:
+        established = kube_wait.parse("condition=Established")
+        kube_wait.until(ctx, cluster, Selection(item.kind, "", item.name), established)
 
 
 def _outcome(item: Item, live: Object | None, now: Object) -> Applied:
@@ -122,8 +147,8 @@ def _outcome(item: Item, live: Object | None, now: Object) -> Applied:
     if live is None:
         return Applied(item, "created", diff)
     if not diff:  # its status may have moved meanwhile; that is not our doing
-        return Applied(item, "unchanged", "")
-    return Applied(item, "configured", diff)
+        return Applied(item, "unchanged", "", live)
+    return Applied(item, "configured", diff, live)
 
 
 def _rehearse(
@@ -135,93 +160,40 @@ def _rehearse(
     before: list[Applied],
 ) -> Applied:
     """The server's dry run. What only an earlier object would make possible is taken as it is."""
+    owners = kube_adopt.client_side(live) if live else []
     try:
         answer = cluster.apply(
-            ctx, item.kind, item.namespace, item.object, force=force, dry_run=True
+            ctx,
+            item.kind,
+            item.namespace,
+            item.object,
+            force=force or _only_theirs(ctx, cluster, item, owners),
+            dry_run=True,
         )
     except NotFound:
-        if live is None and _prepared(item, before):
+        if live is None and (item.defined_here or _prepared(item, before)):
             return Applied(item, "created", kube_diff.unified(item.label, None, item.object))
         raise
-    diff = kube_diff.unified(item.label, live, answer.body)
+    after = kube_adopt.without_dropped(answer.body, item.object, live, owners)
+    diff = kube_diff.unified(item.label, live, after)
     outcome = "created" if live is None else "configured" if diff else "unchanged"
-    return Applied(item, outcome, diff)
+    return Applied(item, outcome, diff, live)
 
 
-def _prepared(item: Item, before: list[Applied]) -> bool:
-    """Whether an earlier document makes the namespace or the kind of `item`."""
-    for one in before:
-        if one.item.kind.kind == "Namespace" and one.item.name == item.namespace:
-            return True
-        if one.item.kind.kind == "CustomResourceDefinition":
-            names = one.item.object.get("spec", {}).get("names", {})
-            if names.get("kind") == item.kind.kind:
-                return True
+def _only_theirs(ctx: Context, cluster: Cluster, item: Item, owners: list[str]) -> bool:
+    """Whether all that conflicts belongs to managers that a run would take over."""
+    if not owners:
+        return False
+    try:
+        cluster.apply(ctx, item.kind, item.namespace, item.object, dry_run=True)
+    except Refused as error:
+        conflicts: Any = error.data.get("conflicts") or []
+        return bool(conflicts) and all(one["manager"] in owners for one in conflicts)
     return False
 
 
-def _documents(ctx: Context, file: Path) -> Iterator[object]:
-    import yaml
-
-    path = ctx.file(file)
-    try:
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise Refused(f"{file} cannot be read: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise Refused(f"{file} is not text in UTF-8") from error
-    rendered = ctx.render(text)
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        yield from yaml.load_all(str(rendered), Loader=loader)
-    except yaml.YAMLError as error:
-        mark = getattr(error, "problem_mark", None)
-        place = f":{mark.line + 1}:{mark.column + 1}" if mark else ""
-        raise Refused(
-            f"{file}{place} is not YAML: {getattr(error, 'problem', None) or error}",
-            hint='the place is counted in the rendered text; quote templates: "{{ … }}"',
-        ) from error
-
-
-def _flattened(where: str, document: object) -> Iterator[Object]:
-    """The objects of a document: none if it is empty, several if it is a List."""
-    if document is None:
-        return
-    if not isinstance(document, dict):
-        raise Refused(f"{where}: an object must be a mapping, not {type(document).__name__}")
-    if str(document.get("kind", "")).endswith("List") and isinstance(document.get("items"), list):
-        for item in document["items"]:
-            yield from _flattened(where, item)
-        return
-    yield document
-
-
-def _item(ctx: Context, cluster: Cluster, where: str, item: Object, namespace: str | None) -> Item:
-    for key in ("apiVersion", "kind"):
-        if not isinstance(item.get(key), str):
-            raise Refused(f"{where}: an object has no `{key}`")
-    metadata = item.get("metadata")
-    if not isinstance(metadata, dict) or not metadata.get("name"):
-        raise Refused(f"{where}: a {item['kind']} has no `metadata.name`")
-    kind = _kind(ctx, cluster, item)
-    if not kind.namespaced:
-        return Item(kind, "", item)
-    own = metadata.get("namespace")
-    if own and namespace and own != namespace:
-        raise Refused(
-            f"{where}: {kind.label(metadata['name'])} belongs to namespace {own!r}, "
-            f"but `namespace: {namespace}` was asked for"
-        )
-    place = str(own or namespace or cluster.namespace)
-    return Item(kind, place, {**item, "metadata": {**metadata, "namespace": place}})
-
-
-def _kind(ctx: Context, cluster: Cluster, item: Object) -> Kind:
-    """The kind of an object; one that is yet to be defined is taken to follow the custom."""
-    try:
-        return cluster.kind_of(ctx, item)
-    except Failed:
-        if ctx.mode != "check":
-            raise
-        name = str(item["kind"])
-        return Kind(str(item["apiVersion"]), name, f"{name.lower()}s")
+def _prepared(item: Item, before: list[Applied]) -> bool:
+    """Whether an earlier document makes the namespace of `item`."""
+    return any(
+        one.item.kind.kind == "Namespace" and one.item.name == item.namespace for one in before
+    )

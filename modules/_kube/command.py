@@ -7,7 +7,11 @@ from typing import Any
 
 from engine.module_api import Context, Failed, Result
 from modules._kube import exec as kube_exec
-from modules._kube.api import Cluster
+from modules._kube import logs as kube_logs
+from modules._kube.api import Object, subject
+from modules._kube.exec import Place
+
+_DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
 Command = str | list[str]
 
@@ -22,20 +26,28 @@ def text(command: Command) -> str:
     return command if isinstance(command, str) else shlex.join(command)
 
 
-def satisfied(
-    ctx: Context, cluster: Cluster, namespace: str, pod: str, container: str, unless: Command
-) -> bool:
-    """Whether the command `unless`, which has no effect, succeeds in the pod."""
-    finished = kube_exec.run(
-        ctx,
-        cluster,
-        namespace,
-        pod,
-        words(unless),
-        container=container,
-        limit=1024,
+def place(
+    ctx: Context, pod: str | None, selector: str, container: str, namespace: str | None
+) -> Place:
+    """Where a step's command runs: a ready pod, and the container of it that people mean."""
+    it = subject(ctx, "Pod", pod or "", namespace)
+    found = kube_logs.ready_pod(ctx, it, selector)
+    return Place(
+        it.cluster, it.namespace, found["metadata"]["name"], container or default_container(found)
     )
-    return finished.code == 0
+
+
+def default_container(pod: Object) -> str:
+    """As kubectl has it: the one that an annotation names, else the first."""
+    names = [one["name"] for one in (pod.get("spec") or {}).get("containers") or []]
+    annotations = pod["metadata"].get("annotations") or {}
+    named = str(annotations.get(_DEFAULT_CONTAINER) or "")
+    return named if named in names else next(iter(names), "")
+
+
+def satisfied(ctx: Context, it: Place, unless: Command) -> bool:
+    """Whether the command `unless`, which has no effect, succeeds in the pod."""
+    return kube_exec.run(ctx, it, words(unless), limit=1024).code == 0
 
 
 def nothing(pod: str) -> dict[str, Any]:

@@ -9,9 +9,9 @@ from __future__ import annotations
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.module_api import ActionError, Context, Refused, Result
-from modules._kube import apply as kube_apply
+from engine.module_api import ActionError, Context, Failed, Refused, Result
 from modules._kube import diff as kube_diff
+from modules._kube import manifests as kube_manifests
 from modules._kube import wait as kube_wait
 from modules._kube.api import Cluster, Object
 from modules._kube.errors import NotFound
@@ -21,6 +21,29 @@ from modules._kube.watch import Selection
 _PROPAGATION = {"background": "Background", "foreground": "Foreground", "orphan": "Orphan"}
 
 
+class Names(NamedTuple):
+    """What a step names to be deleted."""
+
+    kind: str | None
+    name: str | list[str] | None
+    selector: str | None
+    files: list[Path]
+    template: bool
+    """Whether the files are templates."""
+    namespace: str | None
+    api_version: str | None
+
+
+class How(NamedTuple):
+    """How it is to be deleted."""
+
+    missing_ok: bool
+    wait: bool
+    grace: float | None
+    """Seconds that pods may take to end."""
+    propagation: str
+
+
 class Target(NamedTuple):
     """An object to delete, as it is now; `live` is None if it is not there."""
 
@@ -28,6 +51,13 @@ class Target(NamedTuple):
     namespace: str
     name: str
     live: Object | None
+    held: bool = False
+    """It was asked to be deleted and is still there, as something holds it."""
+
+    @property
+    def outcome(self) -> str:
+        """``deleted`` or ``missing``."""
+        return "missing" if self.live is None else "deleted"
 
     @property
     def label(self) -> str:
@@ -41,77 +71,74 @@ class Target(NamedTuple):
             "kind": self.kind.kind,
             "name": self.name,
             "namespace": self.namespace if self.kind.namespaced else None,
-            "result": "deleted" if self.live else "missing",
+            "result": self.outcome,
         }
 
 
-def targets(
-    ctx: Context,
-    cluster: Cluster,
-    kind: str | None,
-    name: str | list[str] | None,
-    selector: str | None,
-    files: list[Path],
-    namespace: str | None,
-    api_version: str | None,
-) -> list[Target]:
+def targets(ctx: Context, cluster: Cluster, names: Names) -> list[Target]:
     """What a step names: by kind and name or selector, or by manifests (last object first)."""
-    if files:
-        items = kube_apply.read(ctx, cluster, files, [], namespace)
+    if names.files:
+        items = kube_manifests.read(
+            ctx, cluster, names.files, [], names.namespace, template=names.template
+        )
         return [
             _look(ctx, cluster, item.kind, item.namespace, item.name) for item in reversed(items)
         ]
-    if kind is None or (not name) == (not selector):
+    if names.kind is None or (not names.name) == (not names.selector):
         raise Refused(
             "it is not clear what to delete",
             hint="give `kind` and either `name` or `selector`, or else `file`",
         )
-    found, place = cluster.kind(ctx, kind, api_version), namespace or cluster.namespace
-    if selector:
-        items_, _ = cluster.list(ctx, found, place, labels=selector)
-        return [Target(found, place, item["metadata"]["name"], item) for item in items_]
-    names = [name] if isinstance(name, str) else name or []
-    return [_look(ctx, cluster, found, place, one) for one in names]
+    kind = cluster.kind(ctx, names.kind, names.api_version)
+    place = names.namespace or cluster.namespace
+    if names.selector:
+        items_, _ = cluster.list(ctx, kind, place, labels=names.selector)
+        return [Target(kind, place, item["metadata"]["name"], item) for item in items_]
+    each = [names.name] if isinstance(names.name, str) else names.name or []
+    return [_look(ctx, cluster, kind, place, one) for one in each]
 
 
-def delete(
-    ctx: Context,
-    cluster: Cluster,
-    found: list[Target],
-    *,
-    missing_ok: bool,
-    wait: bool,
-    grace: float | None,
-    propagation: str,
-) -> None:
-    """Delete targets in order and wait until they are gone.
+def delete(ctx: Context, cluster: Cluster, found: list[Target], how: How) -> list[Target]:
+    """Delete targets in order and wait until they are gone; what became of each.
 
     Raises NotFound for one that is missing (unless that is fine), before anything is deleted.
     """
     missing = [one for one in found if one.live is None]
-    if missing and not missing_ok:
+    if missing and not how.missing_ok:
         raise NotFound(
             f"{', '.join(one.label for one in missing)} not found: nothing was deleted",
             hint="`missing_ok: true` if that is fine",
             data={"objects": [one.data for one in missing]},
         )
-    there = [one for one in found if one.live is not None]
     deleted: list[Target] = []
-    for one in there:
+    held: list[Target] = []
+    for one in found:
         try:
-            _delete(ctx, cluster, one, grace, propagation)
+            if one.live is not None:
+                held += [one] if _delete(ctx, cluster, one, how) else []
+                deleted.append(one)
         except ActionError as error:
-            error.data.setdefault("objects", [before.data for before in deleted])
-            raise
-        deleted.append(one)
-    for one in there if wait else []:
+            raise _told_with(error, deleted) from error
+    for one in deleted if how.wait else []:
         _await_gone(ctx, cluster, one)
+    return [one._replace(held=one in held and not how.wait) for one in found]
+
+
+def _told_with(error: ActionError, deleted: list[Target]) -> ActionError:
+    """The error of an object, with what was deleted before it: then it is no mere refusal."""
+    if deleted and isinstance(error, Refused):
+        error = Failed(error.message, hint=error.hint, evidence=error.evidence, data=error.data)
+    if deleted:
+        error.evidence.append(f"deleted before: {', '.join(one.label for one in deleted)}")
+    error.data.setdefault("objects", [one.data for one in deleted])
+    return error
 
 
 def result(found: list[Target], verb: str) -> Result:
     """What a step tells; `verb` is empty, or ``would be `` under --check."""
     told = [
-        f"{one.label} {verb}deleted" if one.live else f"{one.label} is not there" for one in found
+        f"{one.label} is not there" if one.live is None else f"{one.label} {_done(one, verb)}"
+        for one in found
     ]
     return Result(
         changed=any(one.live for one in found),
@@ -121,27 +148,34 @@ def result(found: list[Target], verb: str) -> Result:
     )
 
 
+def _done(one: Target, verb: str) -> str:
+    return "is being deleted" if one.held else f"{verb}deleted"
+
+
 def _look(ctx: Context, cluster: Cluster, kind: Kind, namespace: str, name: str) -> Target:
     return Target(kind, namespace, name, cluster.find(ctx, kind, namespace, name))
 
 
-def _delete(
-    ctx: Context, cluster: Cluster, one: Target, grace: float | None, propagation: str
-) -> None:
+def _delete(ctx: Context, cluster: Cluster, one: Target, how: How) -> bool:
+    """Delete an object; whether it stays for a while: it ends, or a finalizer holds it."""
     assert one.live is not None
     options: Object = {
         "kind": "DeleteOptions",
         "apiVersion": "v1",
-        "propagationPolicy": _PROPAGATION[propagation],
-        "preconditions": {"uid": one.live["metadata"]["uid"]},
+        "propagationPolicy": _PROPAGATION[how.propagation],
     }
-    if grace is not None:
-        options["gracePeriodSeconds"] = round(grace)
+    if uid := one.live["metadata"].get("uid"):
+        options["preconditions"] = {"uid": uid}
+    if how.grace is not None:
+        options["gracePeriodSeconds"] = round(how.grace)
     try:
-        cluster.delete(ctx, one.kind, one.namespace, one.name, options)
-        ctx.log(f"{one.label} deleted")
+        answer = cluster.delete(ctx, one.kind, one.namespace, one.name, options)
     except NotFound:
         ctx.log(f"{one.label} was gone already")
+        return False
+    ctx.log(f"{one.label} deleted")
+    metadata = answer.get("metadata")
+    return isinstance(metadata, dict) and bool(metadata.get("deletionTimestamp"))
 
 
 def _await_gone(ctx: Context, cluster: Cluster, one: Target) -> None:
@@ -151,5 +185,5 @@ def _await_gone(ctx: Context, cluster: Cluster, one: Target) -> None:
         cluster,
         Selection(one.kind, one.namespace if one.kind.namespaced else "", one.name),
         kube_wait.parse("delete"),
-        uids={one.name: one.live["metadata"]["uid"]},
+        uids={one.name: one.live["metadata"].get("uid", "")},
     )

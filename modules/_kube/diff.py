@@ -24,11 +24,14 @@ _SERVERS_OWN = (
 _APPLIED = "kubectl.kubernetes.io/last-applied-configuration"
 
 
-def unified(name: str, before: Object | None, after: Object | None) -> str:
-    """A unified diff from `before` to `after` (None: the object is not there); empty if alike."""
+def unified(name: str, before: Object | None, after: Object | None, *, status: bool = False) -> str:
+    """A unified diff from `before` to `after` (None: the object is not there); empty if alike.
+
+    The status is the server's own matter and left out, unless `status` asks for it.
+    """
     import difflib
 
-    old, new = _lines(before), _lines(after)
+    old, new = _lines(before, status), _lines(after, status)
     if old == new:
         return ""
     return "".join(
@@ -55,9 +58,9 @@ def values(name: str, before: dict[str, Any], after: dict[str, Any]) -> str:
     return "".join(f"{line}\n" for line in lines)
 
 
-def tidy(item: Object) -> Object:
+def tidy(item: Object, status: bool = False) -> Object:
     """The object without what the server keeps for itself, and without secret values."""
-    kept = {key: value for key, value in item.items() if key != "status"}
+    kept = {key: value for key, value in item.items() if status or key != "status"}
     metadata = {
         key: value for key, value in item.get("metadata", {}).items() if key not in _SERVERS_OWN
     }
@@ -65,6 +68,8 @@ def tidy(item: Object) -> Object:
         metadata["annotations"] = {
             key: value for key, value in metadata["annotations"].items() if key != _APPLIED
         }
+    if metadata.get("annotations") == {}:
+        del metadata["annotations"]
     kept["metadata"] = metadata
     return without_secrets(kept)
 
@@ -111,13 +116,13 @@ def _fingerprint(section: str, value: str) -> str:
     return f"(hidden, {len(plain)} bytes, {hashlib.sha256(_salt() + plain).hexdigest()[:8]})"
 
 
-def _lines(item: Object | None) -> list[str]:
+def _lines(item: Object | None, status: bool) -> list[str]:
     if item is None:
         return []
     import yaml
 
     dumper = getattr(yaml, "CSafeDumper", yaml.SafeDumper)
     text: str = yaml.dump(
-        tidy(item), Dumper=dumper, sort_keys=True, default_flow_style=False, width=200
+        tidy(item, status), Dumper=dumper, sort_keys=True, default_flow_style=False, width=200
     )
     return text.splitlines()

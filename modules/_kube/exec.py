@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from engine.module_api import Context, Failed, Refused, Unreachable
+from engine.module_api import Context, Failed, Unreachable
 from modules._kube.api import Cluster
 from modules._kube.errors import lost, refusal
 from modules._kube.kinds import known
@@ -32,6 +32,16 @@ class Finished(NamedTuple):
     stdout: str
     stderr: str
     truncated: bool
+
+
+class Place(NamedTuple):
+    """Where a command runs."""
+
+    cluster: Cluster
+    namespace: str
+    pod: str
+    container: str
+    """Empty: the only one of the pod."""
 
 
 class _Bounded:
@@ -60,12 +70,9 @@ class _Bounded:
 
 def run(
     ctx: Context,
-    cluster: Cluster,
-    namespace: str,
-    pod: str,
+    place: Place,
     command: list[str],
     *,
-    container: str = "",
     stdin: str | None = None,
     limit: int = 65536,
 ) -> Finished:
@@ -76,6 +83,7 @@ def run(
     """
     kind = known("Pod")
     assert kind is not None
+    cluster, namespace, pod, container = place
     query: list[tuple[str, str]] = [("command", word) for word in command]
     query += [("stdout", "true"), ("stderr", "true")]
     query += [("container", container)] if container else []
@@ -188,9 +196,10 @@ def _messages(ctx: Context, wire: Any) -> Iterator[tuple[int, bytes]]:
 
 def _send(wire: Any, text: str) -> None:
     if getattr(wire, "subprotocol", None) != _PROTOCOLS[0]:
-        raise Refused(
-            "this cluster cannot tell a command that its input has ended",
-            hint="Kubernetes 1.30 or newer is needed for `stdin`",
+        raise Failed(
+            "this cluster cannot tell a command that its input has ended: it was begun without it",
+            hint="Kubernetes 1.30 or newer is needed for `stdin`; what the command did without "
+            "its input is not known",
         )
     wire.send_binary(bytes([_STDIN]) + text.encode())
     wire.send_binary(bytes([_CLOSE, _STDIN]))

@@ -6,14 +6,53 @@ for once a run.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable
 from typing import Any, NamedTuple
 from urllib.parse import quote
 
-from engine.module_api import Failed, Refused
+from engine.module_api import Failed, Refused, Unreachable
 
 Ask = Callable[[str], Any]
 """GET a path and return its JSON, or None when there is nothing at it."""
+
+_VERSION = re.compile(r"^v\d+(?:(?:alpha|beta)\d+)?$")
+_BUILT_IN = frozenset(
+    (
+        "",
+        "apps",
+        "autoscaling",
+        "batch",
+        "events.k8s.io",
+        "extensions",
+        "policy",
+        *(
+            f"{name}.k8s.io"
+            for name in (
+                "admissionregistration",
+                "apiextensions",
+                "apiregistration",
+                "authentication",
+                "authorization",
+                "certificates",
+                "coordination",
+                "discovery",
+                "flowcontrol.apiserver",
+                "internal.apiserver",
+                "metrics",
+                "networking",
+                "node",
+                "rbac.authorization",
+                "resource",
+                "scheduling",
+                "storage",
+                "storagemigration",
+            )
+        ),
+    )
+)
+"""Groups of the API server's own kinds. Others are custom, those that end in ``.k8s.io`` too, such
+as ``gateway.networking.k8s.io``."""
 
 
 class Kind(NamedTuple):
@@ -24,12 +63,13 @@ class Kind(NamedTuple):
     plural: str
     namespaced: bool = True
     short: tuple[str, ...] = ()
+    singular: str = ""
+    is_custom: bool = False
 
     @property
     def custom(self) -> bool:
         """Defined by a CustomResourceDefinition: the server knows no strategic merge for it."""
-        group = self.api_version.rpartition("/")[0]
-        return "." in group and not group.endswith(".k8s.io")
+        return self.is_custom or _group(self.api_version) not in _BUILT_IN
 
     def path(self, namespace: str, name: str | None = None, sub: str = "") -> str:
         """The path of the collection, of an object in it, or of its subresource."""
@@ -91,18 +131,31 @@ KINDS = (
 def _words(kind: Kind) -> tuple[str, ...]:
     if kind.api_version.startswith("metrics."):
         return (kind.kind.lower(),)
-    return (kind.kind.lower(), kind.plural, *kind.short)
+    return (kind.kind.lower(), kind.plural, *kind.short, *filter(None, (kind.singular,)))
 
 
 _BY_WORD = {word: kind for kind in KINDS for word in _words(kind)}
 
 
 def known(word: str, api_version: str | None = None) -> Kind | None:
-    """A kind of the table by its kind, plural or short name, in any case."""
-    found = _BY_WORD.get(word.lower())
-    if found is None or api_version in (None, found.api_version):
+    """A kind of the table by its kind, plural or short name, in any case.
+
+    As in kubectl the word may name version and group: ``deployments.apps``, ``deploy.v1.apps``.
+    """
+    name, _, rest = word.lower().partition(".")
+    found = _BY_WORD.get(name)
+    if found is None:
+        return None
+    group = _group(found.api_version)
+    if rest:
+        version, _, tail = rest.partition(".")
+        if rest != group:
+            if tail != group or not _VERSION.match(version):
+                return None
+            found = found._replace(api_version=f"{group}/{version}" if group else version)
+    if api_version in (None, found.api_version):
         return found
-    if api_version is not None and _group(api_version) == _group(found.api_version):
+    if api_version is not None and _group(api_version) == group:
         return found._replace(api_version=api_version)
     return None
 
@@ -110,20 +163,29 @@ def known(word: str, api_version: str | None = None) -> Kind | None:
 def discover(ask: Ask, word: str, api_version: str | None = None) -> Kind:
     """Ask the cluster for a kind that the table does not have.
 
-    Raises Failed with the nearest name when the cluster has no such kind.
+    Groups that cannot be asked, such as those of a dead aggregated API, do not keep from looking
+    into the others. Raises Failed with the nearest name when the cluster has no such kind.
     """
+    name, _, rest = word.lower().partition(".")
     seen: list[str] = []
-    for version in [api_version] if api_version else _versions(ask):
+    silent: dict[str, str] = {}
+    for version in [api_version] if api_version else _versions(ask, rest):
         root = "/api/v1" if version == "v1" else f"/apis/{version}"
-        for resource in (ask(root) or {}).get("resources") or []:
+        try:
+            resources = (ask(root) or {}).get("resources") or []
+        except Unreachable as error:
+            silent[version] = error.message
+            continue
+        for resource in resources:
             kind = _kind(version, resource)
-            if word.lower() in _words(kind) and "/" not in kind.plural:
+            if name in _words(kind) and "/" not in kind.plural:
                 return kind
             seen += [] if "/" in kind.plural else [kind.kind]
     where = f" in {api_version}" if api_version else ""
     raise Failed(
-        f"the cluster has no kind {word!r}{where}{_nearest(word, seen)}",
+        f"the cluster has no kind {word!r}{where}{_nearest(name, seen)}",
         hint="is its CustomResourceDefinition installed? give `api_version` if several have it",
+        evidence=[f"{version} did not answer: {why}" for version, why in silent.items()],
     )
 
 
@@ -142,12 +204,23 @@ def _kind(api_version: str, resource: dict[str, Any]) -> Kind:
         str(resource.get("name")),
         bool(resource.get("namespaced")),
         tuple(resource.get("shortNames") or ()),
+        str(resource.get("singularName") or ""),
     )
 
 
-def _versions(ask: Ask) -> list[str]:
+def _versions(ask: Ask, within: str = "") -> list[str]:
+    """The preferred version of each group; with `within` (``v1.cert-manager.io``, or a group
+    alone) only what is named by it."""
     groups = (ask("/apis") or {}).get("groups") or []
-    return ["v1", *(group["preferredVersion"]["groupVersion"] for group in groups)]
+    if not within:
+        return ["v1", *(group["preferredVersion"]["groupVersion"] for group in groups)]
+    version, _, tail = within.partition(".")
+    found = [
+        str(group["preferredVersion"]["groupVersion"])
+        for group in groups
+        if group.get("name") == within
+    ]
+    return found or ([f"{tail}/{version}"] if tail and _VERSION.match(version) else [])
 
 
 def _group(api_version: str) -> str:

@@ -5,18 +5,18 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from engine.module_api import Context, Failed, Refused
+from engine.module_api import Context, Failed, Refused, Result, count
 from modules._kube import kinds as kube_kinds
 from modules._kube import pods as kube_pods
-from modules._kube import rollout as kube_rollout
-from modules._kube.api import Cluster, Object
+from modules._kube import workload as kube_workload
+from modules._kube.api import Cluster, Object, Subject
 from modules._kube.errors import BadRequest, NotFound
 
 _MOST_BYTES = 1_048_576
 """Bytes of log that are read of one container."""
 
 
-class Wanted(NamedTuple):
+class Lines(NamedTuple):
     """Which lines."""
 
     container: str
@@ -26,32 +26,37 @@ class Wanted(NamedTuple):
     match: str | None
 
 
-def pods(
-    ctx: Context,
-    cluster: Cluster,
-    namespace: str,
-    name: str | None,
-    selector: str,
-    none_ok: bool = False,
-) -> list[Object]:
+def logs(ctx: Context, it: Subject, selector: str, lines: Lines) -> Result:
+    """The lines that a step asks for; under --check, pods may still be to come."""
+    none_ok = ctx.mode == "check"
+    found = pods(ctx, it, selector, none_ok=none_ok)
+    result = read(ctx, it.cluster, found, lines, none_ok=none_ok)
+    number = sum(len(each) for each in result.lines.values())
+    without = "; ".join(f"none of {title}: {why}" for title, why in result.unread.items())
+    return Result(
+        data={"pods": result.lines, "count": number, "unread": result.unread},
+        message=f"{count(number, 'line')} of {count(len(found), 'pod')}"
+        + (f"; {without}" if without else ""),
+    )
+
+
+def pods(ctx: Context, it: Subject, selector: str, none_ok: bool = False) -> list[Object]:
     """The pods of a name, of an owner (``deployment/app``) or of a selector.
 
     Raises Failed if there are none, unless that is fine (they may be still to come).
     """
     try:
-        return _pods(ctx, cluster, namespace, name, selector)
+        return _pods(ctx, it, selector)
     except Failed:
         if none_ok:
             return []
         raise
 
 
-def _pods(
-    ctx: Context, cluster: Cluster, namespace: str, name: str | None, selector: str
-) -> list[Object]:
+def _pods(ctx: Context, it: Subject, selector: str) -> list[Object]:
+    cluster, kind, namespace, name = it
     if bool(name) == bool(selector):
         raise Refused("give either the name of a pod (or of its owner) or a `selector`")
-    kind = cluster.kind(ctx, "Pod")
     if name and "/" not in name:
         return [cluster.get(ctx, kind, namespace, name)]
     if name:
@@ -59,29 +64,27 @@ def _pods(
         owning = cluster.kind(ctx, word)
         if owning.kind == "Pod":
             return [cluster.get(ctx, kind, namespace, owner)]
-        selector = kube_rollout.labels_of(cluster.get(ctx, owning, namespace, owner))
+        selector = kube_workload.labels_of(cluster.get(ctx, owning, namespace, owner))
     found, _ = cluster.list(ctx, kind, namespace, labels=selector)
     if not found:
         raise Failed(f"no pod matches {name or selector!r} in namespace {namespace}")
     return found
 
 
-def ready_pod(
-    ctx: Context, cluster: Cluster, namespace: str, name: str | None, selector: str
-) -> str:
-    """The name of a pod that is ready; Failed with what the pods are doing if there is none.
+def ready_pod(ctx: Context, it: Subject, selector: str) -> Object:
+    """A pod that is ready; Failed with what the pods are doing if there is none.
 
     A pod that is asked for by its own name need not be ready: it may be what is looked into.
     """
-    found = pods(ctx, cluster, namespace, name, selector)
-    named = bool(name) and "/" not in (name or "")
+    found = pods(ctx, it, selector)
+    named = bool(it.name) and "/" not in it.name
     ready = [pod for pod in found if named or kube_pods.is_ready(pod)]
     if not ready:
         raise Failed(
-            f"none of the {len(found)} pods of {name or selector} is ready",
+            f"none of the {len(found)} pods of {it.name or selector} is ready",
             evidence=kube_pods.states(found)[:10],
         )
-    return str(min(pod["metadata"]["name"] for pod in ready))
+    return min(ready, key=lambda pod: str(pod["metadata"]["name"]))
 
 
 class Read(NamedTuple):
@@ -93,18 +96,18 @@ class Read(NamedTuple):
 
 
 def read(
-    ctx: Context, cluster: Cluster, found: list[Object], wanted: Wanted, none_ok: bool = False
+    ctx: Context, cluster: Cluster, found: list[Object], lines: Lines, none_ok: bool = False
 ) -> Read:
-    """The wanted lines. They go to the step's log, too.
+    """The lines that are asked for. They go to the step's log, too.
 
     What cannot be read does not keep from reading the rest; when there is no rest, it fails.
     """
-    pattern = _pattern(wanted.match)
+    pattern = _pattern(lines.match)
     result = Read({}, {})
     for pod in found:
-        for title, container in _containers(pod, wanted.container):
+        for title, container in _containers(pod, lines.container):
             try:
-                text = _read(ctx, cluster, pod, container, wanted)
+                text = _read(ctx, cluster, pod, container, lines)
             except (BadRequest, NotFound) as error:
                 result.unread[title] = error.message
                 ctx.log(f"--- {title}: {error.message}")
@@ -118,33 +121,55 @@ def read(
     return result
 
 
-def _read(ctx: Context, cluster: Cluster, pod: Object, container: str, wanted: Wanted) -> str:
+def _read(ctx: Context, cluster: Cluster, pod: Object, container: str, lines: Lines) -> str:
     metadata = pod["metadata"]
     path = cluster.kind(ctx, "Pod").path(metadata["namespace"], metadata["name"], "log")
     query = {
         "container": container,
-        "tailLines": str(wanted.tail),
+        "tailLines": str(lines.tail),
         "limitBytes": str(_MOST_BYTES),
-        "sinceSeconds": str(max(1, round(wanted.since))) if wanted.since is not None else "",
-        "previous": "true" if wanted.previous else "",
+        "sinceSeconds": str(max(1, round(lines.since))) if lines.since is not None else "",
+        "previous": "true" if lines.previous else "",
     }
     return cluster.text(ctx, path, query)
 
 
-def _containers(pod: Object, wanted: str) -> list[tuple[str, str]]:
+def _containers(pod: Object, named: str) -> list[tuple[str, str]]:
     """Title and name of each container whose log is read."""
-    name = pod["metadata"]["name"]
-    containers = [one["name"] for one in (pod.get("spec") or {}).get("containers") or []]
-    if wanted:
-        if wanted not in containers:
+    name, spec = pod["metadata"]["name"], pod.get("spec") or {}
+    main = [one["name"] for one in spec.get("containers") or []]
+    others = [
+        one["name"]
+        for section in ("initContainers", "ephemeralContainers")
+        for one in spec.get(section) or []
+    ]
+    if named:
+        if named not in (*main, *others):
             raise Failed(
-                f"pod {name} has no container {wanted!r}",
-                hint=f"its containers are {', '.join(containers)}",
+                f"pod {name} has no container {named!r}",
+                hint=f"its containers are {', '.join([*main, *others])}",
             )
-        return [(name, wanted)]
-    if len(containers) == 1:
-        return [(name, containers[0])]
-    return [(f"{name}/{one}", one) for one in containers]
+        return [(name, named)]
+    chosen = [*_of_interest(pod), *main]
+    if len(chosen) == 1:
+        return [(name, chosen[0])]
+    return [(f"{name}/{one}", one) for one in chosen]
+
+
+def _of_interest(pod: Object) -> list[str]:
+    """Init containers with something to say: sidecars, and those that have not succeeded."""
+    states = {
+        one.get("name"): one.get("state") or {}
+        for one in (pod.get("status") or {}).get("initContainerStatuses") or []
+    }
+    chosen = []
+    for one in (pod.get("spec") or {}).get("initContainers") or []:
+        state = states.get(one["name"]) or {}
+        failed = (state.get("terminated") or {}).get("exitCode") not in (None, 0)
+        waits = (state.get("waiting") or {}).get("reason", "").startswith(("Crash", "Err"))
+        if one.get("restartPolicy") == "Always" or "running" in state or failed or waits:
+            chosen.append(one["name"])
+    return chosen
 
 
 def _pattern(match: str | None) -> re.Pattern[str] | None:

@@ -1,22 +1,20 @@
-"""Patches in the three forms that Kubernetes knows, and the number of replicas."""
+"""Patches in the three forms that Kubernetes knows."""
 
 from __future__ import annotations
 
 from typing import Any, NamedTuple
 
-from engine.module_api import Context, Refused, Result, count
+from engine.module_api import Context, Failed, Refused, Result
 from modules._kube import diff as kube_diff
-from modules._kube.api import Cluster
-from modules._kube.errors import NotFound
-from modules._kube.kinds import Kind
+from modules._kube.api import Object, Subject
+from modules._kube.manifests import texts
+from modules._kube.yaml import as_json
 
 
 class Plan(NamedTuple):
     """Patches to send to one object, in order."""
 
-    kind: Kind
-    namespace: str
-    name: str
+    subject: Subject
     patches: list[Any]
     form: str
     subresource: str
@@ -24,24 +22,34 @@ class Plan(NamedTuple):
     @property
     def label(self) -> str:
         """``service/claude-enhancer-service``."""
-        return self.kind.label(self.name)
+        return self.subject.label
+
+    @property
+    def data(self) -> dict[str, Any]:
+        """What a result names."""
+        kind, namespace = self.subject.kind, self.subject.namespace
+        return {
+            "kind": kind.kind,
+            "name": self.subject.name,
+            "namespace": namespace if kind.namespaced else None,
+        }
 
 
 def plan(
-    kind: Kind,
-    namespace: str,
-    name: str,
+    subject: Subject,
     patch: dict[str, Any] | list[dict[str, Any]],
     form: str | None,
     subresource: str,
 ) -> Plan:
     """The patches that a step asks for; Refused when they do not fit their form."""
+    kind = subject.kind
+    patch = texts(as_json(patch, "patch"))
     form = form or ("merge" if kind.custom else "strategic")
     if form == "json":
         if not isinstance(patch, list):
             raise Refused("a JSON patch is a list of operations", hint="write `patch: [{op: …}]`")
         _repeatable(patch)
-        return Plan(kind, namespace, name, [patch], form, subresource)
+        return Plan(subject, [patch], form, subresource)
     if form == "strategic" and kind.custom:
         raise Refused(
             f"a {kind.kind} is a custom resource: it has no strategic merge patch",
@@ -50,59 +58,93 @@ def plan(
     patches = patch if isinstance(patch, list) else [patch]
     if not patches:
         raise Refused("there is no patch to send")
-    return Plan(kind, namespace, name, patches, form, subresource)
+    return Plan(subject, patches, form, subresource)
 
 
-def carry_out(ctx: Context, cluster: Cluster, wanted: Plan, dry_run: bool) -> Result:
+def carry_out(ctx: Context, plan: Plan, dry_run: bool) -> Result:
     """Send the patches; in a dry run each is rehearsed on the object as it is now."""
-    before = cluster.get(ctx, wanted.kind, wanted.namespace, wanted.name)
+    cluster, kind, namespace, name = plan.subject
+    before = cluster.get(ctx, kind, namespace, name)
     now, diff = before, ""
-    for patch in wanted.patches:
-        after = cluster.patch(
-            ctx,
-            wanted.kind,
-            wanted.namespace,
-            wanted.name,
-            patch,
-            form=wanted.form,
-            sub=wanted.subresource,
-            dry_run=dry_run,
+    for number, patch in enumerate(plan.patches):
+        try:
+            after = cluster.patch(
+                ctx,
+                kind,
+                namespace,
+                name,
+                patch,
+                form=plan.form,
+                sub=plan.subresource,
+                dry_run=dry_run,
+            )
+        except Refused as error:
+            if not number or dry_run:
+                raise
+            raise _half_done(plan, number, error) from error
+        shown = kube_diff.unified(
+            plan.label, before if dry_run else now, after, status=plan.subresource == "status"
         )
-        diff += kube_diff.unified(wanted.label, before if dry_run else now, after)
-        now = after
+        if not shown and not plan.subresource:
+            _must_hold(plan, patch, after)
+        diff, now = diff + shown, after
     verb = "would be patched" if dry_run else "patched"
     return Result(
         changed=bool(diff),
-        data={
-            "kind": wanted.kind.kind,
-            "name": wanted.name,
-            "namespace": wanted.namespace if wanted.kind.namespaced else None,
-            "object": kube_diff.for_result(now),
-        },
+        data={**plan.data, "object": kube_diff.for_result(now)},
         diff=diff,
-        message=f"{wanted.label} {verb}" if diff else f"{wanted.label} is so already",
+        message=f"{plan.label} {verb}" if diff else f"{plan.label} is so already",
     )
 
 
-def of_what_is_to_come(wanted: Plan) -> Result:
+def _half_done(plan: Plan, number: int, error: Refused) -> Failed:
+    return Failed(
+        f"{plan.label}: patch {number + 1} of {len(plan.patches)} was refused after the ones "
+        f"before it were made: {error.message}",
+        hint=error.hint,
+        evidence=error.evidence,
+    )
+
+
+def _must_hold(plan: Plan, patch: Any, after: Object) -> None:
+    """Fail when a patch changed nothing although the object is not as it says.
+
+    A server drops, for one, a `status` that is not sent to the subresource of that name.
+    """
+    if "status" in patch and "status" not in _sections_kept(patch, after):
+        raise Failed(
+            f"{plan.label}: the cluster took the patch, but kept nothing of its status",
+            hint="a status is changed with `subresource: status`",
+        )
+
+
+def _sections_kept(patch: Any, after: Object) -> list[str]:
+    return [key for key in patch if _covers(after.get(key), patch[key])]
+
+
+def _covers(value: Any, patch: Any) -> bool:
+    """Whether a value is as a patch says, as far as mappings tell."""
+    if not isinstance(patch, dict):
+        return bool(value == patch)
+    return isinstance(value, dict) and all(
+        _covers(value.get(key), below) for key, below in patch.items()
+    )
+
+
+def of_what_is_to_come(plan: Plan) -> Result:
     """Under --check, of an object that is not there: what a step tells that cannot be rehearsed."""
     shown: dict[str, Any] = {
-        "apiVersion": wanted.kind.api_version,
-        "kind": wanted.kind.kind,
-        "metadata": {"name": wanted.name},
+        "apiVersion": plan.subject.kind.api_version,
+        "kind": plan.subject.kind.kind,
+        "metadata": {"name": plan.subject.name},
     }
-    for patch in wanted.patches:
+    for patch in plan.patches:
         if isinstance(patch, dict):
             shown = _merged(shown, patch)
     return Result(
         changed=True,
-        data={
-            "kind": wanted.kind.kind,
-            "name": wanted.name,
-            "namespace": wanted.namespace if wanted.kind.namespaced else None,
-            "object": kube_diff.for_result(shown),
-        },
-        message=f"{wanted.label} is not there: it would be patched once an earlier step made it",
+        data={**plan.data, "object": kube_diff.for_result(shown)},
+        message=f"{plan.label} is not there: it would be patched once an earlier step made it",
     )
 
 
@@ -117,49 +159,6 @@ def _merged(target: dict[str, Any], patch: dict[str, Any]) -> dict[str, Any]:
         else:
             merged.pop(key, None)
     return merged
-
-
-def replicas(
-    ctx: Context, cluster: Cluster, kind: Kind, namespace: str, name: str, missing_ok: bool
-) -> int | None:
-    """How many replicas an object is to have; None if it is not there and that is fine."""
-    if kind.kind in ("Pod", "DaemonSet", "Job", "Service"):
-        raise Refused(f"a {kind.kind} has no number of replicas to set")
-    try:
-        now = cluster.get(ctx, kind, namespace, name, sub="scale")
-    except NotFound:
-        if missing_ok:
-            return None
-        raise
-    return int((now.get("spec") or {}).get("replicas") or 0)
-
-
-def scaled(
-    kind: Kind, namespace: str, name: str, before: int | None, wanted: int, ready: int
-) -> Result:
-    """What a scaling tells; `before` is None for an object that is not there."""
-    label = kind.label(name)
-    absent = before is None and wanted == 0
-    if absent:
-        text = f"{label}: absent"
-    elif before == wanted:
-        text = f"{label}: already {count(wanted, 'replica')}, {ready} ready"
-    else:
-        text = f"{label}: {'absent' if before is None else before} → {count(wanted, 'replica')}"
-    was = {} if before is None else {"replicas": before}
-    return Result(
-        changed=before != wanted and not absent,
-        data={
-            "kind": kind.kind,
-            "name": name,
-            "namespace": namespace,
-            "replicas": wanted,
-            "before": before,
-            "ready": ready,
-        },
-        diff="" if absent else kube_diff.values(label, was, {"replicas": wanted}),
-        message=text,
-    )
 
 
 def _repeatable(operations: list[dict[str, Any]]) -> None:

@@ -12,8 +12,9 @@ from typing import NamedTuple
 from engine.module_api import Context, Failed, Refused, Result
 from modules._kube import diff as kube_diff
 from modules._kube import rollout as kube_rollout
-from modules._kube.api import Cluster, Object
-from modules._kube.kinds import Kind, known
+from modules._kube import workload as kube_workload
+from modules._kube.api import Cluster, Object, Subject
+from modules._kube.kinds import Kind
 from modules._kube.rollout import Progress
 
 _RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
@@ -30,13 +31,14 @@ def stamps(ctx: Context) -> dict[str, str]:
     return {_RESTARTED_AT: stamp.strftime("%Y-%m-%dT%H:%M:%SZ"), _RESTARTED_BY: ctx.key}
 
 
-def restart(
-    ctx: Context, cluster: Cluster, kind: Kind, namespace: str, name: str, dry_run: bool
-) -> tuple[Object, Object]:
+def restart(ctx: Context, it: Subject, *, wait: bool, dry_run: bool) -> tuple[Object, Object]:
     """Stamp the pod template unless this task has done so: the object before and after."""
+    cluster, kind, namespace, name = it
     if kind.kind not in kube_rollout.ROLLED_OUT:
         raise Refused(f"a {kind.kind} cannot be restarted: it has no pod template to change")
     before, marks = cluster.get(ctx, kind, namespace, name), stamps(ctx)
+    if wait:
+        kube_rollout.must_roll(kind, before)
     template = ((before.get("spec") or {}).get("template") or {}).get("metadata") or {}
     if (template.get("annotations") or {}).get(_RESTARTED_BY) == marks[_RESTARTED_BY]:
         return before, before
@@ -99,18 +101,18 @@ def undo_to_come(name: str, to_revision: int | None, why: str) -> Result:
 class Undo(NamedTuple):
     """Going back to a revision of a Deployment."""
 
-    kind: Kind
+    subject: Subject
     before: Object
     revision: int
     from_revision: int
     template: Object | None
     """The pod template to put back; None when this task has done so already."""
 
-    def carry_out(self, ctx: Context, cluster: Cluster, dry_run: bool) -> Object:
+    def carry_out(self, ctx: Context, dry_run: bool) -> Object:
         """Put the template back; the Deployment as it is then."""
         if self.template is None:
             return self.before
-        metadata = self.before["metadata"]
+        cluster, kind, namespace, name = self.subject
         patch = [
             # Somebody else's rollout in between must not be overwritten by what we saw before.
             {
@@ -130,26 +132,17 @@ class Undo(NamedTuple):
                 "value": f"{self.from_revision}>{self.revision}",
             },
         ]
-        return cluster.patch(
-            ctx,
-            self.kind,
-            metadata["namespace"],
-            metadata["name"],
-            patch,
-            form="json",
-            dry_run=dry_run,
-        )
+        return cluster.patch(ctx, kind, namespace, name, patch, form="json", dry_run=dry_run)
 
     def result(self, after: Object, now: Progress, verb: str) -> Result:
         """What it tells."""
-        name = self.before["metadata"]["name"]
-        label = self.kind.label(name)
+        label = self.subject.label
         diff = kube_diff.unified(label, self.before, after)
         return Result(
             changed=bool(diff),
             data={
-                "kind": self.kind.kind,
-                "name": name,
+                "kind": self.subject.kind.kind,
+                "name": self.subject.name,
                 **now.data,
                 "revision": self.revision,
                 "from_revision": self.from_revision,
@@ -159,38 +152,34 @@ class Undo(NamedTuple):
         )
 
 
-def undo(
-    ctx: Context, cluster: Cluster, namespace: str, name: str, to_revision: int | None
-) -> Undo:
+def undo(ctx: Context, it: Subject, to_revision: int | None) -> Undo:
     """Find the revision to go back to; Failed names the ones that there are."""
-    kind = known("Deployment")
-    assert kind is not None
-    item = cluster.get(ctx, kind, namespace, name)
+    item = it.cluster.get(ctx, it.kind, it.namespace, it.name)
     annotations = item["metadata"].get("annotations") or {}
     if annotations.get(_UNDONE_BY) == ctx.key:
         was, _, now = annotations.get(_UNDONE_FROM, "0>0").partition(">")
-        return Undo(kind, item, int(now), int(was), None)
+        return Undo(it, item, int(now), int(was), None)
     if (item.get("spec") or {}).get("paused"):
         raise Refused(
-            f"{kind.label(name)} is paused: its revision cannot be changed",
+            f"{it.label} is paused: its revision cannot be changed",
             hint="resume it: patch `spec.paused` to false",
         )
-    current = kube_rollout.revision_of(item)
-    history = _history(ctx, cluster, item)
-    wanted = _choose(kind.label(name), history, current, to_revision)
-    template = history[wanted]["spec"]["template"]
+    current = kube_workload.revision_of(item)
+    history = _history(ctx, it.cluster, item)
+    target = _choose(it.label, history, current, to_revision)
+    template = history[target]["spec"]["template"]
     labels = template["metadata"].get("labels") or {}
     kept = {key: value for key, value in labels.items() if key != _HASH}
     template = {**template, "metadata": {**template["metadata"], "labels": kept}}
-    if str(wanted) == current:
-        return Undo(kind, item, wanted, wanted, None)
-    return Undo(kind, item, wanted, int(current or 0), template)
+    if str(target) == current:
+        return Undo(it, item, target, target, None)
+    return Undo(it, item, target, int(current or 0), template)
 
 
 def _history(ctx: Context, cluster: Cluster, item: Object) -> dict[int, Object]:
-    sets = kube_rollout.replica_sets(ctx, cluster, item)
+    sets = kube_workload.replica_sets(ctx, cluster, item)
     return {
-        int(revision): one for one in sets if (revision := kube_rollout.revision_of(one)).isdigit()
+        int(revision): one for one in sets if (revision := kube_workload.revision_of(one)).isdigit()
     }
 
 

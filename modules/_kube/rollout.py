@@ -1,139 +1,93 @@
-"""Waiting for a Deployment, StatefulSet or DaemonSet to be rolled out, and knowing when not to.
+"""Waiting for a workload to be rolled out, or scaled, and knowing when not to.
 
-`progress` says from the object alone how far a rollout is; `follow` watches the object and its
-pods until it is done, and fails at once, with evidence, when a pod of the *new* template cannot
-get ready. Pods of an older template do not count: replacing them is often what the rollout is for.
+`follow` watches the object and its pods until it is done, and fails, with evidence, when a pod of
+the *new* template cannot get ready: at once where nothing will mend it, after a while where it may
+mend by itself (see `trouble`). Pods of an older template do not count: replacing them is often
+what the rollout is for. Nothing has to get ready on the way to fewer pods.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any, NamedTuple
 
-from engine.module_api import Context, Failed, Refused, TimedOut
+from engine.module_api import Context, Failed, Refused, Result, TimedOut
 from modules._kube import pods as kube_pods
-from modules._kube.api import Cluster, Object
+from modules._kube import trouble as kube_trouble
+from modules._kube.api import Cluster, Object, Subject
 from modules._kube.errors import NotFound
 from modules._kube.kinds import Kind, known
-from modules._kube.pods import Trouble
+from modules._kube.progress import (
+    FOLLOWED,
+    NOT_THERE,
+    ROLLED_OUT,
+    Progress,
+    deadline_condition,
+    desired_replicas,
+    going_down,
+    on_delete,
+    progress,
+)
+from modules._kube.trouble import Trouble
 from modules._kube.watch import Selection, View
+from modules._kube.workload import labels_of, other_replicas, replica_sets, revision_of
 
-ROLLED_OUT = ("Deployment", "StatefulSet", "DaemonSet")
-"""Kinds whose rollout can be followed."""
+__all__ = [
+    "NOT_THERE",
+    "ROLLED_OUT",
+    "Progress",
+    "Terms",
+    "desired_replicas",
+    "follow",
+    "must_roll",
+    "progress",
+    "status",
+]
 
 SCHEDULE_GRACE = 30.0
 """Seconds for which a pod that no node has room for is waited for, when nothing else is said."""
 
+PATIENCE = 30.0
+"""Seconds for which trouble that may mend by itself is borne, when nothing else is said."""
+
 _REVISION = "deployment.kubernetes.io/revision"
+_TEMPLATE_GENERATION = "deprecated.daemonset.template.generation"
 _MOST_PODS = 3
 """Pods whose evidence is fetched when a rollout fails."""
 
+_BEFORE_THE_END = 1.0
+"""Seconds before the deadline at which evidence is fetched: after it there is no time left."""
 
-class Progress(NamedTuple):
-    """How far a rollout is."""
-
-    ready: int
-    """Pods of the new template that are ready."""
-    desired: int
-    done: bool
-    text: str
-    """``3 of 10 ready``, with what else it waits for."""
-    failure: str = ""
-    """Why the controller gave up; empty while it has not."""
-
-    @property
-    def data(self) -> dict[str, Any]:
-        """For a result."""
-        return {"ready": self.ready, "desired": self.desired, "done": self.done}
+_WORTH_IT = 3.0
 
 
-NOT_THERE = Progress(0, 0, False, "not there yet")
-"""Under --check, of an object that an earlier step would have made."""
+class Terms(NamedTuple):
+    """What is waited for, and how long trouble is borne."""
+
+    schedule_grace: float = SCHEDULE_GRACE
+    patience: float = PATIENCE
+    replicas: int | None = None
+    """How many pods the object is to have; somebody else may change that meanwhile."""
+    down: bool = False
+    """It goes to fewer pods: what is left need not get ready."""
+    must_roll: bool = False
+    """Refuse to wait for an object whose pods are replaced only when somebody deletes them."""
+    before: Object | None = None
+    """The object before it was changed: what its controller said then does not count any more."""
 
 
-def progress(item: Object) -> Progress:
-    """How far the object's rollout is, from its spec and status."""
-    status = item.get("status") or {}
-    kind = item["kind"]
-    if kind == "DaemonSet":
-        desired = status.get("desiredNumberScheduled") or 0
-    else:
-        replicas = (item.get("spec") or {}).get("replicas")
-        desired = 1 if replicas is None else int(replicas)
-    if (status.get("observedGeneration") or 0) < (item["metadata"].get("generation") or 0):
-        return Progress(0, desired, False, f"0 of {desired} ready, not yet seen by its controller")
-    if kind == "Deployment":
-        return _deployment(item, status, desired)
-    if kind == "StatefulSet":
-        return _statefulset(item, status, desired)
-    return _daemonset(status, desired)
-
-
-def _deployment(item: Object, status: Object, desired: int) -> Progress:
-    total, updated = status.get("replicas") or 0, status.get("updatedReplicas") or 0
-    old = max(0, total - updated)
-    ready = max(0, min(updated, (status.get("readyReplicas") or 0) - old))
-    available = status.get("availableReplicas") or 0
-    failure = _gave_up(status)
-    waits = []
-    if updated < desired:
-        waits.append(f"{updated} updated")
-    if old:
-        waits.append(f"{old} of the old revision left")
-    if total > desired and not old:
-        waits.append(f"{total - desired} too many")
-    done = not waits and updated == desired and available >= desired
-    if (item.get("spec") or {}).get("paused") and not done:
-        failure = "it is paused"
-    if ready == desired and not done and not waits:
-        waits.append("not yet available")
-    return Progress(ready, desired, done, _text(ready, desired, waits), failure)
-
-
-def _statefulset(item: Object, status: Object, desired: int) -> Progress:
-    rolling = ((item.get("spec") or {}).get("updateStrategy") or {}).get("rollingUpdate") or {}
-    wanted = max(0, desired - int(rolling.get("partition") or 0))
-    total, ready = status.get("replicas") or 0, status.get("readyReplicas") or 0
-    same = status.get("updateRevision") == status.get("currentRevision")
-    updated = total if same else status.get("updatedReplicas") or 0
-    waits = [] if updated >= wanted else [f"{updated} updated"]
-    if total > desired:
-        waits.append(f"{total - desired} too many")
-    done = not waits and ready >= desired
-    return Progress(ready, desired, done, _text(ready, desired, waits))
-
-
-def _daemonset(status: Object, desired: int) -> Progress:
-    updated, available = (
-        status.get("updatedNumberScheduled") or 0,
-        status.get("numberAvailable") or 0,
-    )
-    waits = [] if updated >= desired else [f"{updated} updated"]
-    done = not waits and available >= desired
-    return Progress(status.get("numberReady") or 0, desired, done, _text(available, desired, waits))
-
-
-def _text(ready: int, desired: int, waits: list[str]) -> str:
-    return ", ".join([f"{ready} of {desired} ready", *waits])
-
-
-def _gave_up(status: Object) -> str:
-    for condition in status.get("conditions") or []:
-        if (
-            condition.get("type") == "Progressing"
-            and condition.get("reason") == "ProgressDeadlineExceeded"
-        ):
-            return f"ProgressDeadlineExceeded: {condition.get('message') or ''}".rstrip(": ")
-    return ""
-
-
-def _not_created(item: Object) -> list[Trouble]:
-    """Pods that the controller may not even create: a quota, a missing service account."""
-    return [
-        Trouble("", condition.get("reason") or "FailedCreate", condition["message"], patient=True)
-        for condition in (item.get("status") or {}).get("conditions") or []
-        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True"
-    ]
+def must_roll(kind: Kind, item: Object | None = None) -> None:
+    """Refuse to wait for a rollout that this kind, or this object, does not have."""
+    if kind.kind not in ROLLED_OUT:
+        raise Refused(
+            f"a {kind.kind} has no rollout to wait for",
+            hint=f"rollouts are of {', '.join(ROLLED_OUT)}; `kubectl.wait` waits for conditions",
+        )
+    if item is not None and on_delete(item):
+        raise Refused(
+            f"{kind.label(item['metadata']['name'])} has the update strategy OnDelete: its pods "
+            "are replaced only when somebody deletes them, so there is no rollout to wait for",
+            hint="delete its pods one by one and wait for each, or set the strategy RollingUpdate",
+        )
 
 
 def follow(
@@ -142,24 +96,34 @@ def follow(
     kind: Kind,
     namespace: str,
     name: str,
-    *,
-    schedule_grace: float = SCHEDULE_GRACE,
+    terms: Terms | None = None,
 ) -> Progress:
     """Wait until the rollout is done and return its end.
 
     Raises Failed with the pods' evidence when it cannot get done, TimedOut with how far it got.
     """
-    if kind.kind not in ROLLED_OUT:
-        raise Refused(
-            f"a {kind.kind} has no rollout to wait for",
-            hint=f"rollouts are of {', '.join(ROLLED_OUT)}; `kubectl.wait` waits for conditions",
-        )
-    rollout = _Rollout(ctx, cluster, kind, namespace, name, schedule_grace)
+    if kind.kind not in FOLLOWED:
+        must_roll(kind)
+    rollout = _Rollout(ctx, cluster, kind, namespace, name, terms or Terms())
     with View(ctx, cluster, {"object": Selection(kind, namespace, name)}) as view:
         try:
             return rollout.wait(view)
         except TimedOut as error:
             raise rollout.timed_out(error, view) from error
+
+
+def status(ctx: Context, it: Subject, terms: Terms) -> Result:
+    """How a rollout has ended; under --check, how far it is: an earlier step may be to come."""
+    must_roll(it.kind)
+    if ctx.mode == "check":
+        item = it.cluster.find(ctx, it.kind, it.namespace, it.name)
+        now = progress(item) if item else NOT_THERE
+    else:
+        now = follow(ctx, *it, terms._replace(must_roll=True))
+    return Result(
+        data={"kind": it.kind.kind, "name": it.name, **now.data},
+        message=f"{it.label}: {now.text}",
+    )
 
 
 class _Rollout:
@@ -172,7 +136,7 @@ class _Rollout:
         kind: Kind,
         namespace: str,
         name: str,
-        schedule_grace: float,
+        terms: Terms,
     ) -> None:
         self.ctx = ctx
         self.cluster = cluster
@@ -180,45 +144,67 @@ class _Rollout:
         self.namespace = namespace
         self.label = kind.label(name)
         self.name = name
-        self.grace = schedule_grace
+        self.terms = terms
         self._told = ""
-        self._unschedulable: dict[str, float] = {}
+        self._troubled: dict[str, float] = {}
+        """Since when a pod has been in trouble."""
+        self._restarts: dict[str, dict[str, int]] = {}
+        """By pod: restarts of its containers before it was waited for."""
+        self._pulls: dict[str, str] = {}
+        """By pod: why its image could not be pulled."""
+        self._gave_up_since: float | None = None
         self._current: dict[str, str | None] = {}
+        left = ctx.remaining()
+        self._evidence: list[str] | None = None if left is None or left > _WORTH_IT else []
+        """What was fetched right before the deadline; none where all there is are seconds."""
 
     def wait(self, view: View) -> Progress:
         """Until it is done; see `follow`."""
         following = False
         while True:
             item = self._item(view)
-            now = progress(item)
+            if self.terms.must_roll:
+                must_roll(self.kind, item)
+            self._still_ours(item)
+            now = going_down(item) if self.terms.down else progress(item)
             if now.text != self._told:
                 self._told = now.text
                 self.ctx.progress(f"{self.label}: {now.text}")
             if now.done:
                 return now
             if not following:
-                view.add("pods", Selection(_pod(), self.namespace, labels=labels_of(item)))
+                self._follow_pods(item, view)
                 following = True
-            bad = self._bad(item, view.items("pods"))
-            if now.failure:
+            bad = [] if self.terms.down else self._bad(item, view)
+            if not self.terms.down and now.failure and self._is_news(item):
                 raise self._failed(now, now.failure, bad, view)
             if fatal := [one for one in bad if not one.patient or self._overdue(one)]:
                 raise self._failed(now, fatal[0].text, fatal, view)
+            self._look_closer_in_time(view)
             view.wait(at_most=self._next_look(bad))
+
+    def _follow_pods(self, item: Object, view: View) -> None:
+        """Follow the pods, too; who may not read them waits for the object alone."""
+        try:
+            view.add("pods", Selection(_pod(), self.namespace, labels=labels_of(item)))
+        except (Refused, NotFound) as error:
+            view.drop("pods")
+            self.ctx.log(f"the pods cannot be read, so only the object is: {error.message}")
+        for pod in view.items("pods"):
+            self._restarts[pod["metadata"]["name"]] = kube_trouble.restarts_of(pod)
 
     def timed_out(self, error: TimedOut, view: View) -> TimedOut:
         """The time-out, told with how far the rollout was."""
         item = view.one("object")
         now = progress(item) if item else None
-        try:
-            lines = kube_pods.states(view.items("pods"))
-        except KeyError:
-            lines = []
+        lines = kube_pods.states(view.items("pods"))
         return TimedOut(
             f"{self.label} was not rolled out in time"
             + (f": {now.text}" if now else ": it is gone"),
             hint=error.hint,
-            evidence=lines[:10],
+            evidence=list(
+                dict.fromkeys([*lines[:10], *_conditions(item), *(self._evidence or [])])
+            ),
             data=self._data(now),
         )
 
@@ -231,33 +217,59 @@ class _Rollout:
             )
         return item
 
-    def _bad(self, item: Object, pods: list[Object]) -> list[Trouble]:
+    def _still_ours(self, item: Object) -> None:
+        """Fail when somebody else has set another number of pods than what is waited for."""
+        wanted = self.terms.replicas
+        if wanted is None or self.kind.kind == "DaemonSet" or desired_replicas(item) == wanted:
+            return
+        raise other_replicas(
+            self.ctx, self.cluster, self.kind, item, wanted, desired_replicas(item)
+        )
+
+    def _bad(self, item: Object, view: View) -> list[Trouble]:
         """Troubles of pods of the new template."""
         if (item["metadata"].get("generation") or 0) > (
             (item.get("status") or {}).get("observedGeneration") or 0
         ):
             return []
-        bad = _not_created(item)
-        troubled = [(pod, found) for pod in pods if (found := kube_pods.trouble(pod))]
+        bad, pods = _not_created(item), view.items("pods")
+        ready = {pod["metadata"]["name"] for pod in pods if kube_pods.is_ready(pod)}
+        for name in ready & set(self._troubled):
+            del self._troubled[name]
+        troubled = [(pod, found) for pod in pods if (found := self._trouble(pod))]
         if not troubled:
             return bad
-        key, current = self._template(item)
+        key, current = self._template(item, view)
         return bad + [
             found
             for pod, found in troubled
             if not key or (pod["metadata"].get("labels") or {}).get(key) == current
         ]
 
-    def _template(self, item: Object) -> tuple[str, str | None]:
+    def _trouble(self, pod: Object) -> Trouble | None:
+        """The trouble of a pod; for an image that is not pulled, with the words of its events."""
+        name = pod["metadata"]["name"]
+        found = kube_trouble.trouble(pod, self._restarts.get(name))
+        if found is None or not (found.backs_off and found.patient):
+            return found
+        if name not in self._pulls:
+            self._pulls[name] = kube_pods.pull_error(self.ctx, self.cluster, pod)
+        return found.explained(self._pulls[name])
+
+    def _template(self, item: Object, view: View) -> tuple[str, str | None]:
         """Label and value by which pods of the new template are known; no label: all are."""
+        metadata = item["metadata"]
         if self.kind.kind == "StatefulSet":
             revision = (item.get("status") or {}).get("updateRevision")
             return ("controller-revision-hash", revision) if revision else ("", None)
         if self.kind.kind == "DaemonSet":
-            return "pod-template-generation", str(item["metadata"].get("generation"))
-        revision = (item["metadata"].get("annotations") or {}).get(_REVISION, "")
+            generation = (metadata.get("annotations") or {}).get(_TEMPLATE_GENERATION)
+            return ("pod-template-generation", generation) if generation else ("", None)
+        if self.kind.kind != "Deployment":
+            return "", None
+        revision = (metadata.get("annotations") or {}).get(_REVISION, "")
         if self._current.get(revision) is None:
-            self._current[revision] = self._hash_of(item, revision)
+            self._current[revision] = view.persist(lambda: self._hash_of(item, revision))
         return "pod-template-hash", self._current[revision]
 
     def _hash_of(self, item: Object, revision: str) -> str | None:
@@ -268,15 +280,49 @@ class _Rollout:
                 return found
         return None
 
+    def _is_news(self, item: Object) -> bool:
+        """Whether the controller gave up after the change that is waited for.
+
+        What it said of an earlier template stays for a moment: that is borne as other trouble is.
+        """
+        before = deadline_condition((self.terms.before or {}).get("status") or {})
+        if before is None or before != deadline_condition(item.get("status") or {}):
+            return True
+        now = self.ctx.monotonic()
+        self._gave_up_since = now if self._gave_up_since is None else self._gave_up_since
+        return now - self._gave_up_since >= self.terms.patience
+
+    def _grace(self, one: Trouble) -> float:
+        return self.terms.schedule_grace if one.of_placing else self.terms.patience
+
     def _overdue(self, one: Trouble) -> bool:
-        since = self._unschedulable.setdefault(one.pod, self.ctx.monotonic())
-        return self.ctx.monotonic() - since >= self.grace
+        since = self._troubled.setdefault(one.pod, self.ctx.monotonic())
+        return self.ctx.monotonic() - since >= self._grace(one)
 
     def _next_look(self, bad: list[Trouble]) -> float | None:
-        waiting = [self._unschedulable[one.pod] for one in bad if one.pod in self._unschedulable]
-        if not waiting:
-            return None
-        return max(0.05, min(waiting) + self.grace - self.ctx.monotonic())
+        """Seconds until something has to be looked at though nothing was heard of."""
+        now, ends = self.ctx.monotonic(), []
+        for one in bad:
+            if one.pod in self._troubled:
+                ends.append(self._troubled[one.pod] + self._grace(one))
+        if self._gave_up_since is not None:
+            ends.append(self._gave_up_since + self.terms.patience)
+        left = self.ctx.remaining()
+        if left is not None and self._evidence is None:
+            ends.append(now + left - _BEFORE_THE_END)
+        return max(0.05, min(ends) - now) if ends else None
+
+    def _look_closer_in_time(self, view: View) -> None:
+        """Shortly before the deadline: fetch the evidence that a time-out will tell."""
+        left = self.ctx.remaining()
+        if left is None or left > _BEFORE_THE_END or self._evidence is not None:
+            return
+        self._evidence = []
+        unready = [pod for pod in view.items("pods") if not kube_pods.is_ready(pod)]
+        for pod in unready[:_MOST_PODS]:
+            self._evidence += kube_pods.evidence(self.ctx, self.cluster, pod)
+        if not unready:
+            self._evidence += kube_pods.events(self.ctx, self.cluster, self.namespace, self.name)
 
     def _failed(self, now: Progress, why: str, bad: list[Trouble], view: View) -> Failed:
         pods = {pod["metadata"]["name"]: pod for pod in view.items("pods")}
@@ -309,50 +355,27 @@ class _Rollout:
         }
 
 
-def replica_sets(ctx: Context, cluster: Cluster, deployment: Object) -> list[Object]:
-    """The ReplicaSets of a Deployment, newest revision first."""
-    kind = known("ReplicaSet")
-    assert kind is not None
-    metadata = deployment["metadata"]
-    found, _ = cluster.list(ctx, kind, metadata["namespace"], labels=labels_of(deployment))
-    owned = [
-        one
-        for one in found
-        if any(
-            owner.get("uid") == metadata["uid"]
-            for owner in one["metadata"].get("ownerReferences") or []
-        )
+def _not_created(item: Object) -> list[Trouble]:
+    """Pods that the controller may not even create: a quota, a missing service account."""
+    return [
+        Trouble("", condition.get("reason") or "FailedCreate", condition["message"], patient=True)
+        for condition in (item.get("status") or {}).get("conditions") or []
+        if condition.get("type") == "ReplicaFailure" and condition.get("status") == "True"
     ]
-    return sorted(owned, key=lambda one: _number(revision_of(one)), reverse=True)
 
 
-def revision_of(item: Object) -> str:
-    """The revision that the deployment controller wrote on a ReplicaSet or Deployment."""
-    return str((item["metadata"].get("annotations") or {}).get(_REVISION, ""))
-
-
-def labels_of(item: Object) -> str:
-    """The label selector of the pods of a workload, as text for a query."""
-    selector = (item.get("spec") or {}).get("selector") or {}
-    return ",".join(_requirements(selector))
-
-
-def _requirements(selector: Object) -> Iterator[str]:
-    for key, value in (selector.get("matchLabels") or {}).items():
-        yield f"{key}={value}"
-    for one in selector.get("matchExpressions") or []:
-        key, values = one["key"], ",".join(one.get("values") or [])
-        if one["operator"] in ("In", "NotIn"):
-            yield f"{key} {one['operator'].lower()} ({values})"
-        else:
-            yield key if one["operator"] == "Exists" else f"!{key}"
+def _conditions(item: Object | None) -> list[str]:
+    """What the object itself says of what does not go on."""
+    return [
+        f"{condition.get('type')}: {condition.get('reason') or ''}: "
+        f"{' '.join(str(condition.get('message') or '').split())}"
+        for condition in ((item or {}).get("status") or {}).get("conditions") or []
+        if condition.get("type") == "ReplicaFailure"
+        or (condition.get("type") == "Progressing" and condition.get("status") != "True")
+    ]
 
 
 def _pod() -> Kind:
     kind = known("Pod")
     assert kind is not None
     return kind
-
-
-def _number(revision: str) -> int:
-    return int(revision) if revision.isdigit() else 0

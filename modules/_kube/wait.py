@@ -10,10 +10,12 @@ import re
 from collections.abc import Callable, Iterator
 from typing import Any, NamedTuple
 
-from engine.module_api import Context, Failed, Refused, TimedOut
+from engine.module_api import ActionError, Context, Failed, Refused, Result, TimedOut
 from modules._kube import pods as kube_pods
-from modules._kube.api import Cluster, Object
+from modules._kube import trouble as kube_trouble
+from modules._kube.api import Cluster, Object, Subject
 from modules._kube.errors import NotFound
+from modules._kube.kinds import known
 from modules._kube.watch import Selection, View
 
 _STEP = r"""\.(?P<name>(?:\\.|[^.\[\]\\{}])+)      # .name, with \. for a dot in it
@@ -31,6 +33,11 @@ class Wanted(NamedTuple):
     """As it was written."""
     holds: Callable[[Object], bool] | None
     """None for ``delete`` and ``create``, which are about being there."""
+    condition: str = ""
+    """The condition, in small letters, and the status that it is to have."""
+    status: str = ""
+    path: str = ""
+    """The JSON path."""
 
 
 def parse(text: str) -> Wanted:
@@ -40,15 +47,33 @@ def parse(text: str) -> Wanted:
         return Wanted(word, None)
     if word == "condition" and rest:
         name, _, status = rest.partition("=")
-        return Wanted(text, lambda item: _condition(item, name) == (status or "True").lower())
+        status = (status or "True").lower()
+        return Wanted(text, lambda item: _condition(item, name) == status, name.lower(), status)
     if word == "jsonpath" and rest:
         path, value = _split(rest)
         steps = path_steps(path)
-        return Wanted(text, lambda item: _matches(list(walk(item, steps)), value))
+        return Wanted(text, lambda item: _matches(list(walk(item, steps)), value), path=path)
     raise Refused(
         f"`for: {text}` cannot be waited for",
         hint="write `delete`, `create`, `condition=Ready`, `condition=Ready=False` or "
         "`jsonpath={.status.phase}=Running`",
+    )
+
+
+def wait(ctx: Context, it: Subject, selector: str, text: str, patience: float) -> Result:
+    """Wait for what a step names; under --check only look, it may come of an earlier step."""
+    place = it.namespace if it.kind.namespaced else ""
+    selection, wanted = Selection(it.kind, place, it.name, selector), parse(text)
+    if ctx.mode == "check":
+        items, _ = it.cluster.list(
+            ctx, it.kind, place, labels=selector, fields=selection.field_selector
+        )
+    else:
+        items = until(ctx, it.cluster, selection, wanted, patience=patience)
+    names = _names(items)
+    return Result(
+        data={"kind": it.kind.kind, "names": names, "for": text},
+        message=f"{', '.join(names) or it.name or selector}: {text}",
     )
 
 
@@ -58,15 +83,18 @@ def until(
     selection: Selection,
     wanted: Wanted,
     uids: dict[str, str] | None = None,
+    patience: float = 0.0,
 ) -> list[Object]:
     """Wait until every selected object is as wanted; the objects as they are then.
 
     Deletion is over when no object is left, or, with `uids` (name → uid), none of those: what
     was made anew under an old name does not count. Raises NotFound when there is nothing to wait
-    for, Failed when a pod cannot get ready, TimedOut with what is missing.
+    for, Failed when it cannot come true (for a pod in trouble: after `patience` seconds, where that
+    may mend by itself), TimedOut with what is missing.
     """
     kind = selection.kind
     told = ""
+    vain = _InVain(ctx, cluster, kind.kind, wanted, patience)
     with View(ctx, cluster, {"objects": selection}) as view:
         while True:
             items = view.items("objects")
@@ -78,14 +106,14 @@ def until(
                     f"no {kind.kind} matches {_named(selection)}: there is nothing to wait for",
                     hint="`for: create` waits until it is there",
                 )
-            _not_in_vain(ctx, cluster, kind.kind, wanted, left)
+            again = vain.look(left)
             done = len(items) - len(left)
             text = f"{done} of {len(items)} {kind.plural}: {wanted.text}"
             if text != told:
                 told = text
                 ctx.progress(text)
             try:
-                view.wait()
+                view.wait(at_most=again)
             except TimedOut as error:
                 raise TimedOut(
                     f"{', '.join(_names(left)) or _named(selection)}: {_missed(wanted, left)}",
@@ -111,24 +139,91 @@ def _left(items: list[Object], wanted: Wanted, uids: dict[str, str] | None) -> l
         return [item for item in items if not wanted.holds(item)]
     if uids is None:
         return items
-    return [one for one in items if one["metadata"]["uid"] == uids.get(one["metadata"]["name"])]
+    return [
+        one for one in items if one["metadata"].get("uid", "") == uids.get(one["metadata"]["name"])
+    ]
 
 
-def _not_in_vain(
-    ctx: Context, cluster: Cluster, kind: str, wanted: Wanted, left: list[Object]
-) -> None:
-    """Pods that will not get ready fail the wait at once."""
-    if kind != "Pod" or not wanted.text.startswith("condition=Ready") or "=False" in wanted.text:
-        return
-    for pod in left:
-        found = kube_pods.trouble(pod) or kube_pods.over(pod)
-        if found and not found.patient:
-            raise Failed(
-                f"waiting is in vain: {found.text}",
-                hint=found.hint,
-                evidence=kube_pods.evidence(ctx, cluster, pod),
-                data={"pods": [kube_pods.summary(pod)]},
-            )
+class _InVain:
+    """Knows when something that is waited for cannot come."""
+
+    def __init__(
+        self, ctx: Context, cluster: Cluster, kind: str, wanted: Wanted, patience: float
+    ) -> None:
+        self._ctx, self._cluster = ctx, cluster
+        self._kind, self._wanted = kind, wanted
+        self._patience = patience
+        self._restarts: dict[str, dict[str, int]] = {}
+        self._troubled: dict[str, float] = {}
+
+    def look(self, left: list[Object]) -> float | None:
+        """Fail if it cannot come; else the seconds after which to look again, if any."""
+        if self._kind == "Job":
+            for job in left:
+                self._job(job)
+        if self._kind == "Pod" and self._wants_a_living_pod():
+            ends = [end for pod in left if (end := self._pod(pod)) is not None]
+            return max(0.05, min(ends) - self._ctx.monotonic()) if ends else None
+        return None
+
+    def _wants_a_living_pod(self) -> bool:
+        if self._wanted.condition:
+            return self._wanted.condition in _OF_LIFE and self._wanted.status == "true"
+        return "status.phase" in self._wanted.path and self._wanted.text.endswith("Running")
+
+    def _pod(self, pod: Object) -> float | None:
+        """When the patience with this pod ends; None if it is in no trouble."""
+        name = pod["metadata"]["name"]
+        before = self._restarts.setdefault(name, kube_trouble.restarts_of(pod))
+        found = kube_pods.over(pod) or kube_trouble.trouble(pod, before)
+        if found is None or (found.patient and found.of_placing):
+            return None  # a node may come: the step's time-out bounds that
+        if found.backs_off and found.patient:
+            found = found.explained(kube_pods.pull_error(self._ctx, self._cluster, pod))
+        now = self._ctx.monotonic()
+        end = self._troubled.setdefault(name, now) + self._patience
+        if found.patient and now < end:
+            return end
+        raise Failed(
+            f"waiting is in vain: {found.text}",
+            hint=found.hint,
+            evidence=kube_pods.evidence(self._ctx, self._cluster, pod),
+            data={"pods": [kube_pods.summary(pod)]},
+        )
+
+    def _job(self, job: Object) -> None:
+        """A Job that has ended does not end in another way."""
+        ended = _condition_of(job, "failed") or _condition_of(job, "complete")
+        if ended is None or str(ended.get("status")) != "True":
+            return
+        if not self._wanted.condition and "status" not in self._wanted.path:
+            return
+        words = [str(ended.get(key) or "") for key in ("type", "reason", "message")]
+        name, namespace = job["metadata"]["name"], job["metadata"].get("namespace") or ""
+        pods = self._pods_of(job)
+        evidence = [
+            line for pod in pods[-1:] for line in kube_pods.evidence(self._ctx, self._cluster, pod)
+        ] or kube_pods.events(self._ctx, self._cluster, namespace, name)
+        raise Failed(
+            f"waiting is in vain: job {name} has ended: {': '.join(filter(None, words))}",
+            hint="the log of its pods tells why; a Job is not started again: delete and apply it",
+            evidence=evidence,
+        )
+
+    def _pods_of(self, job: Object) -> list[Object]:
+        kind = known("Pod")
+        assert kind is not None
+        label = f"batch.kubernetes.io/job-name={job['metadata']['name']}"
+        try:
+            return self._cluster.list(
+                self._ctx, kind, job["metadata"].get("namespace") or "", labels=label
+            )[0]
+        except ActionError:
+            return []
+
+
+_OF_LIFE = ("ready", "containersready", "podscheduled", "initialized")
+"""Conditions that a pod which has ended, or cannot start, does not get."""
 
 
 def path_steps(path: str) -> list[re.Match[str]]:
@@ -195,10 +290,26 @@ def _split(text: str) -> tuple[str, str | None]:
 
 
 def _condition(item: Object, name: str) -> str:
+    """The status of a condition, in small letters; empty where it does not tell of the object as
+    it is now: its controller has seen an earlier generation only (as in kubectl)."""
+    condition = _condition_of(item, name)
+    if condition is None:
+        return ""
+    generation = item["metadata"].get("generation")
+    observed = condition.get("observedGeneration")
+    if observed is None:
+        observed = (item.get("status") or {}).get("observedGeneration")
+    if isinstance(generation, int) and isinstance(observed, int) and observed < generation:
+        return ""
+    return str(condition.get("status", "")).lower()
+
+
+def _condition_of(item: Object, name: str) -> Object | None:
     for condition in (item.get("status") or {}).get("conditions") or []:
         if str(condition.get("type", "")).lower() == name.lower():
-            return str(condition.get("status", "")).lower()
-    return ""
+            found: Object = condition
+            return found
+    return None
 
 
 def _names(items: list[Object]) -> list[str]:

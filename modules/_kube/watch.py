@@ -8,13 +8,14 @@ do nothing but read; all decisions stay with the thread of the task.
 
 from __future__ import annotations
 
+import functools
 import json
 import queue
 import threading
-from collections.abc import Mapping
-from typing import Any, NamedTuple
+from collections.abc import Callable, Mapping
+from typing import Any, NamedTuple, TypeVar
 
-from engine.module_api import Context, Unreachable
+from engine.module_api import ActionError, Cancelled, Context, TimedOut, Unreachable
 from modules._kube.api import Cluster, Object
 from modules._kube.errors import Expired
 from modules._kube.kinds import Kind
@@ -23,10 +24,16 @@ from modules._kube.transport import cut
 _ROUND = 120
 """Seconds after which a stream is opened anew: a connection that died silently is noticed."""
 
-_PATIENCE = 15.0
-"""Seconds for which a lost stream is opened again before the cluster counts as unreachable."""
+_PATIENCE = 300.0
+"""Seconds for which a lost cluster is waited for where the step has no deadline that says it."""
+
+_WARMING_UP = 60.0
+"""Seconds for which a cluster that was lost may refuse, once it is back, what it allowed before:
+a server that starts does not know its rules, its custom kinds and its credentials at once."""
 
 _AGAIN = 0.5
+
+T = TypeVar("T")
 
 
 class Selection(NamedTuple):
@@ -67,10 +74,14 @@ class View:
         self._streams: dict[str, _Stream] = {}
         self._news: queue.SimpleQueue[_News | None] = queue.SimpleQueue()
         self._lost_since: float | None = None
+        self._refused_since: float | None = None
+        self._was_lost = False
+        self._opened: set[str] = set()
+        """Selections that were watched before: the cluster allows that."""
 
     def __enter__(self) -> View:
         for source in self._selections:
-            self._list(source)
+            self._list_at_last(source)
         return self
 
     def __exit__(self, *error: object) -> None:
@@ -78,8 +89,8 @@ class View:
             stream.close()
 
     def items(self, source: str) -> list[Object]:
-        """The objects of a selection as they are now."""
-        return list(self._items[source].values())
+        """The objects of a selection as they are now; none if it is not followed."""
+        return list(self._items.get(source, {}).values())
 
     def one(self, source: str) -> Object | None:
         """The only object of a selection, or None."""
@@ -88,7 +99,13 @@ class View:
     def add(self, source: str, selection: Selection) -> None:
         """Follow one more selection."""
         self._selections[source] = selection
-        self._list(source)
+        self._list_at_last(source)
+
+    def drop(self, source: str) -> None:
+        """Follow a selection no longer."""
+        self._selections.pop(source, None)
+        if stream := self._streams.pop(source, None):
+            stream.close()
 
     def wait(self, at_most: float | None = None) -> bool:
         """Wait for news, `at_most` seconds; whether there was any.
@@ -113,6 +130,9 @@ class View:
                 return True
 
     # -- streams --------------------------------------------------------------------------------
+    def _list_at_last(self, source: str) -> None:
+        self.persist(functools.partial(self._list, source), source)
+
     def _list(self, source: str) -> None:
         chosen = self._selections[source]
         items, version = self._cluster.list(
@@ -126,28 +146,56 @@ class View:
         self._versions[source] = version
 
     def _open_missing(self) -> bool:
-        """Open what is not open; whether something had to be listed anew, which may be news.
-
-        A loss is borne for a while, then it is Unreachable.
-        """
+        """Open what is not open; whether something had to be listed anew, which may be news."""
         listed = False
         while missing := [name for name in self._selections if name not in self._streams]:
             source = missing[0]
+            listed = self.persist(functools.partial(self._list_and_open, source), source) or listed
+        return listed
+
+    def _list_and_open(self, source: str) -> bool:
+        """Open a stream; whether its selection had to be listed anew."""
+        listed = source not in self._versions
+        if listed:
+            self._list(source)
+        try:
+            self._streams[source] = self._open(source)
+            self._opened.add(source)
+        except Expired:
+            self._versions.pop(source, None)
+        return listed
+
+    def persist(self, ask: Callable[[], T], source: str = "") -> T:
+        """Ask until it is answered: a cluster that has answered before is waited for.
+
+        Until the step's deadline; without one, as long as `_PATIENCE`.
+        """
+        while True:
             try:
-                if source not in self._versions:
-                    self._list(source)
-                    listed = True
-                self._streams[source] = self._open(source)
-                self._lost_since = None
-            except Expired:
-                self._versions.pop(source, None)
-            except Unreachable:
-                now = self._ctx.monotonic()
-                self._lost_since = now if self._lost_since is None else self._lost_since
-                if now - self._lost_since > _PATIENCE:
+                answer = ask()
+            except (Cancelled, TimedOut):
+                raise
+            except ActionError as error:
+                if not self._bearable(source, error):
                     raise
                 self._ctx.sleep(_AGAIN)
-        return listed
+            else:
+                self._lost_since = self._refused_since = None
+                return answer
+
+    def _bearable(self, source: str, error: ActionError) -> bool:
+        """Whether a cluster that answers with this error is waited for."""
+        now = self._ctx.monotonic()
+        if isinstance(error, Unreachable):
+            if not self._cluster.answered:
+                return False
+            self._was_lost = True
+            self._lost_since = now if self._lost_since is None else self._lost_since
+            return self._ctx.remaining() is not None or now - self._lost_since <= _PATIENCE
+        if source not in self._opened and not self._was_lost:
+            return False
+        self._refused_since = now if self._refused_since is None else self._refused_since
+        return now - self._refused_since <= _WARMING_UP
 
     def _open(self, source: str) -> _Stream:
         chosen = self._selections[source]

@@ -15,7 +15,7 @@ from urllib.parse import parse_qs, urlsplit
 from tests.modules.conftest import Answer, Request
 
 _COMPARED = ("dryRun", "watch", "fieldSelector", "labelSelector")
-_FOLDER = Path(__file__).parents[1] / "lab" / "kube" / "transcripts"
+_FOLDER = Path(__file__).parents[1] / "lab" / "cluster" / "transcripts"
 
 
 def recorded(name: str) -> dict[str, Any]:
