@@ -36,7 +36,8 @@ def state_option(function: F) -> F:
     return click.option(
         "--state",
         metavar="DIR",
-        help="Where runs, locks and the lab live. Default: CE_RUN_STATE, else .ce-run.",
+        help="Where runs, locks and the lab live. Default: CE_RUN_STATE, else .ce-run of the "
+        "project.",
     )(function)
 
 
@@ -96,11 +97,15 @@ def step_argument(required: bool = True) -> Callable[[F], F]:
 class Workspace:
     """The state folder that a command works on."""
 
-    def __init__(self, state: str | None) -> None:
+    def __init__(self, state: str | None, runbook: str | None = None) -> None:
+        """`runbook` is the file of a run that begins: its project's state is meant by default."""
         from engine.store import state_folder
 
+        self.folder: Path = state_folder(state, Path(runbook) if runbook else None)
         self.given = state
-        self.folder: Path = state_folder(state)
+        self._option = state
+        if state is None and self.folder != state_folder():  # from here another one is meant
+            self._option = str(self.folder)
 
     @property
     def store(self) -> Store:
@@ -118,8 +123,9 @@ class Workspace:
         """How to spell commands that work on the same folder."""
         from engine.report.next_steps import Commands, program
 
-        called = "ce-run" if in_actions() else program(sys.argv[0])
-        return Commands(self.given, called)
+        if in_actions():  # read elsewhere: a path of the runner leads nowhere there
+            return Commands(self.given, "ce-run")
+        return Commands(self._option, program(sys.argv[0]))
 
 
 def _complete_run(

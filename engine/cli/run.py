@@ -144,7 +144,7 @@ def run(
         raise click.UsageError("--check reads the real world, --simulate none: choose one")
     if speed is not None and not simulate:
         raise click.UsageError("--speed goes with --simulate")
-    workspace = Workspace(state)
+    workspace = Workspace(state, file)
     watcher = Watcher(workspace, **shown, approved=force)
 
     def start() -> Session:

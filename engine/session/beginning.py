@@ -9,7 +9,7 @@ from typing import Any
 import msgspec
 
 from engine import VERSION
-from engine.events import Person, RunStarted
+from engine.events import Person, RunStarted, Warned
 from engine.inventory import Inventory
 from engine.loader import load
 from engine.loader.inputs import convert_inputs
@@ -28,7 +28,7 @@ from engine.session.options import (
 from engine.session.selection import check_selection
 from engine.session.session import Session
 from engine.state import RunState
-from engine.store import RunEntry, RunInfo, Store
+from engine.store import RunEntry, RunInfo, Store, project_state
 from engine.text import as_json, writable
 
 
@@ -79,6 +79,7 @@ def begin(runbook_path: str, options: Options, surroundings: Surroundings) -> Se
         entry.remove()
         raise
     _append_start(session, inputs, surroundings.attended, by)
+    _tell_reach(session, surroundings.store)
     return session
 
 
@@ -100,6 +101,19 @@ def _append_start(session: Session, inputs: dict[str, Any], attended: bool, by: 
         )
     )
     session.note_locks()
+
+
+def _tell_reach(session: Session, store: Store) -> None:
+    """Warn where others who run the same runbook do not meet this run at its locks."""
+    usual = project_state(Path(session.plan.runbook.file))
+    if session.locks is not None and store.local != usual:
+        names = ", ".join(session.plan.runbook.locks)
+        session.runner.append(
+            Warned(
+                f"{names}: locked in {store.name}, which is not the state of this project "
+                f"({usual}): whoever works there is neither kept out nor taken over from"
+            )
+        )
 
 
 def _create_entry(

@@ -5,7 +5,7 @@
 
 from engine.store.notes import append_event
 from engine.store.owned import OwnedLocks, loss_text
-from engine.store.place import STATE_VARIABLE, open_store, state_folder
+from engine.store.place import STATE_VARIABLE, open_store, project_state, state_folder
 from engine.store.protocol import (
     Command,
     LockEntry,
@@ -29,5 +29,6 @@ __all__ = [
     "append_event",
     "loss_text",
     "open_store",
+    "project_state",
     "state_folder",
 ]
