@@ -71,6 +71,13 @@ class Person(msgspec.Struct, frozen=True, omit_defaults=True):
     name: str
     host: str = ""
     via: str = ""
+    claims: str = ""
+    """Another name, which the person gave and nothing vouches for."""
+
+    @property
+    def shown(self) -> str:
+        """The name, and which one is claimed."""
+        return f"{self.name} (claims to be {self.claims})" if self.claims else self.name
 
 
 # -- the run -----------------------------------------------------------------------------------
@@ -204,6 +211,8 @@ class GateAnswered(Event, tag="gate_answered", frozen=True):
     answer: Literal["approved", "rejected"]
     by: Person
     reason: str = ""
+    ticked: tuple[str, ...] = ()
+    """The points of the checklist that the person has ticked."""
 
 
 # -- tasks -------------------------------------------------------------------------------------

@@ -99,6 +99,14 @@ class Question:
             return ""
         return "please answer y or n" if text else ""
 
+    def answered(
+        self, answer: Literal["approved", "rejected"], by: Person, reason: str
+    ) -> GateAnswered:
+        """The answer for the journal."""
+        points = zip(self.event.checklist, self.ticked, strict=True)
+        ticked = tuple(point for point, is_ticked in points if is_ticked)
+        return GateAnswered(self.step, answer, by, reason, ticked)
+
     def _tick(self, text: str) -> str:
         numbers = [int(each) for each in re.findall(r"\d+", text)]
         wrong = [each for each in numbers if not 1 <= each <= len(self.ticked)]
@@ -201,7 +209,7 @@ class Asker:
             taken = question.take(typed)
             if isinstance(taken, tuple):
                 assert self._answer is not None
-                self._answer(GateAnswered(question.step, taken[0], self._by, taken[1]))
+                self._answer(question.answered(taken[0], self._by, taken[1]))
                 return
             if taken:
                 self._screen.lines([*question.text()[2:], line(Span(f"  {taken}", "warn"))])

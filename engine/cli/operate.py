@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Literal, NamedTuple
 
 import click
 
@@ -109,7 +109,7 @@ def _answer_options(function: Callable[..., int]) -> Callable[..., int]:
     for option in (
         state_option,
         click.option("--reason", default="", metavar="TEXT", help="Why; kept in the journal."),
-        click.option("--by", metavar="NAME", help="Who answers.  [default: you]"),
+        click.option("--by", metavar="NAME", help="Who answers; unless it is you, a claim."),
         step_argument(required=False),
         run_argument,
     ):
@@ -119,18 +119,33 @@ def _answer_options(function: Callable[..., int]) -> Callable[..., int]:
 
 @click.command()
 @_answer_options
-def approve(run: str, step: str | None, by: str | None, reason: str, state: str | None) -> int:
+@click.option(
+    "--tick",
+    multiple=True,
+    metavar="POINT",
+    help="Tick a point of the checklist: its number, its text, or all.",
+)
+def approve(
+    run: str,
+    step: str | None,
+    by: str | None,
+    reason: str,
+    state: str | None,
+    tick: tuple[str, ...],
+) -> int:
     """Say yes to a run that waits for a person, so that the step goes on.
 
     STEP may be left out when only one step waits. The answer is in the journal when this command
-    ends; a run that no process carries needs `ce-run resume` afterwards.
+    ends; a run that no process carries needs `ce-run resume` afterwards. All points of a checklist
+    have to be ticked.
 
     \b
     Examples:
-      ce-run approve last switch --by ada
-      ce-run approve 20260131-140509 switch --by ada --reason "figures look good"
+      ce-run approve last switch --reason "figures look good"
+      ce-run approve last switch --tick 1 --tick "on-call informed"
+      ce-run approve 20260131-140509 switch --tick all
     """
-    return _answer("approved", run, step, by, reason, Workspace(state))
+    return _answer(Answer("approved", by, reason, tick), run, step, Workspace(state))
 
 
 @click.command()
@@ -143,19 +158,21 @@ def reject(run: str, step: str | None, by: str | None, reason: str, state: str |
 
     \b
     Examples:
-      ce-run reject last switch --by ada --reason "error rate is rising"
+      ce-run reject last switch --reason "error rate is rising"
     """
-    return _answer("rejected", run, step, by, reason, Workspace(state))
+    return _answer(Answer("rejected", by, reason), run, step, Workspace(state))
 
 
-def _answer(
-    answer: Literal["approved", "rejected"],
-    run: str,
-    step: str | None,
-    by: str | None,
-    reason: str,
-    workspace: Workspace,
-) -> int:
+class Answer(NamedTuple):
+    """What was said to a question, on the command line."""
+
+    answer: Literal["approved", "rejected"]
+    by: str | None
+    reason: str
+    tick: tuple[str, ...] = ()
+
+
+def _answer(said: Answer, run: str, step: str | None, workspace: Workspace) -> int:
     from engine.events import GateAnswered
     from engine.people import this_person
     from engine.report.words import who
@@ -163,15 +180,16 @@ def _answer(
     from engine.session import read_run
 
     folder = workspace.find(run)
-    person = this_person(by)
+    person = this_person(said.by)
     _, state, records = read_run(folder)
     path = _open_gate(folder, state, step)
-    event = GateAnswered(path, answer, person, reason)
+    ticked = _ticked(state, path, said) if said.answer == "approved" else ()
+    event = GateAnswered(path, said.answer, person, said.reason, ticked)
     if folder.alive() and _taken(folder, event, len(records)):
-        echo(f"{path} {answer} by {who(person)}; run {folder.run_id} goes on")
+        echo(f"{path} {said.answer} by {who(person)}; run {folder.run_id} goes on")
         return 0
     note(folder, event)
-    echo(f"{path} {answer} by {who(person)}; no process carries run {folder.run_id} now")
+    echo(f"{path} {said.answer} by {who(person)}; no process carries run {folder.run_id} now")
     echo(f"next: {workspace.commands.spell('resume', folder.run_id)}")
     return 0
 
@@ -181,7 +199,7 @@ def _taken(folder: RunEntry, event: GateAnswered, before: int) -> bool:
     from engine.store import Command
 
     verb = "approve" if event.answer == "approved" else "reject"
-    message = folder.send(Command(verb, event.by, event.step, event.reason))
+    message = folder.send(Command(verb, event.by, event.step, event.reason, event.ticked))
 
     def taken() -> bool:
         return _answered(folder.records()[before:], event.step)
@@ -201,6 +219,33 @@ def _answered(records: list[Record], step: str) -> bool:
     from engine.events import GateAnswered
 
     return any(isinstance(r.event, GateAnswered) and r.event.step == step for r in records)
+
+
+def _ticked(state: RunState, path: str, said: Answer) -> tuple[str, ...]:
+    """The points of a gate's checklist that were ticked; UsageError unless it is all of them."""
+    gate = state.steps[state.plan.by_path[path]].gate
+    points = gate.checklist if gate is not None else ()
+    ticked: set[int] = set()
+    for word in said.tick:
+        if word in points:
+            ticked.add(points.index(word))
+        elif word.isdigit() and 1 <= int(word) <= len(points):
+            ticked.add(int(word) - 1)
+        elif word == "all" and points:
+            ticked.update(range(len(points)))
+        else:
+            numbers = f"1 to {len(points)}" if points else "none"
+            raise UsageError(
+                f"--tick {word}: step '{path}' has no such point in its checklist",
+                hint=f"there are {numbers}" if points else "it has no checklist",
+            )
+    left = [f"{n}. {point}" for n, point in enumerate(points, 1) if n - 1 not in ticked]
+    if left:
+        raise UsageError(
+            f"step '{path}' has a checklist, and not ticked is: {'; '.join(left)}",
+            hint="tick each point with --tick NUMBER, or `--tick all` when all of them hold",
+        )
+    return points
 
 
 def _open_gate(folder: RunEntry, state: RunState, step: str | None) -> str:
@@ -230,7 +275,7 @@ def _open_gate(folder: RunEntry, state: RunState, step: str | None) -> str:
 @click.command()
 @run_argument
 @click.argument("text", metavar="TEXT")
-@click.option("--by", metavar="NAME", help="Who tells it.  [default: you]")
+@click.option("--by", metavar="NAME", help="Who tells it; unless it is you, a claim.")
 @state_option
 def reason(run: str, text: str, by: str | None, state: str | None) -> int:
     """Tell afterwards why a run was started; the last word counts, the journal keeps them all.

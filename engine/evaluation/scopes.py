@@ -67,7 +67,7 @@ class Scopes:
         if step is not None and step.gate_passed is not None:
             by = step.gate_passed
             at = utc(step.opened).isoformat(timespec="seconds")
-            names["approval"] = {"by": by.name, "via": by.via, "at": at}
+            names["approval"] = {"by": by.shown, "via": by.via, "at": at}
         item, host = self._around(state, frame, spec)
         if item is not None:
             names["item"] = item
@@ -140,7 +140,7 @@ class Scopes:
                 "check": self._material.mode == "check",
                 "reason": start.reason,
                 "force": bool(start.options.get("force")),
-                "by": start.by.name,
+                "by": start.by.shown,
                 "started": run_stamp(state.started),
                 "started_at": utc(state.started).isoformat(timespec="seconds"),
             }

@@ -85,7 +85,7 @@ def gate_answered(state: RunState, event: GateAnswered, time: float) -> None:
     reason = f": {event.reason}" if event.reason else ""
     step.failure = Failure(
         kind="gate_refused",
-        message=f"refused by {event.by.name}{reason}",
+        message=f"refused by {event.by.shown}{reason}",
         step=node.path,
         retryable=False,
     )

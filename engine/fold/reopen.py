@@ -97,7 +97,7 @@ def _has_succeeded(state: RunState, index: int) -> bool:
 
 
 def _decide(state: RunState, node: Node, event: Overridden, time: float) -> None:
-    reason = f"{event.decision} by {event.by.name}"
+    reason = f"{event.decision} by {event.by.shown}"
     if event.reason:
         reason += f": {event.reason}"
     step = state.steps[node.index]

@@ -92,7 +92,7 @@ def _waiting(
     run = facts.run
     found = []
     for gate in facts.gates:
-        words = (run, gate.step, "--by", by or "NAME")
+        words = (run, gate.step, *(("--tick", "all") if gate.checklist else ()))
         found.append(Advice(commands.spell("approve", *words), "say yes (`reject` says no)"))
     found += _decide(facts, commands)
     if facts.gates and not facts.doubts:

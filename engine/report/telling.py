@@ -245,7 +245,9 @@ class Teller:
 
     def _gate_answered(self, state: RunState, event: GateAnswered, time: float) -> list[Line]:
         why = f": {event.reason}" if event.reason else ""
-        return [self.line(time, event.answer, event.step, f"by {from_where(event.by)}{why}")]
+        ticked = f", {count(len(event.ticked), 'point')} ticked" if event.ticked else ""
+        by = f"by {from_where(event.by)}{ticked}{why}"
+        return [self.line(time, event.answer, event.step, by)]
 
     # -- tasks ----------------------------------------------------------------------------------
     def _task_started(self, state: RunState, event: TaskStarted, time: float) -> list[Line]:

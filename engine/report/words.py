@@ -136,7 +136,8 @@ def who(person: Person | None) -> str:
     if person is None:
         return "somebody"
     at = f"@{person.host}" if person.host else ""
-    return f"{person.name}{at}"
+    claims = f", who claims to be {person.claims}" if person.claims else ""
+    return f"{person.name}{at}{claims}"
 
 
 def from_where(person: Person) -> str:

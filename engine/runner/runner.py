@@ -336,16 +336,18 @@ class Runner:
 
     def _command(self, command: Command) -> None:
         if command.verb == "stop":
-            reason = command.reason or f"stopped by {command.by.name}"
+            reason = command.reason or f"stopped by {command.by.shown}"
             self._stop(StopRequested("interrupted", command.by, reason))
         elif command.verb in ("rescue", "abandon"):
             kind: FailureKind = "cancelled" if command.verb == "rescue" else "interrupted"
-            self._give_up(kind, f"given up by {command.by.name}", command.reason)
+            self._give_up(kind, f"given up by {command.by.shown}", command.reason)
         elif command.verb in ("approve", "reject"):
             answer: Literal["approved", "rejected"] = (
                 "approved" if command.verb == "approve" else "rejected"
             )
-            self._answer(GateAnswered(command.step, answer, command.by, command.reason))
+            self._answer(
+                GateAnswered(command.step, answer, command.by, command.reason, command.ticked)
+            )
         elif command.verb == "reason":
             self.append(ReasonGiven(command.reason, command.by))
 

@@ -49,4 +49,4 @@ def lock_is_held(owner: LockRecord) -> LockHeld:
 def _who(record: LockRecord) -> str:
     if record.by is None:
         return "somebody"
-    return f"{record.by.name}@{record.by.host}" if record.by.host else record.by.name
+    return f"{record.by.shown}@{record.by.host}" if record.by.host else record.by.shown

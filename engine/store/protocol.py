@@ -46,6 +46,8 @@ class Command(msgspec.Struct, frozen=True, omit_defaults=True):
     by: Person
     step: str = ""
     reason: str = ""
+    ticked: tuple[str, ...] = ()
+    """With ``approve``: the points of the checklist that were ticked."""
 
 
 class LockRecord(msgspec.Struct, omit_defaults=True):

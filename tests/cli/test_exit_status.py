@@ -130,16 +130,40 @@ def test_a_gate_without_a_person_is_5_and_says_how_to_go_on(desk: Desk) -> None:
     done = desk.ce_run("book.yml")
     assert done.returncode == 5
     run = desk.run().run_id
-    assert f"ce-run approve {run} switch --by tester" in done.stdout
+    assert f"ce-run approve {run} switch --tick all" in done.stdout
     assert f"ce-run resume {run}" in done.stdout
-    approved = desk.ce_run("approve", run, "switch", "--by", "ada", "--reason", "fine")
+    words = ("approve", run, "switch", "--by", "ada", "--reason", "fine")
+    untouched = desk.ce_run(*words)
+    assert untouched.returncode == 2
+    assert "not ticked is: 1. looked at it" in untouched.stderr
+    assert "no such point" in desk.ce_run(*words, "--tick", "2").stderr
+    approved = desk.ce_run(*words, "--tick", "looked at it")
     assert approved.returncode == 0
+    assert "who claims to be ada" in approved.stdout
     assert f"ce-run resume {run}" in approved.stdout
     assert desk.ce_run("resume", run).returncode == 0
     [answer] = desk.events(GateAnswered)
     assert isinstance(answer, GateAnswered)
-    assert (answer.answer, answer.by.name, answer.reason) == ("approved", "ada", "fine")
+    assert (answer.answer, answer.reason, answer.ticked) == ("approved", "fine", ("looked at it",))
+    assert (answer.by.name, answer.by.claims) == ("tester", "ada")
     assert outputs(desk) == ["built", "switched built"]
+
+
+def test_the_yes_of_an_earlier_process_answers_nothing_later(desk: Desk) -> None:
+    """Neither does it go on by itself, nor does it say of whoever resumes that they approved."""
+    desk.write(
+        GATE.replace("echo built", "sleep 60").replace("{{ steps.build.result.stdout }}", "")
+    )
+    process = desk.start("book.yml", "--yes")
+    wait_until(lambda: desk.events(TaskStarted), "the first step")
+    desk.end(process, signal.SIGINT)
+    assert desk.ce_run("resume", "last", "--done", "build").returncode == 5
+    assert not desk.events(GateAnswered)
+    assert desk.ce_run("resume", "last", "--yes").returncode == 0
+    [answer] = desk.events(GateAnswered)
+    assert isinstance(answer, GateAnswered)
+    assert answer.by.name == "tester"
+    assert answer.by.via.endswith("by --yes")
 
 
 def test_a_rejected_gate_is_a_failure(desk: Desk) -> None:

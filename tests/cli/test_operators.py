@@ -234,7 +234,7 @@ def test_an_answer_that_a_dying_process_does_not_take_is_noted_all_the_same(desk
     assert "no process carries run" in output
     [event] = desk.events(GateAnswered)
     assert isinstance(event, GateAnswered)
-    assert event.by.name == "ada"
+    assert event.by.claims == "ada"
     assert list((desk.run().path / "control").glob("*.json")) == []
 
 
@@ -329,7 +329,7 @@ def test_a_forced_run_asks_for_its_reason_and_takes_it_afterwards(desk: Desk) ->
     told = desk.ce_run("reason", "last", "errors of 5.1", "--by", "ada")
     assert told.returncode == 0, told.stderr
     shown = desk.ce_run("show", "last").stdout
-    assert re.search(r"(?m)^reason +errors of 5\.1 \(--force\), told by ada@", shown)
+    assert re.search(r"(?m)^reason +errors of 5\.1 \(--force\), told by tester@", shown)
     assert f"ce-run reason {run}" not in shown
     assert desk.ce_run("reason", "last", "INC-7").returncode == 0
     assert [
@@ -338,7 +338,7 @@ def test_a_forced_run_asks_for_its_reason_and_takes_it_afterwards(desk: Desk) ->
         "errors of 5.1",
         "INC-7",
     ]
-    assert "errors of 5.1 (told by ada@" in desk.ce_run("show", "last", "--events").stdout
+    assert "errors of 5.1 (told by tester@" in desk.ce_run("show", "last", "--events").stdout
     assert json.loads(desk.ce_run("show", "last", "--output", "json").stdout)["reason"] == "INC-7"
 
 

@@ -141,7 +141,7 @@ def test_a_question_answered_from_another_shell_goes_away(desk: Desk, on_screen:
     desk.write(ASK)
     screen = on_screen("book.yml")
     screen.wait_for("y approves")
-    assert desk.ce_run("approve", "last", "--by", "ada").returncode == 0
+    assert desk.ce_run("approve", "last", "--tick", "all").returncode == 0
     screen.wait_for("approved  switch", "by ada@", "Deploy: succeeded")
     assert screen.end() == 0
 

@@ -473,12 +473,20 @@ def test_the_state_folder_is_where_one_says(
 def test_who_is_at_work_is_known(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("SUDO_USER", raising=False)
     monkeypatch.setenv("USER", "ann")
+    monkeypatch.delenv("GITHUB_ACTIONS", raising=False)
     monkeypatch.setenv("GITHUB_RUN_ID", "42")
     monkeypatch.setenv("GITHUB_WORKFLOW", "deploy")
     person = this_person()
     assert person.name == "ann"
     assert person.via == "GitHub Actions run 42 of deploy"
-    assert this_person("bob").name == "bob"
+    assert (person.claims, person.shown) == ("", "ann")
+    assert this_person("ann").claims == ""
+    assert this_person("bob").shown == "ann (claims to be bob)"
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_ACTOR", "octocat")
+    assert this_person().name == "octocat"
+    monkeypatch.setenv("GITHUB_TRIGGERING_ACTOR", "hubot")
+    assert this_person("octocat").shown == "hubot (claims to be octocat)"
 
 
 # -- what should not happen -----------------------------------------------------------------------

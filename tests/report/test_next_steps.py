@@ -31,7 +31,7 @@ def test_there_is_always_something_to_run_next(tmp_path: Path, scenario: str) ->
 
 def test_a_waiting_run_names_exactly_what_goes_on(tmp_path: Path) -> None:
     commands = commands_after(SCENARIOS["waiting"](tmp_path, []))
-    assert commands[:2] == [f"ce-run approve {RUN} switch --by ada", f"ce-run resume {RUN}"]
+    assert commands[:2] == [f"ce-run approve {RUN} switch --tick all", f"ce-run resume {RUN}"]
 
 
 def test_a_rollback_beside_the_runbook_is_spelled_out(
