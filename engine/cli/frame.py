@@ -139,6 +139,10 @@ def _rule(columns: int) -> Line:
     return line(Span("─" * columns, "dim"))
 
 
+_TELLING = 1.0
+"""Seconds that people and stops have to take before the time without them is told."""
+
+
 # -- the head -----------------------------------------------------------------------------------
 def _head(state: RunState, now: float) -> list[Line]:
     start = state.start
@@ -147,8 +151,11 @@ def _head(state: RunState, now: float) -> list[Line]:
     elapsed = max(0.0, now - state.started)
     root = state.steps.get(0)
     budget = root.budget if root is not None else None
+    charged = state.charged(0, now)
     of = f" of {planned(budget)}" if budget else ""
-    over = bool(budget) and elapsed > (budget or 0)
+    if budget and elapsed - charged > _TELLING:
+        of = f", {took(charged)}{of}"
+    over = bool(budget) and charged > (budget or 0)
     time = Span(f"{took(elapsed)}{of}", "bad" if over else "head")
     parts: list[Span] = [*check, Span(start.name, "head"), Span(" · "), time]
     if state.tokens:
@@ -196,7 +203,7 @@ def _phase(state: RunState, phase: Phase, now: float, column: int, picture: Pict
     limit = _limit_of(node, found, picture)
     time = _elapsed(found, now)
     times = f"{time}{f'/{planned(limit)}' if limit else ''}" if time else planned(limit)
-    over = bool(limit) and found is not None and _seconds(found, now) > (limit or 0)
+    over = bool(limit) and state.charged(node.index, now) > (limit or 0)
     name = node.step.name if node.step is not None and node.step.name != node.path else ""
     inside = _inside(state, node, found)
     return (

@@ -13,6 +13,8 @@ event for it.
     steps     a step is opened, skipped, ended; what that means for those around it
     tasks     attempts and their outcomes; when they end the step
     failures  latches, gates, guards
+    people    what time people take, and until when they may answer
+    fans      what a group fans out into, and when its batches have failed
     reopen    what a person takes back; and working out anew what can go on
     rules     what all of these ask: may this start, may that be opened
 """
@@ -47,6 +49,7 @@ from engine.events import (
     Warned,
 )
 from engine.fold.failures import failure_latched, gate_answered, gate_opened, guard_observed
+from engine.fold.people import answer_refusal
 from engine.fold.reopen import overridden, override_refusal, rebuild
 from engine.fold.rules import CANCEL_GRACE, STOP_TIME
 from engine.fold.run import (
@@ -73,6 +76,7 @@ from engine.state import RunState
 __all__ = [
     "CANCEL_GRACE",
     "STOP_TIME",
+    "answer_refusal",
     "apply",
     "fold",
     "override_refusal",

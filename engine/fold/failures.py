@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from engine.events import Failure, FailureLatched, GateAnswered, GateOpened, GuardObserved
+from engine.fold.people import ask, drop_gate
 from engine.fold.rules import (
     drop_group_timers,
     may_open,
@@ -11,7 +12,7 @@ from engine.fold.rules import (
     require,
     take_ready,
 )
-from engine.fold.steps import cancel_rest, close, drop_gate, drop_ready, open_step
+from engine.fold.steps import cancel_rest, close, drop_ready, open_step
 from engine.state import FINAL, WHOLE_STEP, RunState, StepState
 
 
@@ -37,7 +38,7 @@ def failure_latched(state: RunState, event: FailureLatched, time: float) -> None
         cancel_rest(state, node, step, waiting_only=True)
     for child in [index for index in state.gates if nodes[index].parent == node.index]:
         state.steps[child].status = "pending"
-        drop_gate(state, child)
+        drop_gate(state, child, time)
     state.attention[node.index] = None
 
 
@@ -63,7 +64,7 @@ def gate_opened(state: RunState, event: GateOpened, time: float) -> None:
     step.status = "gate"
     step.opened = time
     step.gate = event
-    state.gates[node.index] = None
+    ask(state, node, time)
     take_ready(state, (node.index, WHOLE_STEP))
     if event.timeout is not None:
         state.timers.set(("gate", node.index, 0), time + event.timeout)
@@ -74,7 +75,7 @@ def gate_answered(state: RunState, event: GateAnswered, time: float) -> None:
     node = node_of(state, event)
     require(node.index in state.gates, event, "the step does not wait for an answer")
     step = state.steps[node.index]
-    drop_gate(state, node.index)
+    drop_gate(state, node.index, time)
     if event.answer == "approved":
         step.status = "pending"
         step.gate_passed = event.by

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from engine.events import Overridden
 from engine.fold.fans import failure_of, judge_batches
+from engine.fold.people import drop_gate
 from engine.fold.rules import in_body, is_root, latched, node_of, require
 from engine.fold.steps import leave_pending, register, remember_undo
 from engine.fold.tasks import mark_done
@@ -326,9 +327,8 @@ def reset(state: RunState, node: Node) -> None:
         if step is None:
             continue
         state.timers.clear(("budget", index, 0))
-        state.timers.clear(("gate", index, 0))
+        drop_gate(state, index, state.time)
         state.undoable.pop(index, None)
-        state.gates.pop(index, None)
         state.groups.pop(index, None)
         state.attention.pop(index, None)
         if inside.step is not None and inside.step.register:

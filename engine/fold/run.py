@@ -97,11 +97,14 @@ def run_resumed(state: RunState, event: RunResumed, time: float) -> None:
     state.attended = event.attended
     state.timers.drop("deadline", "grace", "stop", "guard")
     state.timers.shift("budget", time - left_at)
+    state.pauses.append((left_at, time))
     for node in list(state.open_groups()):
         step = state.steps.get(node.index)  # one inside an always block may be forgotten with it
         if step is not None and step.group is not None:
             forget_always_of_stop(state, node, step.group)
     for index, step in state.steps.items():
+        if step.asked:
+            step.asked_since += time - left_at
         if step.status == "opened" and step.tasks:
             _doubt_unfinished(state, state.plan.nodes[index], step, time - left_at)
     for node in state.open_groups():

@@ -11,6 +11,7 @@ from collections.abc import Callable
 
 from engine.events import StepFinished, StepOpened, StepSkipped
 from engine.fold.fans import failure_of, fan_out, instance_closed, was_answered
+from engine.fold.people import drop_gate
 from engine.fold.rules import (
     drop_group_timers,
     in_body,
@@ -67,7 +68,7 @@ def open_step(state: RunState, node: Node, time: float) -> StepState:
     if step is None:
         step = state.steps[node.index] = StepState("opened")
     elif step.status == "gate":
-        drop_gate(state, node.index)
+        drop_gate(state, node.index, time)
     step.status = "opened"
     step.opened = time
     take_ready(state, (node.index, WHOLE_STEP))
@@ -255,16 +256,10 @@ def leave_pending(state: RunState, group: Node, time: float, status: Status) -> 
         elif found.status in FINAL:
             continue
         elif found.status == "gate":
-            drop_gate(state, child)
+            drop_gate(state, child, time)
         found.status = status
         found.finished = time
         leave_pending(state, state.plan.nodes[child], time, status)
-
-
-def drop_gate(state: RunState, index: int) -> None:
-    """Nobody is asked any more."""
-    state.gates.pop(index, None)
-    state.timers.clear(("gate", index, 0))
 
 
 # -- what the end of a step means for others -------------------------------------------------------

@@ -39,6 +39,8 @@ class StepFacts(msgspec.Struct, omit_defaults=True, kw_only=True):
     group: bool = False
     started: float | None = None
     seconds: float | None = None
+    charged: float | None = None
+    """Of these those that count for its budget: while it was carried, and nobody was asked."""
     planned: float | None = None
     """Its budget, else its timeout."""
     attempts: int = 0
@@ -97,6 +99,8 @@ class RunFacts(msgspec.Struct, omit_defaults=True, kw_only=True):
     version: str
     started: float
     seconds: float
+    charged: float = 0.0
+    """Of these those that count for the budget: while it was carried, and nobody was asked."""
     reason: str = ""
     finished: float | None = None
     budget: float | None = None

@@ -67,6 +67,7 @@ def gather(
         version=start.version,
         started=state.started,
         seconds=max(0.0, end - state.started),
+        charged=state.charged(0, end),
         finished=state.finished or None,
         reason=state.reason.reason if state.reason is not None else start.reason,
         reason_by=state.reason.by if state.reason is not None else None,
@@ -139,6 +140,7 @@ def _step(state: RunState, node: Node, end: float) -> StepFacts:
     if found.opened:
         facts.started = found.opened
         facts.seconds = max(0.0, (found.finished if status in FINAL else end) - found.opened)
+        facts.charged = state.charged(node.index, end)
     facts.failure = found.failure
     facts.changed = any(task.changed for task in found.tasks)
     facts.attempts = max((task.attempt for task in found.tasks), default=0)

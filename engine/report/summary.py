@@ -157,11 +157,18 @@ def against_budget(facts: RunFacts) -> str:
     return f"in {_of_budget(facts)}"
 
 
+_TELLING = 1.0
+"""Seconds that stops and people have to take before the time without them is told."""
+
+
 def _of_budget(facts: RunFacts) -> str:
     if not facts.budget:
         return took(facts.seconds)
-    share = 100 * facts.seconds / facts.budget
-    return f"{took(facts.seconds)} of its budget of {planned(facts.budget)} ({share:.0f} %)"
+    share = 100 * facts.charged / facts.budget
+    budget = f"of its budget of {planned(facts.budget)} ({share:.0f} %)"
+    if facts.seconds - facts.charged > _TELLING:  # it lay stopped, or waited for people
+        return f"{took(facts.seconds)}, with {took(facts.charged)} {budget}"
+    return f"{took(facts.seconds)} {budget}"
 
 
 # -- phases -------------------------------------------------------------------------------------
@@ -192,8 +199,8 @@ def _phase_row(phase: StepFacts) -> tuple[str, str, str, str, str]:
     started = phase.seconds is not None and phase.status not in ("skipped", "not_run")
     actual = took(phase.seconds) if started and phase.seconds is not None else "-"
     notes = [phase.name] if phase.name and phase.name != phase.path else []
-    if phase.planned and phase.seconds is not None and phase.seconds > phase.planned:
-        notes.append(f"({took(phase.seconds - phase.planned)} over)")
+    if phase.planned and phase.charged is not None and phase.charged > phase.planned:
+        notes.append(f"({took(phase.charged - phase.planned)} over)")
     label = "  " * phase.depth + short_name(phase.path)
     return label, phase.word, planned(phase.planned), actual, cut(" ".join(notes), 50)
 

@@ -47,9 +47,9 @@ from engine.events import (
     Warned,
 )
 from engine.executor import Executor, Job, Outcome, carry_out
-from engine.fold import CANCEL_GRACE, apply
+from engine.fold import CANCEL_GRACE, answer_refusal, apply
 from engine.journal import Journal
-from engine.plan import NONE, Node, Plan
+from engine.plan import Node, Plan
 from engine.runner.messages import Broken, Caution, Progress, Signal, Wake
 from engine.runner.ports import Evaluator, Observer
 from engine.runner.questions import PROBE_TIME, SHORTEST_OBSERVATION, QuestionKey, Questions
@@ -212,7 +212,7 @@ class Runner:
         if self.approver is not None and self.state.life == "running":
             for index in list(self.state.gates):
                 path = self.plan.nodes[index].path
-                self.append(GateAnswered(path, "approved", self.approver))
+                self._answer(GateAnswered(path, "approved", self.approver))
 
     # -- tasks ----------------------------------------------------------------------------------
     def _begin(self, start: Start) -> None:
@@ -370,8 +370,7 @@ class Runner:
                 self.append(FailureLatched(node.path, failure))
 
     def _answer(self, answer: GateAnswered) -> None:
-        node = self.plan.by_path.get(answer.step, NONE)
-        if node in self.state.gates:
+        if not answer_refusal(self.state, answer, self.clock.now()):
             self.append(answer)
 
     def _check_locks(self) -> None:

@@ -156,7 +156,7 @@ def _timer(plan: Plan, state: RunState, key: TimerKey, actions: list[Action]) ->
     elif kind == "gate":
         said = failure(node, "gate_timed_out", "nobody answered in time")
         actions.append(Append(StepFinished(node.path, "failed", said)))
-    elif kind == "budget":
+    elif kind == "budget" and not state.steps[index].asked:
         over_budget(state, node, actions)
     elif kind == "guard":
         actions.append(Observe(index, which))

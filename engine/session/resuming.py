@@ -11,6 +11,7 @@ from typing import Any
 import msgspec
 
 from engine import VERSION
+from engine.clock import SystemClock
 from engine.errors import IllegalEvent, InvalidRunbook, JournalError, ResumeRefused, UsageError
 from engine.events import (
     AnyEvent,
@@ -22,7 +23,7 @@ from engine.events import (
     RunStopped,
     Warned,
 )
-from engine.fold import apply, override_refusal
+from engine.fold import answer_refusal, apply, override_refusal
 from engine.inventory import Inventory
 from engine.loader import load
 from engine.people import this_person
@@ -176,6 +177,9 @@ def answer(folder: RunEntry, event: GateAnswered) -> None:
         state = fold_recorded(folder, plan, records)
         stopped = _found_dead(folder, state)
         now = records[-1].time
+        late = answer_refusal(state, event, max(SystemClock().now(), now))
+        if late:
+            raise UsageError(late, hint=f"see `ce-run show {folder.run_id}`")
         try:
             for number, each in enumerate((*stopped, event), len(records) + 1):
                 apply(state, Record(number, now, each))

@@ -181,6 +181,11 @@ class StepState:
     budget: float | None = None
     gate: GateOpened | None = None
     gate_passed: Person | None = None
+    asked: int = 0
+    """Gates inside that wait for a person now."""
+    asked_since: float = 0.0
+    waited: float = 0.0
+    """Seconds in which people were waited for inside, before now."""
     group: GroupState | None = None
     failure: Failure | None = None
     ignored: bool = False

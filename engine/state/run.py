@@ -9,6 +9,7 @@ from typing import Literal
 from engine.events import Failure, Outcome, ReasonGiven, RunStarted, StopRequested, TaskSpec
 from engine.plan import Node, Plan
 from engine.state.records import (
+    FINAL,
     SATISFYING,
     FanState,
     GroupState,
@@ -55,6 +56,8 @@ class RunState:
         """Whose name it is (`Plan.names_of`) and the name → the step that it tells about."""
         self.timers = Timers()
         self.left_at: float | None = None
+        self.pauses: list[tuple[float, float]] = []
+        """From when to when no process carried the run."""
 
     # -- looking things up ----------------------------------------------------------------------
     def status(self, node: Node) -> Status:
@@ -80,6 +83,19 @@ class RunState:
         """Whether what needs this step may go on."""
         found = self.steps.get(index)
         return found is not None and (found.status in SATISFYING or found.ignored)
+
+    def charged(self, index: int, until: float) -> float:
+        """Seconds that count for a step's or the run's budget: without those in which no process
+        carried the run, and without those in which people were waited for inside."""
+        step = self.steps.get(index)
+        if step is None or not step.opened:
+            return 0.0
+        end = step.finished if step.status in FINAL else until
+        if self.left_at is not None:
+            end = min(end, self.left_at)
+        lay = sum(max(0.0, min(end, to) - max(step.opened, since)) for since, to in self.pauses)
+        asking = max(0.0, end - step.asked_since) if step.asked else 0.0
+        return max(0.0, end - step.opened - lay - step.waited - asking)
 
     def children(self, node: Node) -> tuple[int, ...]:
         """The steps directly inside a group; instances where it has fanned out."""

@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.events import GateAnswered, GateOpened, RunStopped
+import pytest
+
+from engine.events import GateAnswered, GateOpened, GuardObserved, RunStopped
+from engine.fold import answer_refusal
 from engine.model import Gate
 from engine.runner import Signal
 from engine.store import Command
-from tests.core.harness import FAILS, SOMEBODY, Act, Case, book, group, step
+from tests.core.harness import FAILS, OK, SOMEBODY, Act, Case, book, group, guard, step
 
 ASK = Gate("go on?")
 
@@ -218,3 +221,77 @@ def test_a_gate_in_a_rescue_beside_which_others_have_been_cancelled() -> None:
     assert case.outcome == "waiting"
     case.note(approve("g.rescue/r")).resume()
     assert case.outcome == "rescued"
+
+
+# -- time of people --------------------------------------------------------------------------------
+def test_an_answer_after_the_deadline_does_not_count_after_a_restart() -> None:
+    runbook = book(step("a", gate=Gate("?", timeout=50)), step("b"))
+    case = Case(runbook).begin()
+    late = approve("a")
+    assert answer_refusal(case.state, late, case.time + 49) == ""
+    assert "time to answer" in answer_refusal(case.state, late, case.time + 51)
+    case.at(0, late).resume(downtime=100.0)
+    assert case.outcome == "failed"
+    assert case.failure("a").kind == "gate_timed_out"
+
+
+def test_yes_at_a_resume_answers_no_gate_whose_deadline_is_over() -> None:
+    case = Case(book(step("a", gate=Gate("?", timeout=50)))).begin()
+    case.approver = SOMEBODY
+    case.resume(downtime=100.0)
+    assert case.failure("a").kind == "gate_timed_out"
+
+
+def test_time_that_a_person_takes_is_charged_to_no_budget_and_guards_go_on() -> None:
+    inside = [step("a", gate=ASK), step("b")]
+    runbook = book(group("g", *inside, budget=30.0, guards=(guard(every=10),)), budget=40.0)
+    case = Case(runbook, {"b": OK, "g/b": Act(seconds=25)}, attended=True)
+    case.at(500, approve("g/a")).begin()
+    assert case.outcome == "succeeded"
+    assert case.seconds() == 525
+    assert case.state.charged(0, case.time) == 25
+    assert case.state.charged(case.plan.by_path["g"], case.time) == 25
+    assert len(case.events(GuardObserved)) > 40
+
+
+def test_a_budget_goes_on_where_it_was_once_the_person_has_answered() -> None:
+    runbook = book(group("g", step("a"), step("b", gate=ASK), step("c"), budget=30.0))
+    case = Case(runbook, {"g/a": Act(seconds=20), "g/c": Act(seconds=20)}, attended=True)
+    case.at(100, approve("g/b")).begin()
+    assert case.failure("g").kind == "budget_exceeded"
+    assert case.seconds() == 110
+
+
+def test_two_questions_at_the_same_time_count_once() -> None:
+    runbook = book(
+        group("g", step("a", gate=ASK), step("b", gate=ASK, needs=[]), budget=30.0), budget=300.0
+    )
+    case = Case(runbook, attended=True)
+    case.at(50, approve("g/a")).at(80, approve("g/b")).begin()
+    assert case.outcome == "succeeded"
+    assert case.state.step(0).waited == 80
+    assert case.state.charged(0, case.time) == 0
+
+
+@pytest.mark.parametrize("answered", [10.0, 60.0, 200.0])
+def test_time_that_a_run_lay_stopped_is_charged_once(answered: float) -> None:
+    """Whether the answer comes while it lies, or after it goes on."""
+    runbook = book(group("g", step("a", gate=ASK), step("b"), budget=30.0))
+    case = Case(runbook, {"g/b": Act(seconds=20)}, attended=True).at(5, Signal("SIGTERM")).begin()
+    if answered < 100:
+        case.time += answered
+        case.note(approve("g/a"))
+        case.resume(downtime=100 - answered)
+    else:
+        case.at(answered - 100, approve("g/a")).resume(downtime=100)
+    assert case.outcome == "succeeded"
+    assert case.state.charged(case.plan.by_path["g"], case.time) == 20
+
+
+def test_a_stopped_run_is_charged_up_to_where_it_was_left() -> None:
+    case = Case(book(step("a"), budget=61.0), {"a": Act(seconds=50)}).at(10, Signal("SIGTERM"))
+    case.begin()
+    assert case.state.charged(0, case.time + 10_000) == 10
+    case.resume(downtime=10_000)
+    assert case.outcome == "succeeded"
+    assert case.state.charged(0, case.time) == 60
