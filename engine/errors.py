@@ -194,6 +194,8 @@ class Cancelled(ActionError):
 
     kind = "cancelled"
     retryable = False
+    STOPPED: ClassVar[str] = "stopped before it was done"
+    """The message where that is all; another one says what became of what it was doing."""
 
 
 class IllegalEvent(RuntimeError):

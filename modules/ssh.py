@@ -1,9 +1,7 @@
 """Run commands and put files on other machines over SSH.
 
-The machine is the step's host (``hosts:`` in the step, with Ansible's variables ``ansible_host``,
-``ansible_port``, ``ansible_user``, ``ansible_ssh_private_key_file``, ``ansible_password``, and a
-ProxyJump in ``ansible_ssh_common_args``), or the action's `host`. Inventory section ``ssh``, all
-optional::
+The machine is the step's host (``hosts:`` in the step), or the action's `host`. Inventory section
+``ssh``, all optional::
 
     ssh:
       user: deploy
@@ -14,7 +12,16 @@ optional::
       known_hosts: files/known_hosts    # default: the user's and the machine's
       agent: true
       jump: ops@bastion.example.com     # or several, hop by hop, with the same key or agent
+      proxy_command: ssh -W %h:%p bastion   # or a command that leads to the host
+      keepalive: 15s                    # three times without an answer: it is gone; 0: never ask
       host_key_checking: true           # false: every run warns
+
+Variables of a host are Ansible's, and say more: ``ansible_host``, ``ansible_port``,
+``ansible_user``, ``ansible_password``, ``ansible_ssh_private_key_file``, ``ansible_timeout``, their
+older names (``ansible_ssh_host``, …), and options of OpenSSH's client in
+``ansible_ssh_common_args`` (``-J``, ``-o ProxyCommand=…``, ``StrictHostKeyChecking``,
+``UserKnownHostsFile``, ``ServerAliveInterval``, …). What is not understood of them is refused by
+its name, as are ``ansible_become`` and connections that are not SSH.
 
 A host whose key is not known, or is another, is refused, a jump host's too. One connection a host
 serves the run. ``~/.ssh/config`` is not read.
@@ -28,6 +35,8 @@ from typing import TYPE_CHECKING, Any, Literal
 
 from engine.module_api import Arguments, Context, Failed, File, Probe, Refused, Result, action
 from modules._process import command as process_command
+from modules._ssh import address as ssh_address
+from modules._ssh import command as ssh_command
 from modules._ssh import connection as ssh_connection
 
 if TYPE_CHECKING:
@@ -71,12 +80,12 @@ def run(
         limit: characters of stdout and of stderr to keep in the result.
     """
     process_command.refuse_shown(ctx, command)
-    where = ssh_connection.address(ctx, host)
-    ssh_connection.end_left(ctx, where)
+    where = ssh_address.address(ctx, host)
+    ssh_command.end_left(ctx, where)
     if _satisfied(ctx, where, creates, unless):
         return process_command.skipped(creates, unless)
     text = process_command.text_of(command)
-    done = ssh_connection.run(ctx, where, text, stdin=stdin, limit=limit)
+    done = ssh_command.run(ctx, where, text, stdin=stdin, limit=limit)
     return process_command.outcome(
         command,
         done.code,
@@ -93,7 +102,7 @@ def run_check(ctx: Context, args: Arguments) -> Result:
     """Log in and say what would run; a command with ``effect: read`` is run."""
     if args.effect == "read":
         return run(ctx, **vars(args))
-    where = ssh_connection.address(ctx, args.host)
+    where = ssh_address.address(ctx, args.host)
     ssh_connection.transport(ctx, where)
     if _satisfied(ctx, where, args.creates, args.unless):
         return process_command.skipped(args.creates, args.unless)
@@ -105,21 +114,21 @@ def run_probe(ctx: Context, args: Arguments) -> Probe:
     """Only `creates`, `unless` or `effect` can tell whether a command has run."""
     satisfied = None
     if args.effect == "once" and (args.creates or args.unless):
-        where = ssh_connection.address(ctx, args.host)
-        if still := ssh_connection.left(ctx, where):
+        where = ssh_address.address(ctx, args.host)
+        if still := ssh_command.left(ctx, where):
             pids = ", ".join(map(str, still))
             return Probe("unknown", message=f"it still runs there (process {pids})")
         satisfied = _satisfied(ctx, where, args.creates, args.unless)
     return process_command.probed(args.effect, args.creates, args.unless, satisfied)
 
 
-def _satisfied(ctx: Context, where: ssh_connection.Address, creates: str, unless: str) -> bool:
+def _satisfied(ctx: Context, where: ssh_address.Address, creates: str, unless: str) -> bool:
     """Whether `creates` or `unless` say that there is nothing to do; False without either."""
     if creates:
         test = process_command.text_of(["test", "-e", creates])
-        if ssh_connection.run(ctx, where, test, log=False).code == 0:
+        if ssh_command.run(ctx, where, test, log=False).code == 0:
             return True
-    return bool(unless) and ssh_connection.run(ctx, where, unless, limit=2, log=False).code == 0
+    return bool(unless) and ssh_command.run(ctx, where, unless, limit=2, log=False).code == 0
 
 
 @action(effect="idempotent")
@@ -147,7 +156,7 @@ def copy(
         host: ``[user@]host[:port]`` instead of the step's host.
     """
     data = _contents(ctx, src, content)
-    where = ssh_connection.address(ctx, host)
+    where = ssh_address.address(ctx, host)
     with ssh_connection.lost(where), ssh_connection.sftp(ctx, where) as sftp:
         there, old = _look(sftp, dest)
         wanted = _mode(mode, there)
@@ -168,7 +177,7 @@ def copy(
 def copy_check(ctx: Context, args: Arguments) -> Result:
     """Compare with what is there."""
     data = _contents(ctx, args.src, args.content)
-    where = ssh_connection.address(ctx, args.host)
+    where = ssh_address.address(ctx, args.host)
     with ssh_connection.lost(where), ssh_connection.sftp(ctx, where) as sftp:
         there, old = _look(sftp, args.dest)
     mode = _mode(args.mode, there)

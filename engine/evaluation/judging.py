@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import msgspec
 
-from engine.errors import ActionError, CeRunError, FailureKind
+from engine.errors import ActionError, Cancelled, CeRunError, FailureKind
 from engine.evaluation.material import Material, Unrecorded
 from engine.evaluation.preparing import Preparing
 from engine.evaluation.scopes import Scopes
@@ -23,10 +23,23 @@ from engine.plan import Node
 from engine.state import RunState, TaskState
 
 _CANCEL_WORDS: dict[FailureKind, str] = {
-    "timed_out": "its timeout passed; it was stopped",
-    "budget_exceeded": "it took longer than its budget; it was stopped",
+    "timed_out": "its timeout passed",
+    "budget_exceeded": "it took longer than its budget",
     "interrupted": "the run was interrupted while it worked",
 }
+_STOPPED: dict[FailureKind, str] = {
+    "timed_out": "its timeout passed; it was stopped",
+    "budget_exceeded": "it took longer than its budget; it was stopped",
+}
+
+
+def _cancel_words(kind: FailureKind, message: str) -> str:
+    """Why a task was cancelled, and what became of it if the action could not just stop."""
+    if kind not in _CANCEL_WORDS:
+        return message
+    if message == Cancelled.STOPPED:
+        return _STOPPED.get(kind, _CANCEL_WORDS[kind])
+    return f"{_CANCEL_WORDS[kind]}; {message}"
 
 
 class Judging:
@@ -67,7 +80,7 @@ class Judging:
             kind = task.cancel or "cancelled"
             status = "failed" if kind == "timed_out" else "cancelled"
             failure = msgspec.structs.replace(
-                failure, kind=kind, message=_CANCEL_WORDS.get(kind, failure.message)
+                failure, kind=kind, message=_cancel_words(kind, failure.message)
             )
             if kind == "timed_out":
                 failure = msgspec.structs.replace(failure, retryable=True)

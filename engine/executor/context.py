@@ -116,7 +116,7 @@ class TaskContext:
     def checkpoint(self) -> None:
         """Raise Cancelled or TimedOut if the task has to end now."""
         if self._stopping:
-            raise Cancelled("stopped before it was done")
+            raise Cancelled(Cancelled.STOPPED)
         if self._terms.deadline is not None and self._services.clock.now() >= self._terms.deadline:
             raise TimedOut(
                 "its time was up", hint="raise `timeout`, or find out what it waited for"

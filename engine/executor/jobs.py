@@ -83,5 +83,5 @@ def _misfit(returned: object) -> str:
 def _with_context(job: Job, error: ActionError) -> ActionError:
     """A driver that was shut by a cancellation fails in its own words; say what it really was."""
     if job.context.stopping and not isinstance(error, Cancelled):
-        return Cancelled("stopped before it was done", evidence=[error.message])
+        return Cancelled(Cancelled.STOPPED, evidence=[error.message])
     return error

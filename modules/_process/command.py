@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import signal
 from typing import Any
 
 from engine.module_api import Context, Failed, Probe, Refused, Result
@@ -33,7 +34,7 @@ def outcome(
     accepted = [expect] if isinstance(expect, int) else expect
     if code in accepted:
         return Result(changed=changed, data=data)
-    how = f"was ended by signal {-code}" if code < 0 else f"ended with exit status {code}"
+    how = f"was ended by {_signal(-code)}" if code < 0 else f"ended with exit status {code}"
     wanted = "" if accepted == [0] else f", not {' or '.join(map(str, accepted))}"
     said = stderr.strip() or stdout.strip()
     raise Failed(
@@ -42,6 +43,14 @@ def outcome(
         evidence=said.splitlines()[-10:],
         data=data,
     )
+
+
+def _signal(number: int) -> str:
+    """``signal 9 (KILL)``."""
+    try:
+        return f"signal {number} ({signal.Signals(number).name.removeprefix('SIG')})"
+    except ValueError:
+        return f"signal {number}"
 
 
 def _hint(code: int) -> str:

@@ -224,7 +224,7 @@ class ScriptedExecutor:
         """Ask an attempt to end."""
         act = self._open.get(id(job))
         if act is not None and act.obeys is not None:
-            error = Cancelled("stopped before it was done")
+            error = Cancelled(Cancelled.STOPPED)
             self._later(act.obeys, lambda: self._answer(job, Outcome(job, error=error)))
 
     def close(self) -> None:

@@ -46,9 +46,14 @@ class Keys:
 class InProcess:
     """An asyncssh server on its own thread; commands are real processes."""
 
-    def __init__(self, keys: Keys) -> None:
+    def __init__(self, keys: Keys, shell: str = "/bin/sh", others: tuple[Any, ...] = ()) -> None:
+        """`shell` is the users' login shell; `others` are more host keys."""
         self.keys = keys
         self.connections = 0
+        self.runs_nothing = False
+        """Whether commands that come now end at once, without having run."""
+        self._shell = shell
+        self._host_keys = [keys.server, *others]
         self._open: list[Any] = []
         self.loop = asyncio.new_event_loop()
         self._thread = threading.Thread(target=self.loop.run_forever, daemon=True)
@@ -80,7 +85,7 @@ class InProcess:
             "127.0.0.1",
             0,
             server_factory=Login,
-            server_host_keys=[self.keys.server],
+            server_host_keys=self._host_keys,
             authorized_client_keys=str(self.keys.authorized),
             process_factory=self._run,
             sftp_factory=True,
@@ -88,10 +93,14 @@ class InProcess:
         )
 
     async def _run(self, process: Any) -> None:
+        if self.runs_nothing:
+            process.exit(1)
+            return
         pipe = asyncio.subprocess.PIPE
-        child = await asyncio.create_subprocess_shell(
-            process.command, stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True
-        )
+        child = await asyncio.create_subprocess_exec(  # as sshd starts it
+            self._shell, "-c", process.command,
+            stdin=pipe, stdout=pipe, stderr=pipe, start_new_session=True,
+        )  # fmt: skip
         feeding = asyncio.ensure_future(self._feed(process.stdin, child.stdin))
         reading = [
             asyncio.ensure_future(self._copy(child.stdout, process.stdout)),
@@ -108,7 +117,7 @@ class InProcess:
                     os.killpg(child.pid, signal.SIGKILL)
                 await child.wait()
         if code < 0:
-            process.exit_with_signal("KILL")
+            process.exit_with_signal(signal.Signals(-code).name.removeprefix("SIG"))
         else:
             process.exit(code)
 

@@ -18,7 +18,7 @@ import pytest
 from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Host, Refused, TimedOut, Unreachable
 from modules import ssh
-from modules._ssh import connection as ssh_connection
+from modules._ssh import address as ssh_address
 from tests.modules.conftest import MakeContext, Told
 from tests.modules.ssh_server import PASSWORD, USER, InProcess, Keys, Sshd, find_sshd
 from tests.modules.test_shell import STUBBORN, alive
@@ -203,7 +203,7 @@ def test_what_a_killed_engine_left_running_there_is_ended_before_it_is_repeated(
     run_id = f"run-of-{os.getpid()}"  # not that of the same test beside this one
     first = make(step="backup", run_id=run_id)
     ours = int(ssh.run(first, "setsid sleep 60 >/dev/null 2>&1 & echo $!").data["stdout"])
-    monkeypatch.setattr("modules._ssh.connection._engine", lambda: "another-machine:7")
+    monkeypatch.setattr("modules._ssh.command._engine", lambda: "another-machine:7")
     theirs = int(ssh.run(first, "setsid sleep 60 >/dev/null 2>&1 & echo $!").data["stdout"])
     monkeypatch.undo()
     assert ssh.run.prober is not None
@@ -375,7 +375,7 @@ def test_the_agents_keys_log_in(make: Make, keys: Keys, agent: str) -> None:
 def test_hosts_are_written_as_ssh_writes_them(
     ctx: TaskContext, written: str, host: str, port: int
 ) -> None:
-    found = ssh_connection.address(ctx, written)
+    found = ssh_address.address(ctx, written)
     assert (found.host, found.port) == (host, port)
 
 
