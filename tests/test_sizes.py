@@ -21,7 +21,6 @@ SIGNATURES = ("click.", "run_argument", "action(")
 
 LONG_FILES: frozenset[str] = frozenset(
     (
-        "modules/_kube/config.py",
         "modules/_ssh/connection.py",
         "modules/kubectl.py",
     )

@@ -26,6 +26,7 @@ from modules._kube.transport import JSON, Request, Transport
 
 if TYPE_CHECKING:
     import urllib3
+    from urllib3 import HTTPHeaderDict
 
 Object = dict[str, Any]
 """A Kubernetes object (or any JSON mapping that the API sent)."""
@@ -300,11 +301,15 @@ class Cluster:
             wire.settimeout(silence)
         return response
 
-    def headers(self, ctx: Context) -> dict[str, str]:
+    def headers(self, ctx: Context) -> HTTPHeaderDict:
         """What every request carries: who we are, and which run and token it comes from."""
-        headers = {"Accept": JSON, "User-Agent": MANAGER, **ctx.identity()}
+        from urllib3 import HTTPHeaderDict
+
+        headers = HTTPHeaderDict({"Accept": JSON, "User-Agent": MANAGER, **ctx.identity()})
         if authorization := self.access.authorization(ctx):
             headers["Authorization"] = authorization
+        for name, value in self.access.impersonation:
+            headers.add(name, value)
         return headers
 
 

@@ -9,13 +9,16 @@ quarter of a second: too much for an emergency rollback that may do without.
 from __future__ import annotations
 
 import base64
-import binascii
 import os
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 from engine.module_api import Context, Failed, Refused
+from modules._kube import proxy as kube_proxy
+from modules._kube.kubeconfig import Config
+from modules._kube.proxy import Proxy
+from modules._kube.tls import path_of, pem, text_of, tls_context
 
 if TYPE_CHECKING:
     import ssl
@@ -47,13 +50,15 @@ class Access(NamedTuple):
     tls: ssl.SSLContext | None
     server_name: str | None
     """The name that the server's certificate must have, when it is not that in `server`."""
-    proxy: str | None
+    proxy: Proxy | None
     timeout: float
     """Seconds that one answer may take."""
     source: str
     """Where this comes from, for messages."""
     forget: Callable[[], None] | None = None
     """What to do when the server does not accept the credentials, if others can be had."""
+    impersonation: tuple[tuple[str, str], ...] = ()
+    """Headers by which we act as somebody else."""
 
 
 def access(ctx: Context) -> Access:
@@ -64,12 +69,29 @@ def access(ctx: Context) -> Access:
             f"unknown keys in the inventory's kubectl section: {', '.join(unknown)}",
             hint=f"known are: {', '.join(_KEYS)}",
         )
+    _refuse_at_odds(section)
     if section.get("server"):
         return _from_section(ctx, section)
     files = _kubeconfigs(section)
     if not files and (_SERVICE_ACCOUNT / "token").exists():
         return _in_cluster(ctx, section)
     return _from_kubeconfig(ctx, section, files)
+
+
+_OF_SERVER = ("token", "certificate_authority", "client_certificate", "client_key")
+_OF_FILES = ("context", "kubeconfig")
+
+
+def _refuse_at_odds(section: Mapping[str, Any]) -> None:
+    """Either the section says all itself, or a kubeconfig does: nothing is ignored."""
+    alone = _OF_FILES if section.get("server") else _OF_SERVER
+    if ignored := [key for key in alone if section.get(key)]:
+        raise Refused(
+            f"the inventory's kubectl section has `{ignored[0]}` "
+            + ("beside `server`" if section.get("server") else "but no `server`")
+            + ": it would be ignored",
+            hint="give either `server` with its credentials, or a kubeconfig with its context",
+        )
 
 
 def _from_section(ctx: Context, section: Mapping[str, Any]) -> Access:
@@ -81,17 +103,17 @@ def _from_section(ctx: Context, section: Mapping[str, Any]) -> Access:
         server=server,
         namespace=str(section.get("namespace") or "default"),
         authorization=_bearer(ctx, token),
-        tls=_tls(
+        tls=tls_context(
             ctx,
             server,
             verify=_verify(section),
             said_by="`kubectl` of the inventory",
-            authority=_text_of(section.get("certificate_authority")),
-            certificate=_path_of(section.get("client_certificate")),
-            key=_path_of(section.get("client_key")),
+            authority=text_of(section.get("certificate_authority")),
+            certificate=path_of(section.get("client_certificate")),
+            key=path_of(section.get("client_key")),
         ),
         server_name=None,
-        proxy=_proxy(server, None),
+        proxy=_proxy(ctx, server, None, ""),
         timeout=_timeout(section),
         source="the inventory's kubectl section",
     )
@@ -107,17 +129,17 @@ def _in_cluster(ctx: Context, section: Mapping[str, Any]) -> Access:
         server=server,
         namespace=str(section.get("namespace") or namespace or "default"),
         authorization=lambda ctx: _token_file(ctx, _SERVICE_ACCOUNT / "token"),
-        tls=_tls(
+        tls=tls_context(
             ctx,
             server,
             verify=_verify(section),
             said_by="`kubectl` of the inventory",
-            authority=_path_of(_SERVICE_ACCOUNT / "ca.crt"),
+            authority=path_of(_SERVICE_ACCOUNT / "ca.crt"),
             certificate=None,
             key=None,
         ),
         server_name=None,
-        proxy=None,
+        proxy=_proxy(ctx, server, None, ""),
         timeout=_timeout(section),
         source="the service account of this pod",
     )
@@ -144,7 +166,7 @@ def _from_kubeconfig(ctx: Context, section: Mapping[str, Any], files: list[Path]
             "no cluster is configured: the inventory names none and there is no kubeconfig",
             hint="give `kubectl: {kubeconfig: …, context: …, namespace: …}` in the inventory",
         )
-    config = _Config(files)
+    config = Config(files)
     name = str(section.get("context") or config.current)
     context = config.entry("contexts", name, "context")
     cluster = config.entry("clusters", str(context.get("cluster")), "cluster")
@@ -158,7 +180,7 @@ def _from_kubeconfig(ctx: Context, section: Mapping[str, Any], files: list[Path]
         server=server,
         namespace=str(section.get("namespace") or context.get("namespace") or "default"),
         authorization=authorization,
-        tls=_tls(
+        tls=tls_context(
             ctx,
             server,
             verify=verify,
@@ -167,77 +189,45 @@ def _from_kubeconfig(ctx: Context, section: Mapping[str, Any], files: list[Path]
                 if _verify(section)
                 else "`kubectl` of the inventory"
             ),
-            authority=_pem(cluster, "certificate-authority", config.where),
+            authority=pem(cluster, "certificate-authority", config.where),
             certificate=certificate,
             key=key,
         ),
         server_name=cluster.get("tls-server-name"),
-        proxy=_proxy(server, cluster.get("proxy-url")),
+        proxy=_proxy(ctx, server, cluster.get("proxy-url"), config.where),
         timeout=_timeout(section),
         source=f"context {name} of {config.where}",
         forget=forget,
+        impersonation=_impersonation(user, f"user {context.get('user')!r} of {config.where}"),
     )
 
 
-class _Config:
-    """One or several kubeconfig files; what comes first counts, as in kubectl."""
-
-    def __init__(self, files: list[Path]) -> None:
-        self.files = files
-        self.where = ", ".join(str(path) for path in files)
-        self.folders: dict[tuple[str, str], Path] = {}
-        """Section and name of an entry that was found → the folder of its file."""
-        self._documents = [_read(path) for path in files]
-
-    @property
-    def current(self) -> str:
-        """The current context; Refused when none is set."""
-        for document in self._documents:
-            if name := document.get("current-context"):
-                return str(name)
-        raise Refused(
-            f"{self.where} has no current context",
-            hint="name one with `kubectl: {context: …}` in the inventory",
-        )
-
-    def entry(self, section: str, name: str, key: str) -> dict[str, Any]:
-        """The entry `name` of a list such as ``contexts``; relative paths in it made absolute."""
-        known: list[str] = []
-        for path, document in zip(self.files, self._documents, strict=True):
-            for item in document.get(section) or []:
-                known.append(str(item.get("name")))
-                if item.get("name") == name:
-                    self.folders[section, name] = path.parent
-                    return _absolute(item.get(key) or {}, path.parent)
-        import difflib
-
-        near = difflib.get_close_matches(name, known, 1)
-        raise Refused(
-            f"{self.where} has no {key} {name!r}"
-            + (f" … did you mean {near[0]!r}?" if near else ""),
-            hint=f"its {section} are: {', '.join(known) or 'none'}",
-        )
+def _proxy(ctx: Context, server: str, configured: object, where: str) -> Proxy | None:
+    proxy = kube_proxy.choose(server, configured, where)
+    if proxy and proxy.password:
+        ctx.mask(proxy.password)
+    return proxy
 
 
-def _read(path: Path) -> dict[str, Any]:
-    import yaml
+def _impersonation(user: Mapping[str, Any], where: str) -> tuple[tuple[str, str], ...]:
+    """The headers for ``as``, ``as-uid``, ``as-groups`` and ``as-user-extra``."""
+    from urllib.parse import quote
 
-    loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-    try:
-        document = yaml.load(path.read_text(), Loader=loader)
-    except (OSError, UnicodeDecodeError, yaml.YAMLError) as error:
-        raise Refused(f"the kubeconfig {path} cannot be read: {error}") from error
-    if not isinstance(document, dict):
-        raise Refused(f"the kubeconfig {path} is not a kubeconfig: it holds no mapping")
-    return document
-
-
-def _absolute(entry: Mapping[str, Any], folder: Path) -> dict[str, Any]:
-    paths = ("certificate-authority", "client-certificate", "client-key", "tokenFile")
-    return {
-        key: str(folder / Path(str(value)).expanduser()) if key in paths and value else value
-        for key, value in entry.items()
-    }
+    groups, extra = user.get("as-groups") or [], user.get("as-user-extra") or {}
+    values = {"as": user.get("as"), "as-uid": user.get("as-uid")}
+    if not isinstance(groups, list) or not isinstance(extra, dict):
+        raise Refused(f"`as-groups` (a list) or `as-user-extra` (a mapping) of {where} is neither")
+    pairs = [("Impersonate-User", values["as"]), ("Impersonate-Uid", values["as-uid"])]
+    pairs += [("Impersonate-Group", group) for group in groups]
+    for key, each in extra.items():
+        name = f"Impersonate-Extra-{quote(str(key).lower(), safe='')}"
+        pairs += [(name, one) for one in (each if isinstance(each, list) else [each])]
+    headers = tuple((name, str(value)) for name, value in pairs if value)
+    if headers and not values["as"]:
+        raise Refused(f"{where} says as which groups to act, but not as whom (`as`)")
+    if any(not value.isprintable() for _, value in headers):
+        raise Refused(f"{where} says to act as somebody whose name cannot stand in a header")
+    return headers
 
 
 _Credentials = tuple[Callable[[Context], str], str | None, str | None, Callable[[], None] | None]
@@ -246,7 +236,7 @@ _Credentials = tuple[Callable[[Context], str], str | None, str | None, Callable[
 
 def _credentials(
     ctx: Context,
-    config: _Config,
+    config: Config,
     context: Mapping[str, Any],
     user: Mapping[str, Any],
     name: str,
@@ -255,8 +245,8 @@ def _credentials(
         return _plugin(ctx, config, context, user["exec"])
     if user.get("auth-provider"):
         return _by_library(config, name)
-    certificate = _pem(user, "client-certificate", config.where)
-    key = _pem(user, "client-key", config.where)
+    certificate = pem(user, "client-certificate", config.where)
+    key = pem(user, "client-key", config.where)
     if path := user.get("tokenFile"):
         return lambda ctx: _token_file(ctx, Path(path)), certificate, key, None
     if token := str(user.get("token") or ""):
@@ -285,7 +275,7 @@ def _token_file(ctx: Context, path: Path) -> str:
 
 
 def _plugin(
-    ctx: Context, config: _Config, context: Mapping[str, Any], spec: Mapping[str, Any]
+    ctx: Context, config: Config, context: Mapping[str, Any], spec: Mapping[str, Any]
 ) -> _Credentials:
     """Credentials by the program that the user's ``exec`` names."""
     from modules._kube.plugin import Plugin
@@ -318,7 +308,7 @@ def _for_plugin(cluster: Mapping[str, Any]) -> dict[str, Any]:
     return told
 
 
-def _by_library(config: _Config, context: str) -> _Credentials:
+def _by_library(config: Config, context: str) -> _Credentials:
     """Credentials of an ``auth-provider``: the `kubernetes` library gets and renews them."""
     from kubernetes import config as library
     from kubernetes.client import Configuration
@@ -354,87 +344,6 @@ def _library_failed(context: str, error: Exception) -> Failed:
         f"the auth-provider of context {context!r} failed: {error}",
         hint="run `kubectl get --raw /version` with the same kubeconfig to see it fail",
     )
-
-
-def _pem(entry: Mapping[str, Any], name: str, where: str) -> str | None:
-    """The PEM text of ``<name>-data`` (base64) or of the file ``<name>``."""
-    if encoded := entry.get(f"{name}-data"):
-        try:
-            return base64.b64decode(str(encoded)).decode()
-        except (binascii.Error, UnicodeDecodeError) as error:
-            raise Refused(f"{name}-data in {where} is not base64 of a PEM text") from error
-    return _path_of(entry.get(name))
-
-
-def _path_of(path: object) -> str | None:
-    if not path:
-        return None
-    try:
-        return Path(str(path)).expanduser().read_text()
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"{path} cannot be read: {error}") from error
-
-
-def _text_of(value: object) -> str | None:
-    """A PEM text as it is, or the text of the file that is named."""
-    return str(value) if value and "-----BEGIN" in str(value) else _path_of(value)
-
-
-def _tls(
-    ctx: Context,
-    server: str,
-    *,
-    verify: bool,
-    said_by: str,
-    authority: str | None,
-    certificate: str | None,
-    key: str | None,
-) -> ssl.SSLContext | None:
-    if not server.startswith("https:"):
-        return None
-    import ssl
-
-    try:
-        context = ssl.create_default_context(cadata=authority)
-        if certificate:
-            _load_certificate(context, certificate, key or certificate)
-    except ssl.SSLError as error:
-        raise Failed(
-            f"the certificates for {server} cannot be used: {error.reason or error}",
-            hint="check certificate-authority, client-certificate and client-key",
-        ) from error
-    if not verify:
-        ctx.warn(f"the TLS certificate of {server} is not verified: {said_by} says so")
-        context.check_hostname = False
-        context.verify_mode = ssl.CERT_NONE
-    return context
-
-
-def _load_certificate(context: ssl.SSLContext, certificate: str, key: str) -> None:
-    """OpenSSL reads a key only from a file: one of our own that lives for a moment."""
-    import tempfile
-
-    with tempfile.NamedTemporaryFile("w", suffix=".pem") as file:  # mode 0600
-        file.write(f"{certificate}\n{key}")
-        file.flush()
-        context.load_cert_chain(file.name)
-
-
-def _proxy(server: str, configured: object) -> str | None:
-    """The proxy to tunnel through; a cluster without TLS is on this machine or next to it."""
-    if not server.startswith("https:"):
-        return None
-    if configured:
-        return str(configured)
-    named = os.environ.get("https_proxy") or os.environ.get("HTTPS_PROXY")
-    if not named:
-        return None
-    from urllib.parse import urlsplit
-    from urllib.request import proxy_bypass
-
-    host = urlsplit(server).hostname or ""
-    here = host in ("localhost", "::1") or host.startswith("127.")  # as in kubectl
-    return None if here or proxy_bypass(host) else named
 
 
 def _verify(section: Mapping[str, Any]) -> bool:

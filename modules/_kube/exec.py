@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 from urllib.parse import urlencode, urlsplit
 
-from engine.module_api import Context, Failed, Unreachable
+from engine.module_api import Context, Failed, Refused, Unreachable
 from modules._kube.api import Cluster
 from modules._kube.errors import lost, refusal
 from modules._kube.kinds import known
@@ -115,7 +115,7 @@ def _connect(ctx: Context, cluster: Cluster, path: str) -> Any:
     import websocket
 
     access = cluster.access
-    headers = {k: v for k, v in cluster.headers(ctx).items() if k != "Accept"}
+    headers = [f"{k}: {v}" for k, v in cluster.headers(ctx).items() if k != "Accept"]
     with ctx.fence(), contextlib.ExitStack() as cancelling:
         try:
             return websocket.create_connection(
@@ -147,10 +147,18 @@ def _transport(ctx: Context, cluster: Cluster, cancelling: contextlib.ExitStack)
 
     access = cluster.access
     if access.proxy:
-        proxy = urlsplit(access.proxy)
+        proxy = urlsplit(access.proxy.url)
+        if proxy.scheme != "http":
+            raise Refused(
+                "a command in a pod cannot be reached through a proxy that speaks TLS",
+                hint="name an http:// proxy, or reach the cluster directly",
+            )
         return {
             "http_proxy_host": proxy.hostname,
-            "http_proxy_port": proxy.port,
+            "http_proxy_port": proxy.port or 80,
+            "http_proxy_auth": (access.proxy.user, access.proxy.password)
+            if access.proxy.user
+            else None,
             "proxy_type": "http",
             "sslopt": {"context": access.tls, "server_hostname": access.server_name},
         }

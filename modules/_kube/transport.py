@@ -21,6 +21,7 @@ from modules._kube import errors as kube_errors
 
 if TYPE_CHECKING:
     import urllib3
+    from urllib3 import HTTPHeaderDict
 
 JSON = "application/json"
 
@@ -61,11 +62,11 @@ class Transport:
             # Said once, by the run; not by urllib3 with every request.
             urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
             options["cert_reqs"] = "CERT_NONE"
-        self._manager: urllib3.PoolManager = (
-            urllib3.ProxyManager(access.proxy, **options)
-            if access.proxy
-            else urllib3.PoolManager(**options)
-        )
+        self._manager: urllib3.PoolManager = urllib3.PoolManager(**options)
+        if access.proxy:
+            basic = access.proxy.basic
+            headers = urllib3.make_headers(proxy_basic_auth=basic) if basic else None
+            self._manager = urllib3.ProxyManager(access.proxy.url, proxy_headers=headers, **options)
         pool = self._manager.connection_from_url(access.server)
         self._inflight = threading.local()
         pool.ConnectionCls = _remembering(pool.ConnectionCls, self._inflight)
@@ -81,7 +82,7 @@ class Transport:
 
     @contextlib.contextmanager
     def open(
-        self, ctx: Context, request: Request, headers: dict[str, str]
+        self, ctx: Context, request: Request, headers: HTTPHeaderDict
     ) -> Iterator[urllib3.BaseHTTPResponse]:
         """Send a request; cancelling the task cuts it off; what breaks becomes an error of ours."""
         self._inflight.connection = None
@@ -98,7 +99,7 @@ class Transport:
             self._inflight.connection = None  # from here on it may be another thread's
 
     def stream(
-        self, ctx: Context, request: Request, headers: dict[str, str]
+        self, ctx: Context, request: Request, headers: HTTPHeaderDict
     ) -> urllib3.BaseHTTPResponse:
         """Send a request whose answer goes on; the caller reads and closes it."""
         self._inflight.connection = None
@@ -108,7 +109,7 @@ class Transport:
         return response
 
     def _send(
-        self, ctx: Context, request: Request, headers: dict[str, str]
+        self, ctx: Context, request: Request, headers: HTTPHeaderDict
     ) -> urllib3.BaseHTTPResponse:
         import urllib3
 
