@@ -16,6 +16,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from engine.redaction import MASK, Redactor
+from engine.redaction.written import hide_written, literal_secrets
 
 
 def redactor(*values: str) -> Redactor:
@@ -190,3 +191,66 @@ def test_many_secrets_and_much_text() -> None:
     found = redactor(*(f"secret-number-{n}" for n in range(200)))
     text = "nothing to see here, " * 20_000
     assert found.mask(text) == text
+
+
+HOOK = "https://hooks.slack.com/services/T024BE7LH/B01ABCDEFGH/x9Kq2LmZ8vTn4RsWc7YpQa1b"
+
+
+@pytest.mark.parametrize(
+    ("secret", "text", "shown"),
+    [
+        (HOOK, "POST /services/T024BE7LH/B01ABCDEFGH/x9Kq2LmZ8vTn4RsWc7YpQa1b 404", "POST *** 404"),
+        (HOOK, "no hook x9Kq2LmZ8vTn4RsWc7YpQa1b", "no hook ***"),
+        ("https://x9Kq2LmZ8vTn4RsWc7@git/r", "user x9Kq2LmZ8vTn4RsWc7", "user ***"),
+        ("https://h/in?key=x9Kq2LmZ8vTn4RsWc7", "key x9Kq2LmZ8vTn4RsWc7", "key ***"),
+        ("correct-horse-battery", "it is correct-horse and more", "it is *** and more"),
+        ("correct-horse-battery", "ends with rse-battery, it says", "ends with ***, it says"),
+        (
+            "correct-horse-battery",
+            "\x1b[31mcorrect-\x1b[1;32mhorse-battery\x1b[0m",
+            "\x1b[31m***\x1b[0m",
+        ),
+        ("correct-horse-battery", '"correct-\\u001b[01;31mhorse\\u001b[m-battery"', '"***"'),
+    ],
+)
+def test_a_secret_is_hidden_as_others_tell_it(secret: str, text: str, shown: str) -> None:
+    assert redactor(secret).mask(text) == shown
+
+
+@pytest.mark.parametrize("before", ["", "u", "us", "user:"])
+@pytest.mark.parametrize("around", ["", '{"auths":{"r":{"auth":"', "xy"])
+def test_a_secret_is_hidden_twice_in_base64(before: str, around: str) -> None:
+    inner = base64.b64encode((before + "correct-horse-battery").encode()).decode()
+    outer = base64.b64encode((around + inner + around).encode()).decode()
+    assert MASK in redactor("correct-horse-battery").mask(f"auth {outer} end")
+
+
+def test_the_word_of_a_path_is_no_secret() -> None:
+    found = redactor("https://example.com/api/v1/notifications")
+    assert found.mask("GET /api/v1/notifications") == "GET /api/v1/notifications"
+
+
+def test_what_is_written_below_the_key_of_a_secret_is_one() -> None:
+    inventory = {
+        "db": {"password": "hunter2!", "user": "ada", "dsn": "postgresql://u:p%40ss@db/x"},
+        "hosts": [{"ansible_ssh_pass": "tiger"}, {"api_token": "{{ secret('t') }}"}],
+        "tokens": "many",
+        "token": "canary",
+    }
+    assert set(literal_secrets(inventory)) == {"hunter2!", "p@ss", "tiger"}
+
+
+@pytest.mark.parametrize(
+    ("line", "shown"),
+    [
+        ("  password: hunter2!", "  password: ***"),
+        ("{user: ada, api_key: 'a b c d', x: 1}", "{user: ada, api_key: ***, x: 1}"),
+        ("dsn: postgresql://u:hunter2@db/x", "dsn: postgresql://u:***@db/x"),
+        ('"client_secret": "abcdef"', '"client_secret": ***'),
+        ("password: \"{{ secret('db') }}\"", "password: \"{{ secret('db') }}\""),
+        ("compass: north, pass_if: value", "compass: north, pass_if: value"),
+        ("run: tool --password=hunter2 x", "run: tool --password=*** x"),
+    ],
+)
+def test_a_source_line_is_shown_without_what_is_secret_in_it(line: str, shown: str) -> None:
+    assert hide_written(line) == (shown,)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.errors import Problem
+from engine.redaction.written import hide_written
 
 _MOST_SUGGESTIONS = 200
 _LONGEST_LINE = 1000
@@ -35,6 +36,7 @@ class Problems:
             return
         line = self._lines.get(file)
         source = _shown(line(at[0])) if line is not None and at[0] else ""
+        source, message, suggestion = hide_written(source, message, suggestion)
         self._found[key] = Problem(
             file, at[0], at[1], message, suggestion=suggestion, source=source
         )

@@ -6,7 +6,7 @@ Beginning a run, resuming one, and simulating one differ in their `Description` 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, Protocol, TypeAlias
 
@@ -21,6 +21,7 @@ from engine.journal import Journal
 from engine.module_api import Mode
 from engine.plan import Plan
 from engine.redaction import Redactor
+from engine.redaction.written import literal_secrets
 from engine.registry import Registry
 from engine.runner import Caution, Observer, Parts, Progress, Runner
 from engine.session.options import Options, extra_vars
@@ -102,6 +103,8 @@ def assemble(description: Description) -> Assembly:
         mask=redactor.add,
         warn=lambda text: mailbox.put(Caution("", text)),
     )
+    for value in _written(run):
+        redactor.add(value)
     secret = around.secret or secrets.get
     if around.secret is None:
         secrets.prepare([] if run.state.life == "new" else _secrets_named_in(run.entry))
@@ -136,6 +139,14 @@ def assemble(description: Description) -> Assembly:
         evaluator=evaluator,
         runner=_runner(run, mailbox, locks, evaluator),
     )
+
+
+def _written(run: Description) -> Iterator[str]:
+    """Secrets that stand literally in the inventory or in the runbook's variables."""
+    inventory = run.inventory
+    groups = {name: group.vars for name, group in inventory.groups.items()}
+    yield from literal_secrets([run.plan.runbook.vars, inventory.vars, inventory.endpoints])
+    yield from literal_secrets([inventory.metrics, inventory.sections, inventory.hosts, groups])
 
 
 def _material(

@@ -560,3 +560,31 @@ def test_files_of_a_run_are_for_their_owner_only(canaries: Canaries, umask: int)
     for path in paths:
         wanted = 0o700 if path.is_dir() else 0o600
         assert path.stat().st_mode & 0o777 == wanted, (oct(path.stat().st_mode), path)
+
+
+def test_a_secret_that_stands_in_the_inventory_is_hidden_all_the_same(desk: Desk) -> None:
+    desk.write(
+        "vars: {db_password: correct-horse}\nhttp: {proxy: 'http://u:tigerlily@p'}\n", "i.yml"
+    )
+    desk.write(
+        "name: x\ninventory: i.yml\nsteps:\n  - id: a\n"
+        "    shell: 'echo correct-horse tigerlily; echo {{ db_password }}'\n"
+    )
+    desk.ce_run("book.yml", "-v")
+    for words in (("show", "last", "--events"), ("logs", "last", "a"), ("show", "last")):
+        told = desk.ce_run(*words).stdout
+        assert "correct-horse" not in told
+        assert "tigerlily" not in told
+
+
+def test_a_problem_shows_no_secret_of_its_line(desk: Desk) -> None:
+    desk.write("vars:\n  - {api_token: x9Kq2LmZ8vTn4RsW}\n", "i.yml")
+    desk.write("name: x\ninventory: i.yml\nsteps:\n  - shell: 'true'\n")
+    for words in (
+        ("validate", "book.yml"),
+        ("book.yml",),
+        ("validate", "book.yml", "--output", "json"),
+    ):
+        told = desk.ce_run(*words)
+        assert told.returncode == 2
+        assert "x9Kq2LmZ8vTn4RsW" not in told.stdout + told.stderr
