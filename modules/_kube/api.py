@@ -130,7 +130,7 @@ class Cluster:
             left = PAGE if limit is None else limit - len(items)
             query["limit"] = "" if whole else str(max(1, min(left, PAGE)))
             try:
-                page = _object(self.send(ctx, "GET", path, query=query).body, f"GET {path}")
+                page = _list(self.send(ctx, "GET", path, query=query).body, f"GET {path}")
             except Expired:  # the rest of a list that changed too much meanwhile: all in one, anew
                 if not query.pop("continue", None):
                     raise
@@ -141,9 +141,10 @@ class Cluster:
                 {"apiVersion": kind.api_version, "kind": kind.kind, **item}
                 for item in page.get("items") or []
             ]
-            more = page["metadata"].get("continue")
+            metadata = page.get("metadata") or {}
+            more = metadata.get("continue")
             if not more or (limit is not None and len(items) >= limit):
-                return items[:limit], str(page["metadata"].get("resourceVersion") or "")
+                return items[:limit], str(metadata.get("resourceVersion") or "")
             query["continue"] = more
 
     def apply(
@@ -344,6 +345,14 @@ def cluster(ctx: Context) -> Cluster:
     return ctx.cached("kubernetes", lambda: Cluster(kube_config.access(ctx)), Cluster.close)
 
 
+def _list(body: Any, request: str) -> Object:
+    """The list of an answer; Failed when it is something else."""
+    found = _object(body, request)
+    if isinstance(found.get("items", ()), list | None):
+        return found
+    raise _something_else(body, request)
+
+
 def _object(body: Any, request: str) -> Object:
     """The object of an answer; Failed when it is something else.
 
@@ -351,7 +360,11 @@ def _object(body: Any, request: str) -> Object:
     """
     if isinstance(body, dict) and ("kind" in body or isinstance(body.get("metadata"), dict)):
         return body
-    raise Failed(
+    raise _something_else(body, request)
+
+
+def _something_else(body: Any, request: str) -> Failed:
+    return Failed(
         "the answer is not the object that was asked for: is there a proxy or a login page in "
         "between?",
         hint="`kubectl get --raw /version` with the same kubeconfig shows who answers",
