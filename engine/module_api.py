@@ -166,7 +166,7 @@ class Host(msgspec.Struct, frozen=True):
     """A host of the inventory, with the variables of its groups and its own."""
 
     name: str
-    vars: dict[str, Any] = {}
+    vars: Mapping[str, Any] = {}
 
 
 class Arguments:

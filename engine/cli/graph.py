@@ -42,7 +42,7 @@ def graph(
     kind: str,
     former: str | None,
     out: str | None,
-    inventory: str | None,
+    inventories: tuple[str, ...],
     modules: tuple[str, ...],
     state: str | None,
     no_color: bool,
@@ -59,7 +59,7 @@ def graph(
       ce-run graph runbooks/deploy-5.1.yml --run last
       ce-run graph runbooks/deploy-5.1.yml --format dot | dot -Tpng -o deploy.png
     """
-    times = _times(runbook, inventory, modules, former, state)
+    times = _times(runbook, inventories, modules, former, state)
     if kind == "text" and out is None:
         from engine.cli.drawing.text import draw_text
         from engine.cli.terminal import Writer
@@ -84,7 +84,7 @@ def _write(path: str, text: str) -> None:
 
 def _times(
     runbook: str,
-    inventory: str | None,
+    inventories: tuple[str, ...],
     modules: tuple[str, ...],
     former: str | None,
     state: str | None,
@@ -95,7 +95,7 @@ def _times(
     from engine.registry import Registry
 
     loaded, where = load(
-        runbook, registry=Registry(), inventory_path=inventory, modules_dirs=modules
+        runbook, registry=Registry(), more_inventories=inventories, modules_dirs=modules
     )
     plan = build_plan(loaded)
     if former is None:

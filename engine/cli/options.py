@@ -42,13 +42,16 @@ def state_option(function: F) -> F:
 
 
 def inventory_option(function: F) -> F:
-    """``-i``, as in Ansible."""
+    """``-i``, as in Ansible; repeatable."""
     return click.option(
         "-i",
         "--inventory",
+        "inventories",
         metavar="FILE",
+        multiple=True,
         type=click.Path(),
-        help="The inventory; overrides the one that the runbook names.",
+        help="The inventory, ce-run's or Ansible's; overrides the one that the runbook names. "
+        "Several are added up, later ones winning.",
     )(function)
 
 

@@ -95,7 +95,7 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @output_options
 def run(
     file: str,
-    inventory: str | None,
+    inventories: tuple[str, ...],
     extra: tuple[str, ...],
     check: bool,
     simulate: bool,
@@ -127,7 +127,8 @@ def run(
     from engine.session import Options, begin
 
     options = Options(
-        inventory=inventory,
+        inventory=inventories[0] if inventories else None,
+        more_inventories=inventories[1:],
         extra=extra_vars(extra),
         check=check,
         tags=comma_list(tags),

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 @modules_option
 @json_option
 def validate(
-    files: tuple[str, ...], inventory: str | None, modules: tuple[str, ...], output: str
+    files: tuple[str, ...], inventories: tuple[str, ...], modules: tuple[str, ...], output: str
 ) -> int:
     """Check runbooks, and the inventories they name, without running them.
 
@@ -37,7 +37,7 @@ def validate(
 
     gc.disable()  # nothing that a short process builds is garbage: a tenth of its time
     try:
-        results = [_check(file, inventory, modules) for file in files]
+        results = [_check(file, inventories, modules) for file in files]
         if output == "json":
             echo_json(json.dumps({"files": [_plain(each) for each in results]}, indent=2))
         else:
@@ -47,14 +47,16 @@ def validate(
     return 2 if any(each["problems"] for each in results) else 0
 
 
-def _check(file: str, inventory: str | None, modules: tuple[str, ...]) -> dict[str, Any]:
+def _check(file: str, inventories: tuple[str, ...], modules: tuple[str, ...]) -> dict[str, Any]:
     """What there is to say about one file."""
     from engine.errors import InvalidRunbook
     from engine.loader import load
     from engine.registry import Registry
 
     try:
-        runbook, _ = load(file, registry=Registry(), inventory_path=inventory, modules_dirs=modules)
+        runbook, _ = load(
+            file, registry=Registry(), more_inventories=inventories, modules_dirs=modules
+        )
     except InvalidRunbook as error:
         return {"file": file, "ok": False, "steps": None, "problems": error.problems}
     blocks = (runbook.block, runbook.rescue, runbook.always)

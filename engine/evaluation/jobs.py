@@ -90,8 +90,11 @@ class Jobs:
         return Job(node.path, guard, 1, function, arguments, context, purpose="guard")
 
     def _host(self, state: RunState, node: Node, spec: TaskSpec = PLAIN) -> Host | None:
+        """The host that a task works on, its variables rendered when the module reads them."""
         name = self._scopes.host(state, node, spec)
-        return None if name is None else Host(name, self._material.inventory.host_vars(name))
+        if name is None:
+            return None
+        return Host(name, self._scopes.scope(state, node, spec).names["host"])
 
     def _action(self, call: Call) -> ActionInfo:
         info = self._material.registry.action(call.action)

@@ -15,7 +15,7 @@ from engine.loader.inputs import convert_inputs
 from engine.model import Included
 from engine.plan import NONE, Node
 from engine.state import FINAL, PLAIN, TASK_FINAL, RunState, TaskState
-from engine.templating import Forgotten, Scope, Steps
+from engine.templating import Forgotten, Lazy, Scope, Steps
 
 
 class _Frame(msgspec.Struct, frozen=True, eq=False):
@@ -74,12 +74,23 @@ class Scopes:
         host_vars = None
         if host is not None:
             host_vars = self._material.inventory.host_vars(host)
-            names["host"] = {"name": host, **host_vars}
             names["inventory_hostname"] = host
         registered = Registered(
             state.registered, frame.known, lambda index: self._value(state, index)["result"]
         )
-        return frame.scope.child(names, host_vars=host_vars, registered=registered, place=node.path)
+        scope = frame.scope.child(
+            names, host_vars=host_vars, registered=registered, place=node.path
+        )
+        return scope if host is None else self._on_host(scope, host)
+
+    def _on_host(self, scope: Scope, host: str) -> Scope:
+        """The scope with ``host``: its variables, rendered among themselves when they are read."""
+        values = {"name": host, **scope.host_vars}
+        names: dict[str, Any] = {**scope.names}
+        made = scope.child(names)
+        made.names = names
+        names["host"] = Lazy("host", values, made, self._material.templates)
+        return made
 
     def host(self, state: RunState, node: Node, spec: TaskSpec = PLAIN) -> str | None:
         """The host of a task: its own, or that of the instance in which its step lies."""

@@ -8,7 +8,7 @@ in templates). Nothing stops at the first problem: readers note it in `Problems`
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterable, Iterator
+from collections.abc import Collection, Iterable, Iterator, Sequence
 from pathlib import Path
 
 import msgspec
@@ -21,7 +21,7 @@ from engine.loader.fields import Fields
 from engine.loader.hosts import check_hosts
 from engine.loader.includes import common_root, gather, included_path, near_file
 from engine.loader.inputs import Extra, convert_inputs, fit
-from engine.loader.inventory_file import read_inventory
+from engine.loader.inventories import read_inventories
 from engine.loader.problems import Problems
 from engine.loader.reader import read
 from engine.loader.runbook import read_runbook
@@ -40,13 +40,15 @@ def load(
     registry: Registry,
     inventory: Inventory | None = None,
     inventory_path: Path | str | None = None,
+    more_inventories: Iterable[Path | str] = (),
     modules_dirs: Iterable[Path | str] = (),
     extra: Collection[str] = (),
     strict: bool = False,
 ) -> tuple[Runbook, Inventory]:
     """Read and check a runbook with all that it includes, and its inventory.
 
-    The inventory is `inventory`, else the file `inventory_path`, else the one that the runbook
+    The inventory is `inventory`, else the file or folder `inventory_path` (with
+    `more_inventories` added), else the one that the runbook
     names, else an empty one. When there is none, names that an inventory could give are no
     problem, unless `strict`. `extra` are names of variables that the command line gives.
     `modules/` beside the runbook is added to the registry, after `modules_dirs`. Raises
@@ -61,9 +63,12 @@ def load(
             raise InvalidRunbook(problems.sorted())
         session = Session(registry, problems, common_root(sources, first), sources, extra)
         session.reader, session.strict, session.home = read_runbook, strict, first.parent
-        session.inventory = inventory or _find_inventory(session, first, inventory_path)
+        given = [inventory_path] if inventory_path is not None else []
+        session.inventory = inventory or _find_inventory(
+            session, first, [*given, *more_inventories]
+        )
         book = session.main = session.book(first)
-        for each in (*session.books.values(), session.inventory_book):
+        for each in (*session.books.values(), *session.inventory_books):
             if each is not None:
                 check_book(each)
         if book is not None:
@@ -79,9 +84,9 @@ def load_inventory(path: Path | str, *, registry: Registry) -> Inventory:
     file = _absolute(Path(path))
     with _all_problems(file) as problems:
         session = Session(registry, problems, file.parent, {})
-        found = session.inventory = read_inventory(session, file)
-        if session.inventory_book is not None:
-            check_book(session.inventory_book)
+        found = session.inventory = read_inventories(session, [file])
+        for book in session.inventory_books:
+            check_book(book)
     return found or Inventory()
 
 
@@ -125,21 +130,21 @@ def _absolute(path: Path) -> Path:
         return path.absolute()
 
 
-def _find_inventory(session: Session, first: Path, given: Path | str | None) -> Inventory | None:
+def _find_inventory(session: Session, first: Path, given: Sequence[Path | str]) -> Inventory | None:
     """The inventory from the command line or the runbook; None if there is none."""
-    if given is not None:
-        return read_inventory(session, _absolute(Path(given)))
+    if given:
+        return read_inventories(session, [_absolute(Path(each)) for each in given])
     source = session.sources[first]
     named = source.root.get("inventory") if isinstance(source.root, dict) else None
     if not isinstance(named, str):
         return None
     target = included_path(first.parent, named)
-    if target is None or not target.is_file():
+    if target is None or not target.exists():
         at = source.root.value_at("inventory")
         near = near_file(target, named) if target is not None else ""
         session.problems.add(source.name, at, f"there is no inventory '{named}'", near)
         return None
-    return read_inventory(session, target)
+    return read_inventories(session, [target])
 
 
 def _whole(session: Session, runbook: Runbook) -> Runbook:

@@ -51,7 +51,7 @@ class Session:
         self.root = root
         self.sources = sources
         self.inventory: Inventory | None = None
-        self.inventory_book: Book | None = None
+        self.inventory_books: list[Book] = []
         self.main: Book | None = None
         self.home = root
         """The folder of the runbook that is loaded; `root` holds all included ones as well."""

@@ -167,13 +167,9 @@ class _Checker:
     def _all_host_variables(self) -> Mapping[str, Any]:
         """Names that any host has; which host it will be is not known."""
         if self._host_names is None:
-            names: dict[str, None] = {}
-            if self.inventory is not None:
-                for variables in self.inventory.hosts.values():
-                    names.update(dict.fromkeys(variables))
-                for group in self.inventory.groups.values():
-                    names.update(dict.fromkeys(group.vars))
-            self._host_names = names
+            known = self.inventory.variable_names() if self.inventory is not None else {}
+            own = self._inventory_variables
+            self._host_names = {name: None for name in known if name not in own}
         return self._host_names
 
     def _hint(self, use: Use, name: str) -> str:

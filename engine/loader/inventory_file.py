@@ -1,63 +1,42 @@
-"""Reads an inventory file: `Inventory` from YAML, with every problem at its place."""
+"""An inventory in ce-run's own form: variables, secrets, connections, hosts."""
 
 from __future__ import annotations
 
-import re
-from collections.abc import Iterator
-from pathlib import Path
 from typing import Any
 
-from engine.inventory import COMMON_KEYS, Group, Inventory, SecretSource
-from engine.loader.book import Book, Session
+from engine.inventory import COMMON_KEYS, Inventory, SecretSource
+from engine.loader.book import Book
 from engine.loader.fields import Fields
-from engine.loader.reader import read
+from engine.loader.host_tree import HostTree
 from engine.loader.source import Map, Seq
 from engine.registry import describe
 from engine.registry.types import as_written, plain
 from engine.templating import is_template
 from engine.text import fold
 
-MOST_HOSTS = 10_000
 
-_RANGE = re.compile(r"\[(\d+|[a-zA-Z]):(\d+|[a-zA-Z])(?::(\d+))?\]")
-_HOST = re.compile(r"[A-Za-z0-9_]([A-Za-z0-9_.:-]*[A-Za-z0-9_])?")
-_GROUP_KEYS = ("hosts", "vars", "children")
-
-
-def read_inventory(session: Session, path: Path) -> Inventory | None:
-    """The inventory at an absolute path; None if it cannot be read at all.
-
-    Its templates are noted in the session's `inventory_book`, to be checked later.
-    """
-    source = read(path, session.problems)
-    if source is None:
-        return None
-    book = session.inventory_book = Book(session, source)
-    book.of_inventory = True
-    return _inventory_of(book)
-
-
-def _inventory_of(book: Book) -> Inventory:
+def read_own(book: Book, inventory: Inventory) -> None:
+    """Add what an inventory in ce-run's own form says to `inventory`."""
     source, problems = book.source, book.problems
-    inventory = Inventory(file=source.name, folder=str(source.path.parent), name=source.path.stem)
     if source.root is None:
-        return inventory
+        return
     if not isinstance(source.root, Map):
         said = (
             f"an inventory is a mapping with `vars`, `hosts` and so on, not {describe(source.root)}"
         )
         problems.add(source.name, (1, 1), said)
-        return inventory
+        return
     fields = Fields(source.root, source, problems)
     inventory.name = fields.text("name", inventory.name) or inventory.name
-    inventory.vars = _variables(book, fields, "vars")
-    inventory.endpoints = _table(book, fields, "endpoints")
-    inventory.metrics = _table(book, fields, "metrics")
+    inventory.vars.update(_variables(book, fields, "vars"))
+    inventory.endpoints.update(_table(book, fields, "endpoints"))
+    inventory.metrics.update(_table(book, fields, "metrics"))
     _check_metrics(book, fields)
-    inventory.secrets = _secrets(fields)
-    _Hosts(inventory, book).read(fields)
-    inventory.sections = _sections(book, fields)
-    return inventory
+    inventory.secrets.update(_secrets(fields))
+    hosts = fields.mapping("hosts")
+    if hosts is not None:
+        HostTree(inventory, book).read(hosts)
+    inventory.sections.update(_sections(book, fields))
 
 
 def _sections(book: Book, fields: Fields) -> dict[str, Any]:
@@ -154,121 +133,3 @@ def _secret(name: str, value: Any, fields: Fields) -> SecretSource | None:
     if not where:
         return None
     return SecretSource(name, "env" if kinds[0] == "env" else "file", (where,), place)
-
-
-# -- hosts ----------------------------------------------------------------------------------------
-class _Hosts:
-    """Reads ``hosts``: groups with hosts, variables and children, as Ansible writes them."""
-
-    def __init__(self, inventory: Inventory, book: Book) -> None:
-        self.inventory = inventory
-        self.book = book
-        self.source = book.source
-        self.problems = book.problems
-        self._members: set[tuple[str, str]] = set()
-        self._children: dict[tuple[str, str], tuple[int, int]] = {}
-
-    def read(self, fields: Fields) -> None:
-        """Fill in groups and hosts."""
-        map = fields.mapping("hosts")
-        for name, value in (map or {}).items():
-            assert map is not None
-            self._group(name, value, Fields(map, self.source, self.problems), ())
-        self._report_cycles(fields)
-
-    def _group(self, name: str, value: Any, around: Fields, way: tuple[str, ...]) -> None:
-        at = around.map.key_at(name)
-        group = self.inventory.groups.setdefault(name, Group(name))
-        if value is None:
-            return
-        if not isinstance(value, Map):
-            around.problem(at, f"the group '{name}' wants a mapping, not {describe(value)}")
-            return
-        if len(value) and not any(key in _GROUP_KEYS for key in value):
-            hint = "hosts stand below a group: write `all: {hosts: {…}}`"
-            around.problem(at, f"the group '{name}' has no `hosts`, `vars` or `children`", hint)
-            return
-        fields = Fields(value, self.source, self.problems)
-        fields.unknown_keys(_GROUP_KEYS, f"the group '{name}'")
-        group.vars.update(_variables(self.book, fields, "vars"))
-        self._hosts_of(group, fields)
-        children = fields.mapping("children")
-        for child, inner in (children or {}).items():
-            assert children is not None
-            if child not in group.children:
-                group.children.append(child)
-                self._children[name, child] = children.key_at(child)
-            self._group(child, inner, Fields(children, self.source, self.problems), (*way, name))
-
-    def _hosts_of(self, group: Group, fields: Fields) -> None:
-        given = fields.map.get("hosts")
-        if isinstance(given, Seq):
-            for name, at in fields.words("hosts"):
-                self._host(group, name, None, fields, at)
-            return
-        map = fields.mapping("hosts")
-        for name, value in (map or {}).items():
-            assert map is not None
-            self._host(
-                group, name, value, Fields(map, self.source, self.problems), map.key_at(name)
-            )
-
-    def _host(
-        self, group: Group, pattern: str, value: Any, fields: Fields, at: tuple[int, int]
-    ) -> None:
-        if value is not None and not isinstance(value, Map):
-            said = f"the host '{pattern}' wants a mapping of its variables, not {describe(value)}"
-            fields.problem(at, said)
-            return
-        if next(expand_range(pattern), None) is None:
-            fields.problem(at, f"the range in '{pattern}' is empty: it ends before it begins")
-        for name in expand_range(pattern):
-            if len(self.inventory.hosts) >= MOST_HOSTS:
-                fields.problem(at, f"the inventory has more than {MOST_HOSTS} hosts")
-                return
-            if not _HOST.fullmatch(name):
-                fields.problem(at, f"'{name}' is no name of a host")
-                return
-            variables = self.inventory.hosts.setdefault(name, {})
-            if isinstance(value, Map):
-                variables.update(_variables_of(self.book, value))
-            if (group.name, name) not in self._members:
-                self._members.add((group.name, name))
-                group.hosts.append(name)
-
-    def _report_cycles(self, fields: Fields) -> None:
-        groups = self.inventory.groups
-        state: dict[str, int] = {}
-
-        def walk(name: str, way: list[str]) -> None:
-            if state.get(name) == 2 or name not in groups:
-                return
-            if name in way:
-                path = " → ".join([*way[way.index(name) :], name])
-                said = f"these groups are each other's children: {path}"
-                fields.problem(self._children[way[-1], name], said)
-                groups[way[-1]].children.remove(name)
-                return
-            for child in list(groups[name].children):
-                walk(child, [*way, name])
-            state[name] = 2
-
-        for name in list(groups):
-            walk(name, [])
-
-
-def expand_range(pattern: str) -> Iterator[str]:
-    """``web[01:03]`` → web01, web02, web03; ``db-[a:c]`` → db-a, db-b, db-c; ``w[1:9:4]`` → w1, w5,
-    w9; else itself."""
-    found = _RANGE.search(pattern)
-    if found is None:
-        yield pattern
-        return
-    first, last, step = found[1], found[2], int((found[3] or "1")[:9]) or 1
-    if first.isdigit() != last.isdigit():
-        yield pattern
-        return
-    low, high = (int(first), int(last)) if first.isdigit() else (ord(first), ord(last))
-    for number in range(low, min(high, low + MOST_HOSTS * step) + 1, step):
-        text = str(number).zfill(len(first)) if first.isdigit() else chr(number)
-        yield from expand_range(pattern[: found.start()] + text + pattern[found.end() :])

@@ -34,23 +34,47 @@ _WORDS: dict[str, Any] = {
     **dict.fromkeys(("true", "True", "TRUE"), True),
     **dict.fromkeys(("false", "False", "FALSE"), False),
 }
+_ANSIBLE_WORDS: dict[str, Any] = {
+    **_WORDS,
+    **{form: True for word in ("yes", "on") for form in (word, word.title(), word.upper())},
+    **{form: False for word in ("no", "off") for form in (word, word.title(), word.upper())},
+}
+_OCTAL = re.compile(r"[-+]?0[0-7]{1,20}")
+_GROUPED = re.compile(r"[-+]?[1-9][0-9_]{0,20}")
+_VAULT = "is encrypted with ansible-vault, which is not opened here"
+_VAULT_HINT = (
+    "make it a secret of the inventory: `secrets: {NAME: {command: [ansible-vault, view, FILE]}}`, "
+    "and read it with secret('NAME')"
+)
 _QUOTED_VALUE = re.compile(r"\s*(?:- )?(?:[\w.-]+:\s+)?'")
 _UNPRINTABLE = re.compile("[\x00-\x08\x0b\x0c\x0e-\x1f\x7f\ufffe\uffff]")
 
 
-def read(path: Path, problems: Problems) -> Source | None:
-    """Read a YAML file; None (and problems) if there is nothing that could be understood."""
+def read_text(path: Path, problems: Problems) -> Source | None:
+    """Read a file of text, whatever it is in; None (and a problem) if it is no text."""
     name = display_name(path)
     data = _bytes(path, name, problems)
-    if data is None:
-        return None
-    text = _decode(data, name, problems)
-    if text is None:
+    text = _decode(data, name, problems) if data is not None else None
+    if data is None or text is None:
         return None
     source = Source(path, text, hashlib.sha256(data).hexdigest())
     problems.register(source.name, source.line)
+    return source
+
+
+def read(path: Path, problems: Problems, *, ansible: bool = False) -> Source | None:
+    """Read a YAML file; None (and problems) if there is nothing that could be understood.
+
+    `ansible`: plain words and numbers mean what they mean to Ansible (YAML 1.1): ``yes`` is true.
+    """
+    source = read_text(path, problems)
+    if source is None:
+        return None
+    if source.text.startswith("$ANSIBLE_VAULT"):
+        problems.add(source.name, (1, 1), f"the file {_VAULT}", _VAULT_HINT)
+        return None
     try:
-        source.root = _Reader(source, problems).document()
+        source.root = _Reader(source, problems, ansible).document()
     except yaml.YAMLError as error:
         _syntax_problem(error, source, problems)
     except _Stop:
@@ -158,8 +182,9 @@ class _Frame:
 class _Reader:
     """Turns the events of one document into a value."""
 
-    def __init__(self, source: Source, problems: Problems) -> None:
+    def __init__(self, source: Source, problems: Problems, ansible: bool = False) -> None:
         self._source = source
+        self._resolve = resolve_as_ansible if ansible else resolve
         self._problems = problems
         self._stack: list[_Frame] = []
         self._anchors: dict[str, tuple[Any, Spot, str | None, int]] = {}
@@ -205,7 +230,7 @@ class _Reader:
         if event.implicit[0] and self._stack and self._awaits_key(self._stack[-1]):
             self._key(text, at, plain=True)
         elif event.implicit[0]:
-            value = resolve(text)
+            value = self._resolve(text)
             raw = None if isinstance(value, str) else text
             self._value(value, at, raw, event.anchor, 1)
         elif self._stack and self._awaits_key(self._stack[-1]):
@@ -302,6 +327,11 @@ class _Reader:
 
     def _refuse_tag(self, event: Any, at: Spot) -> None:
         tag = str(event.tag).replace("tag:yaml.org,2002:", "!!")
+        if tag == "!vault":
+            self._stop(at, f"the tag !vault is not allowed: the value {_VAULT}", _VAULT_HINT)
+        if tag == "!unsafe":
+            hint = "write the text without it, its braces between {% raw %} and {% endraw %}"
+            self._stop(at, "the tag !unsafe is not allowed", hint)
         hint = "a runbook holds plain values only"
         if tag[:1] == "!" and tag[1:2] != "!":
             hint = "put text that begins with '!' in quotes"
@@ -332,3 +362,14 @@ def resolve(text: str) -> Any:
         number = float(text)
         return number if abs(number) < 1e300 else text
     return int(text, 16) if _HEXADECIMAL.fullmatch(text) else text
+
+
+def resolve_as_ansible(text: str) -> Any:
+    """The same in a file of Ansible's: ``yes`` and ``off`` are booleans, ``0644`` is octal."""
+    if text in _ANSIBLE_WORDS:
+        return _ANSIBLE_WORDS[text]
+    if _OCTAL.fullmatch(text):
+        return int(text, 8)
+    if _GROUPED.fullmatch(text) and "_" in text:
+        return int(text.replace("_", ""))
+    return resolve(text)

@@ -27,7 +27,14 @@ def read_runbook(session: Session, source: Source) -> Book:
     if not isinstance(source.root, Map):
         what = "it is empty" if source.root is None else f"this is {describe(source.root)}"
         said = f"a runbook is a mapping with `name` and `steps`, but {what}"
-        book.problem((1, 1), said)
+        hint = ""
+        if isinstance(source.root, list) and any(_is_play(each) for each in source.root):
+            said = "this is a playbook of Ansible, and a runbook is wanted"
+            hint = (
+                "what is written how is in the guide, docs/writing-runbooks.md, "
+                "«Coming from Ansible»: plays become steps with `hosts`, tasks become steps"
+            )
+        book.problem((1, 1), said, hint)
         return book
     fields = Fields(source.root, source, session.problems)
     _unknown_keys(fields)
@@ -35,6 +42,11 @@ def read_runbook(session: Session, source: Source) -> Book:
     book.vars = read_vars(book, fields, None) if "vars" in fields.map else {}
     book.runbook = _read(book, fields)
     return book
+
+
+def _is_play(value: object) -> bool:
+    keys = ("hosts", "tasks", "roles", "import_playbook", "ansible.builtin.import_playbook")
+    return isinstance(value, Map) and any(key in value for key in keys)
 
 
 def _unknown_keys(fields: Fields) -> None:

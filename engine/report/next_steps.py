@@ -53,11 +53,16 @@ def program(called: str) -> str:
     return str(whole.relative_to(here) if whole.is_relative_to(here) else whole)
 
 
+def _inventories(options: Mapping[str, Any]) -> list[str]:
+    """``-i`` for every inventory that was given."""
+    first = [options["inventory"]] if options.get("inventory") else []
+    return [w for each in (*first, *options.get("more_inventories", ())) for w in ("-i", each)]
+
+
 def start_words(runbook: str, options: Mapping[str, Any]) -> list[str]:
     """The words after ``ce-run`` that start such a run again."""
     words = [runbook]
-    if options.get("inventory"):
-        words += ["-i", options["inventory"]]
+    words += _inventories(options)
     for name, value in (options.get("extra") or {}).items():
         words += ["-e", f"{name}={value}"]
     for option in ("tags", "skip_tags"):
@@ -160,8 +165,7 @@ def _spelled(
     found = []
     for file in rollbacks:
         words = [file]
-        if options.get("inventory"):
-            words += ["-i", options["inventory"]]
+        words += _inventories(options)
         words += ["--force", "--reason", "WHY"]
         found.append(Advice(commands.spell(*words), why))
     return found

@@ -42,7 +42,11 @@ def begin(runbook_path: str, options: Options, surroundings: Surroundings) -> Se
     )
     registry = registry_for(runbook_path, options.modules)
     runbook, inventory = load(
-        runbook_path, registry=registry, inventory_path=options.inventory, strict=True
+        runbook_path,
+        registry=registry,
+        inventory_path=options.inventory,
+        more_inventories=options.more_inventories,
+        strict=True,
     )
     check_options(runbook, options)
     inputs = convert_inputs(runbook.inputs, options.extra)
@@ -137,8 +141,7 @@ def _create_entry(
 def _sources(runbook: Runbook, inventory: Inventory) -> dict[str, Path]:
     """Names below ``source/`` for every file that the run was made from."""
     files = [Path(name).absolute() for name in (runbook.file, *runbook.sources)]
-    if inventory.file:
-        files.append(Path(inventory.file).absolute())
+    files += [Path(name).absolute() for name in inventory.files]
     unique = list(dict.fromkeys(files))
     common = Path(os.path.commonpath([file.parent for file in unique]))
     return {str(file.relative_to(common)): file for file in unique if file.is_file()}

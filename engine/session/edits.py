@@ -16,6 +16,7 @@ import msgspec
 from engine.errors import IllegalEvent, ResumeRefused
 from engine.events import Record
 from engine.fold import fold
+from engine.inventory import Inventory
 from engine.model import Runbook
 from engine.plan import Plan
 from engine.state import RunState, Status
@@ -124,10 +125,11 @@ def _names_in(value: Any) -> Iterator[str]:
             yield from _names_in(each)
 
 
-def changed_inventory(folder: RunEntry, info: RunInfo) -> tuple[str, ...]:
-    """The inventory, if it says something else than when the run was started."""
+def changed_inventory(folder: RunEntry, info: RunInfo, inventory: Inventory) -> tuple[str, ...]:
+    """A file of the inventory that says something else than when the run was started."""
+    files = {info.inventory, *(str(Path(name).absolute()) for name in inventory.files)}
     for name, path in info.sources.items():
-        if path == info.inventory:
+        if path in files:
             with contextlib.suppress(OSError):
                 kept = folder.source(name)
                 if kept is not None and kept != Path(path).read_bytes():

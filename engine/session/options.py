@@ -23,6 +23,8 @@ class Options(msgspec.Struct, frozen=True, omit_defaults=True):
     """What the command line says about a run. Paths are as given, relative to `RunInfo.cwd`."""
 
     inventory: str | None = None
+    more_inventories: tuple[str, ...] = ()
+    """Those of further ``-i``."""
     extra: dict[str, Any] = {}
     check: bool = False
     tags: tuple[str, ...] = ()
@@ -98,10 +100,7 @@ def known_extras(plan: Plan, inventory: Inventory, extra: Mapping[str, Any]) -> 
         assert node.step is not None
         known.update(dict.fromkeys(node.step.vars or ()))
         known.update(dict.fromkeys(node.step.included.vars if node.step.included else ()))
-    for layer in (inventory.vars, *(each.vars for each in inventory.groups.values())):
-        known.update(dict.fromkeys(layer))
-    for host in inventory.hosts.values():
-        known.update(dict.fromkeys(host))
+    known.update(inventory.variable_names())
     for name in extra:
         if name not in known:
             hint = did_you_mean(name, known, what="there are")

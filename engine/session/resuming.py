@@ -237,7 +237,10 @@ def _plan_for_resume(
         registry = registry_for(info.runbook, options.modules)
         try:
             runbook, inventory = load(
-                info.runbook, registry=registry, inventory_path=info.inventory or options.inventory
+                info.runbook,
+                registry=registry,
+                inventory_path=info.inventory or options.inventory,
+                more_inventories=options.more_inventories,
             )
         except InvalidRunbook as error:
             error.hint = (
@@ -252,7 +255,7 @@ def _plan_for_resume(
             hint="put these steps back as they were (see `source/` in the run's folder), "
             "or start a new run",
         )
-    inventories = changed_inventory(folder, info)
+    inventories = changed_inventory(folder, info, inventory)
     return (new if changed else old), inventory, registry, (*changed, *inventories)
 
 

@@ -7,27 +7,21 @@ templates are kept as written and rendered where they are used.
 
 from __future__ import annotations
 
-import contextlib
 import fnmatch
 import functools
-import os
 import re
-import threading
-from collections.abc import Callable, Iterable, Mapping
-from pathlib import Path
+from collections.abc import Iterable
 from typing import Any, Literal
 
 import msgspec
 
 from engine import regex
-from engine.errors import Failed, Refused, UsageError
+from engine.errors import UsageError
 from engine.model import Place
 from engine.text import did_you_mean
 
 COMMON_KEYS = ("name", "vars", "secrets", "endpoints", "metrics", "hosts", "traffic")
 """Top-level keys besides the names of modules."""
-
-_SECRET_COMMAND_SECONDS = 30.0
 
 
 class SecretSource(msgspec.Struct, frozen=True):
@@ -46,6 +40,10 @@ class Group(msgspec.Struct):
     hosts: list[str] = []
     children: list[str] = []
     vars: dict[str, Any] = {}
+    file_vars: dict[str, Any] = {}
+    """Those of ``group_vars/`` beside the inventory, which come before `vars` of any group."""
+    priority: int = 1
+    """``ansible_group_priority``: of groups as deep as each other, the higher one wins."""
 
 
 class Inventory(msgspec.Struct, dict=True):
@@ -63,6 +61,10 @@ class Inventory(msgspec.Struct, dict=True):
     groups: dict[str, Group] = {}
     hosts: dict[str, dict[str, Any]] = {}
     """Each host's own variables, in the order of the file."""
+    host_file_vars: dict[str, dict[str, Any]] = {}
+    """Those of ``host_vars/`` beside the inventory, which come before the host's own."""
+    files: tuple[str, ...] = ()
+    """Every file that took part, by the path it was found under."""
 
     def section(self, name: str) -> dict[str, Any]:
         """A part of the inventory as written: ``endpoints``, ``metrics`` or a module's; may be
@@ -97,13 +99,28 @@ class Inventory(msgspec.Struct, dict=True):
         return [name for name in self.hosts if name in members]
 
     def host_vars(self, host: str) -> dict[str, Any]:
-        """A host's variables: those of its groups, outer before inner, then its own."""
+        """A host's variables, as Ansible has them: those of its groups, outer before inner, those
+        of ``group_vars/``, its own, those of ``host_vars/``; later ones win."""
         made: dict[str, Any] = {}
-        for group in self._outer_first:
-            if group == "all" or host in self._members[group]:
-                made.update(self.groups[group].vars)
+        own = [
+            self.groups[group]
+            for group in self._outer_first
+            if group == "all" or host in self._members[group]
+        ]
+        for group in own:
+            made.update(group.vars)
+        for group in own:
+            made.update(group.file_vars)
         made.update(self.hosts.get(host, {}))
+        made.update(self.host_file_vars.get(host, {}))
         return made
+
+    def variable_names(self) -> dict[str, None]:
+        """Names of variables that it, a group or any host has."""
+        layers = [self.vars, *self.hosts.values(), *self.host_file_vars.values()]
+        for group in self.groups.values():
+            layers += [group.vars, group.file_vars]
+        return dict.fromkeys(name for layer in layers for name in layer)
 
     def select(self, pattern: str | Iterable[str], limit: str | None = None) -> list[str]:
         """Names of the hosts that a pattern means, as in Ansible, in the order of the file.
@@ -175,7 +192,8 @@ class Inventory(msgspec.Struct, dict=True):
 
     @functools.cached_property
     def _outer_first(self) -> list[str]:
-        """Names of groups, parents before children; as in Ansible by depth, then by name."""
+        """Names of groups, parents before children; as in Ansible by depth, then by priority, then
+        by name."""
         depth = dict.fromkeys(self.groups, 0)
         for _ in self.groups:
             deeper = {
@@ -187,7 +205,10 @@ class Inventory(msgspec.Struct, dict=True):
             if not deeper:
                 break
             depth.update(deeper)
-        return sorted(self.groups, key=lambda name: (name != "all", depth[name], name))
+        return sorted(
+            self.groups,
+            key=lambda name: (name != "all", depth[name], self.groups[name].priority, name),
+        )
 
     @functools.cached_property
     def _members(self) -> dict[str, frozenset[str]]:
@@ -197,6 +218,11 @@ class Inventory(msgspec.Struct, dict=True):
             group = self.groups[name]
             inner = (found.get(child, frozenset()) for child in group.children)
             found[name] = frozenset(group.hosts).union(*inner)
+        if "ungrouped" in found:
+            grouped = frozenset().union(
+                *(found[name] for name in found if name not in ("all", "ungrouped"))
+            )
+            found["ungrouped"] |= frozenset(self.hosts) - grouped
         return found
 
 
@@ -216,132 +242,3 @@ def _subscript(part: str) -> tuple[str, slice | None]:
     # Ansible counts the end in: web[0:1] are the first two.
     end = int(found[4]) + 1 if found[4] else None
     return found[1], slice(start, end or None)
-
-
-class Secrets:
-    """Values of an inventory's secrets, fetched when first needed and masked from then on."""
-
-    def __init__(
-        self,
-        inventory: Inventory,
-        *,
-        mask: Callable[[str], object] = lambda value: None,
-        warn: Callable[[str], None] = lambda text: None,
-        environ: Mapping[str, str] | None = None,
-    ) -> None:
-        """`mask` is given each value before anybody else sees it, and answers False if it cannot
-        hide it; `warn` is told about that."""
-        self._sources = inventory.secrets
-        self._folder = Path(inventory.folder)
-        self._mask = mask
-        self._warn = warn
-        self._environ = os.environ if environ is None else environ
-        self._values: dict[str, str] = {}
-        self._lock = threading.Lock()
-
-    def __repr__(self) -> str:
-        return f"Secrets({', '.join(self._sources)})"
-
-    def prepare(self, used: Iterable[str] = ()) -> None:
-        """Hide what can be had at once, from the environment and from files, also if nothing
-        ever asks for it: a step may print the environment, or such a file.
-
-        `used` are secrets that have been asked for by an earlier process of the run.
-        """
-        for source in self._sources.values():
-            if source.name in used or source.kind == "env" or self._is_plain_file(source):
-                with contextlib.suppress(Failed):  # told when somebody asks for it
-                    self.get(source.name)
-
-    def _is_plain_file(self, source: SecretSource) -> bool:
-        return source.kind == "file" and self._path(source).is_file()
-
-    def get(self, name: str) -> str:
-        """A secret's value. Raises Refused for an unknown name, Failed if it cannot be had."""
-        source = self._sources.get(name)
-        if source is None:
-            raise Refused(
-                f"the inventory has no secret '{name}'",
-                hint=did_you_mean(name, self._sources, what="it has")
-                or "declare it under `secrets:` in the inventory",
-            )
-        with self._lock:
-            if name not in self._values:
-                value = self._fetch(source)
-                self._hide(name, value)
-                self._values[name] = value
-            return self._values[name]
-
-    def _hide(self, name: str, value: str) -> None:
-        if self._mask(value) is False:
-            self._warn(
-                f"the secret '{name}' is too short to be hidden: it may appear in logs and results"
-            )
-
-    def _fetch(self, source: SecretSource) -> str:
-        if source.kind == "env":
-            return self._from_environment(source)
-        if source.kind == "file":
-            return self._from_file(source)
-        return self._from_command(source)
-
-    def _from_environment(self, source: SecretSource) -> str:
-        value = self._environ.get(source.where[0])
-        if not value:
-            raise Failed(
-                f"the secret '{source.name}' lives in the environment variable "
-                f"{source.where[0]}, which is not set",
-                hint=f"export {source.where[0]} before the run",
-            )
-        return value
-
-    def _path(self, source: SecretSource) -> Path:
-        return self._folder / Path(source.where[0]).expanduser()
-
-    def _from_file(self, source: SecretSource) -> str:
-        path = self._path(source)
-        try:
-            value = path.read_text(encoding="utf-8").rstrip("\r\n")
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
-            raise Failed(
-                f"the secret '{source.name}' lives in {path}, which cannot be read: {reason}"
-            ) from None
-        if not value:
-            raise Failed(f"the secret '{source.name}' lives in {path}, which is empty")
-        return value
-
-    def _from_command(self, source: SecretSource) -> str:
-        import subprocess
-
-        shown = source.where[0]
-        try:
-            done = subprocess.run(
-                source.where,
-                cwd=self._folder,
-                stdin=subprocess.DEVNULL,
-                capture_output=True,
-                timeout=_SECRET_COMMAND_SECONDS,
-                check=False,
-            )
-            value = done.stdout.decode().rstrip("\r\n")
-        except subprocess.TimeoutExpired:
-            raise Failed(
-                f"the secret '{source.name}' comes from `{shown}`, which did not end within "
-                f"{_SECRET_COMMAND_SECONDS:.0f} s"
-            ) from None
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else "its output is not UTF-8"
-            raise Failed(
-                f"the secret '{source.name}' comes from `{shown}`, which failed: {reason}"
-            ) from None
-        if done.returncode or not value:
-            if value:
-                self._mask(value)  # it may be right all the same, and stand in what is told
-            told = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
-            reason = f"exit status {done.returncode}" if done.returncode else "no output"
-            raise Failed(
-                f"the secret '{source.name}' comes from `{shown}`, which gave {reason}",
-                evidence=told,
-            )
-        return value
