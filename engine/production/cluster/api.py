@@ -13,6 +13,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from engine.production.cluster import quota
 from engine.production.cluster.decoding import read_yaml
 from engine.production.cluster.identities import Identities
 from engine.production.cluster.intake import WriteOptions, check_name, read, read_config
@@ -45,7 +46,14 @@ APPLY_PATCH = "application/apply-patch+yaml"
 
 # Kinds whose deletion answers with the object even when it is gone at once.
 _RETURNED_WHEN_DELETED = frozenset(
-    {"pods", "services", "serviceaccounts", "persistentvolumeclaims", "namespaces"}
+    {
+        "pods",
+        "services",
+        "serviceaccounts",
+        "persistentvolumeclaims",
+        "namespaces",
+        "resourcequotas",
+    }
 )
 
 
@@ -140,6 +148,11 @@ class Api:
         if errors:
             raise self._invalid(resource, obj, errors)
         metadata = obj["metadata"]
+        excess = quota.refusal(self.store, resource, obj)
+        if excess:
+            raise refusals.forbidden(
+                resource.plural, resource.group, metadata.get("name", ""), excess
+            )
         if self.store.get(resource.storage, *key_of(obj)) is not None:
             raise refusals.already_exists(resource.plural, resource.group, metadata["name"])
         self._allotment.allot(resource.key, obj)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from engine.production.cluster.api import Api
+from engine.production.cluster.default_roles import default_roles
 from engine.production.cluster.identities import Identities
 from engine.production.cluster.intake import WriteOptions
 from engine.production.cluster.objects.common import Obj
@@ -21,6 +22,8 @@ def bootstrap(api: Api, nodes: Sequence[str], *, istio: bool) -> None:
         _create(api, "namespaces", "", {"metadata": {"name": name}})
     for number, name in enumerate(nodes):
         _create_node(api, name, f"10.0.0.{9 + number}")
+    for resource, obj in default_roles():
+        _create(api, resource, "", obj)
     _create(api, "services", "default", _api_service())
     if istio:
         for plural, kind, short, columns in _ISTIO:

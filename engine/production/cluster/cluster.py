@@ -14,6 +14,7 @@ from engine.production.cluster.controllers.endpoints import EndpointsController
 from engine.production.cluster.controllers.garbage import GarbageController, NamespaceController
 from engine.production.cluster.controllers.jobs import JobController
 from engine.production.cluster.controllers.pods import PodController
+from engine.production.cluster.controllers.quotas import QuotaController
 from engine.production.cluster.controllers.replicasets import ReplicaSetController
 from engine.production.cluster.controllers.scheduler import Scheduler
 from engine.production.cluster.controllers.statefulsets import StatefulSetController
@@ -68,6 +69,7 @@ class Cluster:
                 EndpointsController(api),
                 GarbageController(api),
                 NamespaceController(api),
+                QuotaController(api),
                 Scheduler(api),
                 self._pods,
             ]

@@ -54,6 +54,30 @@ _FIELDS = {
     "loadBalancerSourceRanges externalName externalTrafficPolicy healthCheckNodePort "
     "publishNotReadyAddresses",
     "ServicePort": "name protocol port targetPort nodePort",
+    "Job": "metadata spec status",
+    "JobSpec": "parallelism completions activeDeadlineSeconds selector manualSelector template "
+    "backoffLimit ttlSecondsAfterFinished completionMode suspend",
+    "ResourceQuota": "metadata spec status",
+    "ResourceQuotaSpec": "hard scopes",
+    "Role": "metadata rules",
+    "ClusterRole": "metadata rules",
+    "PolicyRule": "verbs apiGroups resources resourceNames nonResourceURLs",
+    "RoleBinding": "metadata subjects roleRef",
+    "ClusterRoleBinding": "metadata subjects roleRef",
+    "RoleSubject": "kind apiGroup name namespace",
+    "RoleRef": "apiGroup kind name",
+    "SelfSubjectReview": "metadata status",
+    "SelfSubjectAccessReview": "metadata spec status",
+    "SelfSubjectAccessReviewSpec": "resourceAttributes nonResourceAttributes",
+    "SubjectAccessReview": "metadata spec status",
+    "LocalSubjectAccessReview": "metadata spec status",
+    "SubjectAccessReviewSpec": "resourceAttributes nonResourceAttributes user groups",
+    "ResourceAttributes": "namespace verb group version resource subresource name",
+    "NonResourceAttributes": "path verb",
+    "SelfSubjectRulesReview": "metadata spec status",
+    "SelfSubjectRulesReviewSpec": "namespace",
+    "TokenRequest": "metadata spec status",
+    "TokenRequestSpec": "audiences - boundObjectRef expirationSeconds",
 }
 
 

@@ -279,12 +279,26 @@ def test_objects_are_created_by_commands(kubectl: Kubectl, cluster: RunningServe
 
 
 def test_what_cannot_be_read_from_protobuf_is_refused_whole(kubectl: Kubectl) -> None:
-    refused = kubectl("create", "quota", "q", "--hard=pods=1", check=False)
-    assert "ResourceQuota in protobuf" in refused.stderr
+    refused = kubectl("create", "priorityclass", "high", "--value=1", check=False)
+    assert "PriorityClass in protobuf" in refused.stderr
 
 
 def test_everything_is_allowed(kubectl: Kubectl) -> None:
     assert kubectl("auth", "can-i", "delete", "nodes").stdout.strip() == "yes"
+
+
+def test_a_user_may_do_what_roles_grant(kubectl: Kubectl) -> None:
+    kubectl("create", "role", "reader", "--verb=get,list", "--resource=pods")
+    kubectl("create", "rolebinding", "readers", "--role=reader", "--user=jane")
+    jane = ("--as=jane", "-n", NAMESPACE)
+    assert kubectl("auth", "can-i", "list", "pods", *jane).stdout.strip() == "yes"
+    assert kubectl("auth", "can-i", "delete", "pods", *jane, check=False).stdout.strip() == "no"
+    kubectl("get", "pods", *jane)
+    refused = kubectl("delete", "pod", "x", *jane, check=False).stderr
+    assert (
+        'User "jane" cannot delete resource "pods" in API group "" in the namespace '
+        f'"{NAMESPACE}"' in refused
+    )
 
 
 def test_scale_and_patch(kubectl: Kubectl, web: RunningServer) -> None:

@@ -11,6 +11,7 @@ from aiohttp import web
 
 from engine.lab.cluster.api.requestlog import RequestLog, RequestRecord
 from engine.lab.cluster.api.table import partial, render
+from engine.production.cluster.authorization import User
 from engine.production.cluster.intake import WriteOptions
 from engine.production.cluster.objects.common import Obj
 from engine.production.cluster.objects.refusals import (
@@ -32,6 +33,7 @@ class Exchange:
     def __init__(self, request: web.BaseRequest, log: RequestLog) -> None:
         self.request = request
         self.query: Mapping[str, str] = request.query
+        self.user = User("system:anonymous", ("system:unauthenticated",))
         self._log = log
         self._seq, self._time = log.arrival()
         self._recorded = False

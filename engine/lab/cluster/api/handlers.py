@@ -11,12 +11,14 @@ from typing import Any
 import msgspec
 from aiohttp import web
 
+from engine.lab.cluster.api.access import Access
 from engine.lab.cluster.api.exchange import Exchange
 from engine.lab.cluster.api.streams import Streams
 from engine.lab.cluster.api.table import partial, render
 from engine.lab.cluster.api.usage import Metrics
 from engine.lab.cluster.api.watch import Watches
 from engine.production.cluster.api import APPLY_PATCH, Api
+from engine.production.cluster.authorization import Request
 from engine.production.cluster.decoding import clean_body, read_body
 from engine.production.cluster.objects import refusals
 from engine.production.cluster.objects.common import Obj, key_of
@@ -33,7 +35,7 @@ from engine.production.cluster.objects.store import Expired
 from engine.production.cluster.scale import scale_of, set_scale
 
 _POLICIES = ("Foreground", "Background", "Orphan")
-_IMPLEMENTED = frozenset({"status", "scale", "log", "exec", "eviction", "finalize"})
+_IMPLEMENTED = frozenset({"status", "scale", "log", "exec", "eviction", "finalize", "token"})
 
 
 @dataclass(frozen=True)
@@ -54,8 +56,11 @@ class Target:
 class Handlers:
     """Carries out requests that name a resource."""
 
-    def __init__(self, api: Api, watches: Watches, streams: Streams, metrics: Metrics) -> None:
+    def __init__(
+        self, api: Api, watches: Watches, streams: Streams, metrics: Metrics, access: Access
+    ) -> None:
         self._api = api
+        self._access = access
         self._watches = watches
         self._streams = streams
         self._metrics = metrics
@@ -206,12 +211,25 @@ class Handlers:
         if "create" not in resource.verbs:
             raise method_not_allowed()
         if resource.group in ("authorization.k8s.io", "authentication.k8s.io"):
-            return exchange.json(_reviewed(resource, target.version), 201)
+            return await self._review(exchange, target)
         body = await self._body(exchange, resource.kind)
         options = exchange.options()
         created = self._api.create(resource, target.version, target.home, body, options)
         shown = resource.present(created, target.version)
         return exchange.object(resource, shown, 201, options)
+
+    async def _review(self, exchange: Exchange, target: Target) -> web.StreamResponse:
+        resource = target.resource
+        body = await self._body(exchange, resource.kind)
+        review = self._access.review(exchange.user, resource, target.version, target.home, body)
+        return exchange.json(review, 201)
+
+    async def _token(self, exchange: Exchange, target: Target) -> web.StreamResponse:
+        """A token of a service account, as `kubectl create token` asks for."""
+        self._api.get(target.resource, target.home, target.name)
+        asked = await self._body(exchange, "TokenRequest")
+        now = self._api.timeline.now()
+        return exchange.json(self._access.issue(target.home, target.name, asked, now), 201)
 
     async def _replace(self, exchange: Exchange, target: Target) -> web.StreamResponse:
         resource = target.resource
@@ -231,7 +249,13 @@ class Handlers:
     async def _patch(self, exchange: Exchange, target: Target) -> web.StreamResponse:
         resource = target.resource
         body = await exchange.body()
-        options = exchange.options(apply=exchange.content_type == APPLY_PATCH)
+        applied = exchange.content_type == APPLY_PATCH
+        if applied and self._api.store.get(resource.storage, target.home, target.name) is None:
+            create = Request(
+                "create", resource.group, resource.plural, "", target.home, target.name
+            )
+            self._access.check(exchange.user, create)
+        options = exchange.options(apply=applied)
         saved, created = self._api.patch(
             resource,
             target.version,
@@ -298,6 +322,8 @@ class Handlers:
             return await self._streams.logs(exchange, target.home, target.name)
         if part == "exec":
             return await self._streams.exec(exchange, target.home, target.name)
+        if part == "token":
+            return await self._token(exchange, target)
         if part == "scale":
             return await self._scale(exchange, target)
         if part == "eviction":
@@ -367,22 +393,6 @@ def _propagation(exchange: Exchange, wishes: Obj) -> str:
     if str(orphan).lower() in ("true", "1"):
         return "Orphan"
     return policy or "Background"
-
-
-def _reviewed(resource: Resource, version: str) -> Obj:
-    """Everything is allowed to whoever has the token, whatever was asked."""
-    user = {"username": "lab", "groups": ["system:masters", "system:authenticated"]}
-    answers: dict[str, Obj] = {
-        "SelfSubjectReview": {"userInfo": user},
-        "TokenReview": {"authenticated": True, "user": user},
-        "SelfSubjectRulesReview": {
-            "resourceRules": [{"verbs": ["*"], "apiGroups": ["*"], "resources": ["*"]}],
-            "nonResourceRules": [{"verbs": ["*"], "nonResourceURLs": ["*"]}],
-            "incomplete": False,
-        },
-    }
-    head = {"kind": resource.kind, "apiVersion": resource.api_version(version), "metadata": {}}
-    return {**head, "spec": {}, "status": answers.get(resource.kind, {"allowed": True})}
 
 
 def _path(target: Target, obj: Obj) -> str:

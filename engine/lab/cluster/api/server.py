@@ -18,12 +18,13 @@ import logging
 import random
 import secrets
 from collections.abc import Sequence
-from hmac import compare_digest
+from dataclasses import replace
 from pathlib import Path
 
 from aiohttp import web
 
 from engine.lab.cluster.api import openapi
+from engine.lab.cluster.api.access import Access, document_request, request_of
 from engine.lab.cluster.api.certs import kubeconfig, make_certificates, write_private
 from engine.lab.cluster.api.exchange import Exchange
 from engine.lab.cluster.api.handlers import Handlers, Target
@@ -104,6 +105,7 @@ class KubeServer(Cluster):
             history=history,
         )
         self.token = token or secrets.token_urlsafe(24)
+        self.access = Access(self.store, self.token)
         self.requests = RequestLog(request_log)
         self._directory = directory
         self._host = host
@@ -115,7 +117,7 @@ class KubeServer(Cluster):
         self._watches = Watches(self.store)
         self._streams = Streams(self.api, runtime)
         self._handlers = Handlers(
-            self.api, self._watches, self._streams, Metrics(self.api, runtime)
+            self.api, self._watches, self._streams, Metrics(self.api, runtime), self.access
         )
         self._runner: web.ServerRunner | None = None
         self.serve_metrics(metrics)
@@ -202,23 +204,19 @@ class KubeServer(Cluster):
         parts = [part for part in path.split("/") if part]
         if parts and parts[0] in _HEALTH:
             return web.Response(text="ok")
-        self._authenticate(exchange.request)
+        exchange.user = self.access.who(exchange.request)
         if parts[:1] == ["api"] and len(parts) > 2 and parts[1] == "v1":
             return await self._resource_request(exchange, "", "v1", parts[2:])
         if parts[:1] == ["apis"] and len(parts) > 3:
             return await self._resource_request(exchange, parts[1], parts[2], parts[3:])
         if exchange.request.method not in ("GET", "HEAD"):
             raise NoSuchPath
+        self.access.check(exchange.user, document_request(parts))
         if parts == ["openapi", "v2"] and "protobuf" in exchange.request.headers.get("Accept", ""):
             return web.Response(
                 body=openapi.swagger_protobuf(), content_type=openapi.SWAGGER_PROTOBUF
             )
         return exchange.json(self._document(parts))
-
-    def _authenticate(self, request: web.BaseRequest) -> None:
-        scheme, _, token = request.headers.get("Authorization", "").partition(" ")
-        if scheme.lower() != "bearer" or not compare_digest(token.strip(), self.token):
-            raise refusals.unauthorized()
 
     def _document(self, parts: Sequence[str]) -> Obj:
         """Discovery and other documents about the server itself."""
@@ -261,7 +259,20 @@ class KubeServer(Cluster):
     ) -> web.StreamResponse:
         if not self.catalog.serves(group, version):
             raise NoSuchPath
-        return await self._handlers.handle(exchange, self._target(group, version, parts))
+        target = self._target(group, version, parts)
+        resource, part = target.resource, target.subresource
+        request = request_of(
+            exchange.request.method,
+            resource,
+            target.home,
+            target.name,
+            part,
+            watch=exchange.flag("watch"),
+        )
+        self.access.check(exchange.user, request)
+        if part == "exec":
+            self.access.check(exchange.user, replace(request, verb="create"))
+        return await self._handlers.handle(exchange, target)
 
     def _target(self, group: str, version: str, parts: Sequence[str]) -> Target:
         namespace: str | None = None

@@ -164,7 +164,8 @@ def invalid(kind: str, group: str, name: str, errors: Sequence[FieldError]) -> A
 
 def forbidden(plural: str, group: str, name: str, why: str) -> ApiError:
     """403 for an object."""
-    message = f'{_qualified(plural, group)} "{name}" is forbidden: {why}'
+    named = f' "{name}"' if name else ""
+    message = f"{_qualified(plural, group)}{named} is forbidden: {why}"
     return ApiError(403, "Forbidden", message, _details(name, group, plural))
 
 
