@@ -6,6 +6,7 @@
     ├── UsageError               the command line is wrong                              exit 2
     │   └── InvalidRunbook       one or more Problems in a runbook or inventory         exit 2
     ├── ResumeRefused            this run cannot go on as it was asked to               exit 2
+    │   └── NothingLeft          it has succeeded: nothing is left to do                exit 0
     ├── LockHeld                 another run owns the environment                       exit 4
     ├── WaitingForPerson         nobody is here to answer                               exit 5
     ├── JournalError             the journal cannot be written or read                  exit 3
@@ -108,6 +109,12 @@ class ResumeRefused(CeRunError):
     """The run cannot be resumed as asked: finished, running elsewhere, or its runbook changed."""
 
     exit_status = 2
+
+
+class NothingLeft(ResumeRefused):
+    """The run has succeeded: there is nothing to resume, and nothing is wrong."""
+
+    exit_status = 0
 
 
 class LockHeld(CeRunError):

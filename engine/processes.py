@@ -102,7 +102,8 @@ def _commands(run: str, engine: int | None) -> set[int]:
     """
     everyone = _processes()
     ours = set(_ourselves(everyone))
-    ours |= _below(everyone, {os.getpid()})
+    if engine != os.getpid():  # else they are those that are meant
+        ours |= _below(everyone, {os.getpid()})
     found = {pid for pid in everyone if pid not in ours and _carries(pid, run)}
     if engine is not None and engine in everyone:
         found |= _below(everyone, {engine}) - ours

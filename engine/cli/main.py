@@ -250,9 +250,25 @@ def _lookalike(error: UnicodeError) -> tuple[str, int]:
     return "".join(each if each.isascii() else "?" for each in found), error.end
 
 
+def _open_closed_streams() -> None:
+    """A run does not depend on whether somebody reads (``>&-``): what is closed leads nowhere.
+
+    The descriptors are taken, too, so that no file of a run is opened in their place.
+    """
+    for number, name in enumerate(("stdin", "stdout", "stderr")):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # the lowest free number: this one
+        if getattr(sys, name) is None:
+            mode = "r" if number == 0 else "w"
+            setattr(sys, name, open(os.devnull, mode))  # noqa: PTH123, SIM115  (for good)
+
+
 def main() -> NoReturn:
     """The console script."""
     codecs.register_error("lookalike", _lookalike)
+    _open_closed_streams()
     for stream in (sys.stdout, sys.stderr):
         reconfigure = getattr(stream, "reconfigure", None)
         if reconfigure is not None:

@@ -12,7 +12,14 @@ import msgspec
 
 from engine import VERSION
 from engine.clock import SystemClock
-from engine.errors import IllegalEvent, InvalidRunbook, JournalError, ResumeRefused, UsageError
+from engine.errors import (
+    IllegalEvent,
+    InvalidRunbook,
+    JournalError,
+    NothingLeft,
+    ResumeRefused,
+    UsageError,
+)
 from engine.events import (
     AnyEvent,
     GateAnswered,
@@ -85,7 +92,7 @@ def _resumed(entry: RunEntry, surroundings: Surroundings, wishes: Wishes) -> Ses
     options = msgspec.structs.replace(options, yes=wishes.yes)  # of this process, not the first
     old = old_plan(entry, options)
     state = fold_recorded(entry, old, records)
-    _refuse_if_over(entry, state, wishes.decisions)
+    _refuse_if_over(entry, state, wishes)
     _forget_commands(entry)
     redone = frozenset(each.step for each in wishes.decisions if each.decision == "redo")
     plan, inventory, registry, changed = _plan_for_resume(entry, info, options, old, state, redone)
@@ -209,13 +216,18 @@ def _override(session: Session, each: Decision, by: Person) -> None:
     session.runner.append(Overridden(each.step, decision, by, each.reason))
 
 
-def _refuse_if_over(folder: RunEntry, state: RunState, decisions: Sequence[Decision]) -> None:
+def _refuse_if_over(folder: RunEntry, state: RunState, wishes: Wishes) -> None:
     if state.stop is not None and state.stop.kind == "preempted" and state.life == "stopped":
         raise ResumeRefused(
             f"run {folder.run_id} was preempted ({state.stop.reason}) and cannot go on",
             hint="start the runbook anew once the other run is over",
         )
-    if state.life == "finished" and not decisions:
+    if state.life == "finished" and not wishes.decisions:
+        if state.outcome == "succeeded" and wishes.give_up is None:
+            raise NothingLeft(
+                f"run {folder.run_id} has succeeded: nothing is left to do",
+                hint=f"see `ce-run show {folder.run_id}`",
+            )
         raise ResumeRefused(
             f"run {folder.run_id} is finished: {state.outcome}",
             hint="a failed step can be taken up with --redo, --done or --skip"

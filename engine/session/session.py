@@ -11,9 +11,11 @@ import os
 import signal
 import threading
 from collections.abc import Iterator
+from typing import NoReturn
 
 from engine.errors import CeRunError, JournalError
 from engine.events import LocksTaken, Person, Warned
+from engine.processes import end_commands
 from engine.runner import Broken, Caution, Signal, Wake
 from engine.session.composition import Description, assemble
 from engine.state import RunState
@@ -108,7 +110,7 @@ class Session:
         def handle(number: int, frame: object) -> None:
             name = signal.Signals(number).name
             if self._signal and number == signal.SIGINT:
-                os._exit(130)
+                self._leave_at_once()
             self._signal = self._signal or name
             self.mailbox.put(Signal(name))
 
@@ -121,6 +123,17 @@ class Session:
         finally:
             for each, former in before.items():
                 signal.signal(each, former)
+
+    def _leave_at_once(self) -> NoReturn:
+        """End what was started, as far as it obeys, and say what may go on; nothing is noted."""
+        left = end_commands(self.folder.run_id, os.getpid())
+        text = "left at once: what was running has been ended"
+        if left:
+            text = f"left at once; processes {', '.join(map(str, left))} could not be ended"
+        text += f"; requests that were sent may still happen. ce-run resume {self.folder.run_id}"
+        with contextlib.suppress(OSError):
+            os.write(2, f"\nce-run: {text}\n".encode())
+        os._exit(130)
 
     @contextlib.contextmanager
     def _watch(self) -> Iterator[None]:

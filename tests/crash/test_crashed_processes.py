@@ -40,9 +40,9 @@ def test_of_two_resumes_at_once_one_goes_on_and_the_other_is_refused(stage: Stag
     processes = [operator.start("resume", dead, "--yes") for _ in range(2)]
     outputs = [process.communicate()[0] for process in processes]
     statuses = sorted(process.returncode for process in processes)
-    assert statuses == [0, REFUSED], outputs
-    refused = next(o for o, p in zip(outputs, processes, strict=True) if p.returncode == REFUSED)
-    assert "is being carried by process" in refused or "is finished" in refused
+    assert statuses in ([0, REFUSED], [0, 0]), outputs
+    late = ("is being carried by process", "has succeeded: nothing is left to do")
+    assert sum(any(each in output for each in late) for output in outputs) == 1, outputs
     found = stage.lab.sql(f"SELECT count(*), count(DISTINCT n) FROM tally WHERE run = '{dead}'")
     assert found == [(49, 49)]
 
