@@ -95,7 +95,10 @@ def _times(
     from engine.registry import Registry
 
     loaded, where = load(
-        runbook, registry=Registry(), more_inventories=inventories, modules_dirs=modules
+        runbook,
+        registry=Registry(imports=False),
+        more_inventories=inventories,
+        modules_dirs=modules,
     )
     plan = build_plan(loaded)
     if former is None:

@@ -44,7 +44,7 @@ def modules(name: str | None, modules: tuple[str, ...], no_color: bool, output: 
     from engine.errors import UsageError
     from engine.registry import Registry
 
-    registry = Registry([*modules, "modules"])
+    registry = Registry([*modules, "modules"], imports=False)
     writer = Writer(no_color=no_color)
     if name is None:
         found = registry.modules()

@@ -55,7 +55,10 @@ def _check(file: str, inventories: tuple[str, ...], modules: tuple[str, ...]) ->
 
     try:
         runbook, _ = load(
-            file, registry=Registry(), more_inventories=inventories, modules_dirs=modules
+            file,
+            registry=Registry(imports=False),
+            more_inventories=inventories,
+            modules_dirs=modules,
         )
     except InvalidRunbook as error:
         return {"file": file, "ok": False, "steps": None, "problems": error.problems}

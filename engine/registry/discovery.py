@@ -20,6 +20,7 @@ from pathlib import Path
 from engine.errors import InvalidRunbook, Problem
 from engine.module_api import Action
 from engine.registry.actions import ActionInfo, action_name
+from engine.registry.reading import read_module
 from engine.text import did_you_mean, display_name, fold
 
 ENTRY_POINTS = "ce_run.modules"
@@ -41,8 +42,16 @@ class ModuleInfo:
 class Registry:
     """Finds modules and actions by name; `-` and `_` are the same."""
 
-    def __init__(self, folders: Iterable[Path | str] = (), *, builtin: bool = True) -> None:
-        """`folders` are searched before the built-in modules."""
+    def __init__(
+        self,
+        folders: Iterable[Path | str] = (),
+        *,
+        builtin: bool = True,
+        imports: bool = True,
+    ) -> None:
+        """`folders` are searched before the built-in modules. Without `imports` nothing in them is
+        executed: their modules are read, and can be checked against but not carried out."""
+        self._imports = imports
         self._folders: list[Path] = []
         self._files: dict[str, Path] = {}
         self._modules: dict[str, ModuleInfo] = {}
@@ -59,7 +68,7 @@ class Registry:
         path = Path(folder).resolve()
         if path in self._folders or path == self._builtin or not path.is_dir():
             return
-        taken = {name for name, file in self._files.items() if file.parent in self._folders}
+        taken = {name for name, file in self._files.items() if _home(file) in self._folders}
         self._folders.append(path)
         self._list(path, skip=taken)
         self._actions.clear()
@@ -135,9 +144,11 @@ class Registry:
         return found.actions.get(module)
 
     def _list(self, folder: Path, skip: Iterable[str] = ()) -> None:
-        for file in sorted(folder.glob("*.py")):
-            name = fold(file.stem.rstrip("_"))  # assert_.py: a name that Python keeps for itself
-            if not file.name.startswith("_") and name not in skip:
+        packages = list(folder.glob("*/__init__.py"))
+        for file in sorted([*folder.glob("*.py"), *packages]):
+            stem = file.parent.name if file.name == "__init__.py" else file.stem
+            name = fold(stem.rstrip("_"))  # assert_.py: a name that Python keeps for itself
+            if not stem.startswith("_") and name not in skip:
                 self._files[name] = file
                 self._modules.pop(name, None)
 
@@ -153,7 +164,10 @@ class Registry:
         file = self._files.get(name)
         if file is not None:
             with _blaming(name, file):
-                return _describe(name, _load_file(file, builtin=file.parent == self._builtin))
+                builtin = file.parent == self._builtin
+                if not (self._imports or builtin):
+                    return _described(name, str(file), *read_module(file))
+                return _describe(name, _load_file(file, builtin=builtin))
         if name in self._installed():
             point = self._installed()[name]
             with _blaming(name, Path(str(getattr(point, "value", name)))):
@@ -172,11 +186,13 @@ def _load_file(file: Path, *, builtin: bool) -> types.ModuleType:
     if builtin:
         _make_package("modules", file.parent)
         return importlib.import_module(f"modules.{file.stem}")
-    package = _package_of(file.parent)
-    name = f"{package}.{file.stem}"
+    package = _package_of(_home(file))
+    is_package = file.name == "__init__.py"
+    name = f"{package}.{file.parent.name if is_package else file.stem}"
     if name in sys.modules:
         return sys.modules[name]
-    spec = importlib.util.spec_from_file_location(name, file)
+    below = [str(file.parent)] if is_package else None
+    spec = importlib.util.spec_from_file_location(name, file, submodule_search_locations=below)
     assert spec is not None
     assert spec.loader is not None
     module = importlib.util.module_from_spec(spec)
@@ -187,6 +203,11 @@ def _load_file(file: Path, *, builtin: bool) -> types.ModuleType:
         del sys.modules[name]
         raise
     return module
+
+
+def _home(file: Path) -> Path:
+    """The folder of modules that a module's file, or its package, lies in."""
+    return file.parent.parent if file.name == "__init__.py" else file.parent
 
 
 def _package_of(folder: Path) -> str:
@@ -207,16 +228,21 @@ def _make_package(name: str, folder: Path) -> None:
 
 def _describe(name: str, module: types.ModuleType) -> ModuleInfo:
     own = {
-        action_name(attribute): value
+        attribute: value
         for attribute, value in vars(module).items()
-        if isinstance(value, Action) and value.function.__module__ == module.__name__
+        if isinstance(value, Action)
+        and f"{value.function.__module__}.".startswith(f"{module.__name__}.")
     }
-    file = str(module.__file__ or name)
+    return _described(name, str(module.__file__ or name), module.__doc__ or "", own)
+
+
+def _described(name: str, file: str, doc: str, own: dict[str, Action[...]]) -> ModuleInfo:
+    named = {action_name(attribute): value for attribute, value in own.items()}
     actions = {}
-    for each, value in own.items():
-        alone = len(own) == 1 or each == name
+    for each, value in named.items():
+        alone = len(named) == 1 or each == name
         actions[each] = ActionInfo(name if alone else f"{name}.{each}", name, value, file)
-    return ModuleInfo(name, file, (module.__doc__ or "").strip(), actions)
+    return ModuleInfo(name, file, doc.strip(), actions)
 
 
 @contextlib.contextmanager

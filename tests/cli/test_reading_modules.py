@@ -1,0 +1,144 @@
+"""What is only looked at is not executed: modules are read, and say the same as when imported."""
+
+from __future__ import annotations
+
+import textwrap
+from pathlib import Path
+
+import pytest
+
+from engine.errors import InvalidRunbook
+from engine.registry import Registry
+from engine.registry.discovery import _builtin_folder
+from tests.cli.conftest import Desk
+
+BUILTIN = _builtin_folder()
+assert BUILTIN is not None
+
+HOSTILE = '''\
+"""Does harm when it is imported."""
+from pathlib import Path
+from typing import Annotated, Literal, TypedDict
+
+import msgspec
+
+import a_driver_that_is_not_there
+from engine.module_api import Context, Duration, Name, Result, action
+
+Path(__file__).with_name("executed").touch()
+Colour = Literal["red", "blue"]
+
+
+class Size(msgspec.Struct):
+    width: int
+    height: int = 5
+
+
+class Labels(TypedDict, total=False):
+    team: str
+
+
+@action(effect="read", remote="ssh.run")
+def paint(
+    ctx: Context,
+    colour: Colour,
+    *,
+    size: Size | None = None,
+    labels: Labels = {},
+    within: Duration = 5.0,
+    metric: Annotated[str, Name("metrics", "metric")] = "",
+    strange: a_driver_that_is_not_there.Thing = a_driver_that_is_not_there.DEFAULT,
+) -> Result:
+    """Paint it.
+
+    Args:
+        colour: of the paint.
+    """
+    return Result()
+
+
+@paint.check
+def paint_check(ctx, args):
+    return Result()
+'''
+
+
+def test_a_module_is_read_and_not_executed(tmp_path: Path) -> None:
+    (tmp_path / "house.py").write_text(HOSTILE)
+    info = Registry([tmp_path], imports=False).action("house")
+    assert info is not None
+    assert not (tmp_path / "executed").exists()
+    assert (info.effect, info.local, info.remote) == ("read", True, "ssh.run")
+    assert info.summary == "Paint it."
+    assert info.parameters["colour"].doc == "of the paint."
+    assert info.parameters["colour"].required
+    assert info.checker is not None
+    fine = {"colour": "red", "size": {"width": 1}, "labels": {"team": "x"}, "within": "5m"}
+    assert info.check({**fine, "strange": 1}) == []
+    wrong = info.check({"colour": "green", "size": {"wdth": 1}, "within": "soon", "x": 1})
+    assert len(wrong) == 5
+    assert [each.text for each in info.names({"colour": "red", "metric": "m"})] == ["m"]
+
+
+@pytest.mark.parametrize(
+    "command",
+    [["validate", "book.yml"], ["graph", "book.yml"], ["modules"], ["modules", "house"]],
+)
+def test_looking_executes_nothing(desk: Desk, command: list[str]) -> None:
+    desk.write(HOSTILE, "modules/house.py")
+    desk.write("steps: [{house: red}]\n")
+    done = desk.ce_run(*command)
+    assert done.returncode == 0, done.stdout + done.stderr
+    assert not (desk.folder / "modules" / "executed").exists()
+
+
+def test_what_is_no_python_is_told_with_its_line(tmp_path: Path) -> None:
+    (tmp_path / "broken.py").write_text("def x(:\n")
+    with pytest.raises(InvalidRunbook) as caught:
+        Registry([tmp_path], imports=False).action("broken")
+    assert caught.value.problems[0].line == 1
+
+
+@pytest.mark.parametrize("name", sorted(each.stem for each in BUILTIN.glob("[a-z]*.py")))
+def test_the_built_in_modules_read_as_they_are_imported(tmp_path: Path, name: str) -> None:
+    assert BUILTIN is not None
+    (tmp_path / f"{name}.py").write_bytes((BUILTIN / f"{name}.py").read_bytes())
+    read = Registry([tmp_path], builtin=False, imports=False).modules()[0]
+    imported = Registry().module(name.rstrip("_"))
+    assert imported is not None
+    assert list(read.actions) == list(imported.actions)
+    for each, info in imported.actions.items():
+        other = read.actions[each]
+        assert (other.effect, other.doc, other.local) == (info.effect, info.doc, info.local)
+        assert list(other.parameters) == list(info.parameters)
+        required = [p.name for p in info.parameters.values() if p.required]
+        assert [p.name for p in other.parameters.values() if p.required] == required
+
+
+@pytest.mark.parametrize("imports", [True, False])
+def test_a_module_may_be_a_package(tmp_path: Path, imports: bool) -> None:
+    folder = tmp_path / "painting"
+    folder.mkdir()
+    (folder / "__init__.py").write_text(
+        '"""Paints."""\nfrom .rooms import room\nfrom ._colours import RED\n'
+    )
+    (folder / "_colours.py").write_text("RED = 'red'\n")
+    (folder / "rooms.py").write_text(
+        textwrap.dedent(
+            '''\
+            """Rooms."""
+            from engine.module_api import Context, Result, action
+            from ._colours import RED
+
+            @action(effect="read")
+            def room(ctx: Context, name: str) -> Result:
+                """Paint a room."""
+                return Result(message=f"{name} is {RED}")
+            '''
+        )
+    )
+    info = Registry([tmp_path], imports=imports).action("painting.room")
+    assert info is not None
+    assert (info.summary, list(info.parameters)) == ("Paint a room.", ["name"])
+    if imports:
+        assert info.function(None, "hall").message == "hall is red"
