@@ -13,6 +13,7 @@ import click
 
 from engine.cli.options import Workspace, color_option, json_option, state_option
 from engine.cli.terminal import echo, echo_json
+from engine.errors import UsageError
 
 if TYPE_CHECKING:
     from engine.lab.layout import LabInfo
@@ -71,6 +72,18 @@ def _shown(function: Callable[..., None]) -> Callable[..., None]:
     return function
 
 
+def _require_parts() -> None:
+    """UsageError where what the lab is made of is not installed."""
+    from importlib.util import find_spec
+
+    missing = [name for name in ("aiohttp", "aiosmtpd") if find_spec(name) is None]
+    if missing:
+        raise UsageError(
+            f"the lab needs {' and '.join(missing)}, which this installation does not have",
+            hint="pip install 'ce-run[lab]'",
+        )
+
+
 # -- up, down, reset ----------------------------------------------------------------------------
 @lab.command()
 @click.option("--keep", is_flag=True, help="Keep a lab that is running as it is.")
@@ -95,6 +108,7 @@ def up(
       ce-run lab up --keep
       ce-run lab up --rate 50
     """
+    _require_parts()
     from engine.lab import control
     from engine.lab.settings import Settings
 

@@ -179,9 +179,15 @@ def extra_vars(given: Iterable[str]) -> Extra:
 
 
 def _pairs(text: str) -> dict[str, str]:
-    words = _words(text)
-    if len(words) > 1 and all(_PAIR.match(word) for word in words):
+    words, whole = _words(text)
+    given = sum(_PAIR.match(word) is not None for word in words)
+    if whole and given == len(words) > 1:
         pairs = [word.partition("=") for word in words]
+    elif given > 1:
+        raise UsageError(
+            f"-e {text}: it can be read as one value or as {given} variables",
+            hint="give each its own -e, quote values that hold spaces, or write a JSON object",
+        )
     else:
         pairs = [text.partition("=")]
     for name, equals, _ in pairs:
@@ -193,11 +199,13 @@ def _pairs(text: str) -> dict[str, str]:
     return {name: value for name, _, value in pairs}
 
 
-def _words(text: str) -> list[str]:
+def _words(text: str) -> tuple[list[str], bool]:
+    """The words as a shell splits them, and whether it could: a lone quote, as in `it's`, ends
+    nowhere."""
     try:
-        return shlex.split(text)
-    except ValueError:  # a lone quote: then it is one value
-        return [text]
+        return shlex.split(text), True
+    except ValueError:
+        return text.split(), False
 
 
 def _from_json(text: str, where: str) -> dict[str, Any]:

