@@ -133,15 +133,24 @@ class VirtualClock:
                     raise RuntimeError("nothing is scheduled and no deadline is set: dead-lock")
                 self._now = max(self._now, until)
                 return []
-            self._now = max(self._now, due)
-            heapq.heappop(self._scheduled)[2]()
+            self._happen()
         return mailbox.take()
 
     def wait_event(self, event: threading.Event, seconds: float) -> bool:
-        """Let the seconds pass at once."""
-        if not event.is_set():
-            self._now += seconds
+        """Let scheduled things happen, in order, until the event is set or the seconds are over."""
+        until = self._now + seconds
+        while not event.is_set():
+            if not self._scheduled or self._scheduled[0][0] > until:
+                self._now = max(self._now, until)
+                break
+            self._happen()
         return event.is_set()
+
+    def _happen(self) -> None:
+        """Go to the next thing that is scheduled, and let it happen."""
+        due, _, happen = heapq.heappop(self._scheduled)
+        self._now = max(self._now, due)
+        happen()
 
 
 def look_until(condition: Callable[[], bool], seconds: float, every: float = 0.002) -> bool:

@@ -128,6 +128,20 @@ def test_what_is_public_is_documented(path: Path) -> None:
     assert missing == []
 
 
+SLEEPING = ("modules/http_check.py",)
+"""What sleeps on an event loop of its own: many senders at once, each between two requests."""
+
+
+def test_only_the_lab_sleeps_on_event_loops() -> None:
+    """Reading clocks and sleeping is for `engine.clock`: ruff bans the rest (pyproject.toml)."""
+    sleepers = {
+        str(path.relative_to(ROOT))
+        for path, tree in TREES.items()
+        if "asyncio.sleep" in ast.unparse(tree) and "lab" not in path.parts
+    }
+    assert sleepers == set(SLEEPING)
+
+
 def test_the_page_on_architecture_tells_the_same_order() -> None:
     page = " ".join((ROOT / "docs" / "architecture.md").read_text().split())
     assert ORDER_TEXT in page

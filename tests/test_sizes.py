@@ -23,18 +23,17 @@ LONG_FILES: frozenset[str] = frozenset(
     (
         "modules/_ssh/connection.py",
         "modules/kubectl.py",
+        "modules/sql.py",
     )
 )
 
 LONG_FUNCTIONS: frozenset[str] = frozenset(
     (
-        "engine/cli/run.py:resume",
         "engine/cli/run.py:run",
         "engine/lab/entrances.py:describe",
         "engine/report/gather.py:gather",
         "engine/session/beginning.py:begin",
         "engine/session/resuming.py:_resumed",
-        "engine/session/session.py:__init__",
         "modules/_docker/engine.py:_connect",
         "modules/_traffic/setup.py:setup",
         "modules/docker.py:build",
@@ -49,14 +48,7 @@ LONG_FUNCTIONS: frozenset[str] = frozenset(
     )
 )
 
-MANY_PARAMETERS: frozenset[str] = frozenset(
-    (
-        "engine/lab/kube/server.py:__init__",
-        "engine/session/resuming.py:_resumed",
-        "engine/session/resuming.py:resume",
-        "engine/session/session.py:__init__",
-    )
-)
+MANY_PARAMETERS: frozenset[str] = frozenset(("engine/lab/cluster/api/server.py:__init__",))
 
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:

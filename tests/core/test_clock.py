@@ -72,6 +72,19 @@ def test_virtual_waiting_for_an_event_lets_the_time_pass() -> None:
     assert clock.now() == 30
 
 
+def test_virtual_waiting_for_an_event_jumps_over_nothing() -> None:
+    """What is scheduled meanwhile happens at its time, and may set the event."""
+    clock, event = VirtualClock(0.0), threading.Event()
+    seen: list[float] = []
+    clock.schedule(5.0, lambda: seen.append(clock.now()))
+    clock.schedule(10.0, event.set)
+    clock.schedule(20.0, lambda: seen.append(clock.now()))
+    assert clock.wait_event(event, 30)
+    assert (clock.now(), seen) == (10.0, [5.0])
+    assert not clock.wait_event(threading.Event(), 30)
+    assert (clock.now(), seen) == (40.0, [5.0, 20.0])
+
+
 def test_looking_until_something_holds() -> None:
     looks = iter([False, False, True])
     assert look_until(lambda: next(looks), 60)

@@ -375,7 +375,9 @@ def test_of_a_root_only_the_folders_of_runbooks_are_open(tmp_path: Path) -> None
     shared = services(root=tmp_path, folders=[tmp_path / "a", tmp_path / "b"])
     context = job(lambda ctx: Result(), shared).context
     assert context.file("b/x.sql") == (tmp_path / "b" / "x.sql").resolve()
-    for path in ("private/key", "key", "a/../private/key"):
+    for path in ("private/key", "key", "a/../private/key"):  # from the runbook's own folder, then
+        assert context.file(path).is_relative_to(tmp_path / "a")
+    for path in ("../private/key", str(tmp_path / "private" / "key"), "../../key"):
         with pytest.raises(Refused, match="lies outside"):
             context.file(path)
 
