@@ -21,7 +21,6 @@ SIGNATURES = ("click.", "run_argument", "action(")
 
 LONG_FILES: frozenset[str] = frozenset(
     (
-        "modules/_ssh/connection.py",
         "modules/kubectl.py",
         "modules/sql.py",
     )
@@ -32,8 +31,7 @@ LONG_FUNCTIONS: frozenset[str] = frozenset(
         "engine/cli/run.py:run",
         "engine/lab/entrances.py:describe",
         "engine/report/gather.py:gather",
-        "engine/session/beginning.py:begin",
-        "engine/session/resuming.py:_resumed",
+        "engine/session/composition.py:assemble",
         "modules/_docker/engine.py:_connect",
         "modules/_traffic/setup.py:setup",
         "modules/docker.py:build",

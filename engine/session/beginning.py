@@ -15,7 +15,8 @@ from engine.loader import load
 from engine.loader.inputs import convert_inputs
 from engine.model import Runbook
 from engine.people import this_person
-from engine.plan import build_plan
+from engine.plan import Plan, build_plan
+from engine.registry import Registry
 from engine.session.composition import Description, Surroundings
 from engine.session.options import (
     Options,
@@ -41,26 +42,11 @@ def begin(runbook_path: str, options: Options, surroundings: Surroundings) -> Se
         options, extra=as_json(options.extra), reason=writable(options.reason)
     )
     registry = registry_for(runbook_path, options.modules)
-    runbook, inventory = load(
-        runbook_path,
-        registry=registry,
-        inventory_path=options.inventory,
-        more_inventories=options.more_inventories,
-        strict=True,
-    )
-    check_options(runbook, options)
-    inputs = convert_inputs(runbook.inputs, options.extra)
-    plan = build_plan(runbook, tags=options.tags, skip_tags=options.skip_tags)
-    check_selection(
-        plan, inventory, tags=options.tags, skip_tags=options.skip_tags, limit=options.limit
-    )
-    known_extras(plan, inventory, options.extra)
+    plan, inventory, inputs = _load_checked(runbook_path, registry, options)
     by = surroundings.by or this_person()
     clock = surroundings.clock(0.0)
-    if options.mode == "simulate":
-        refuse_what_cannot_be_simulated(plan, registry)
     began = clock.now() + surroundings.warm_up
-    entry = _create_entry(surroundings.store, runbook, inventory, options, began)
+    entry = _create_entry(surroundings.store, plan.runbook, inventory, options, began)
     try:
         session = Session(
             Description(
@@ -85,6 +71,29 @@ def begin(runbook_path: str, options: Options, surroundings: Surroundings) -> Se
     _append_start(session, inputs, surroundings.attended, by)
     _tell_reach(session, surroundings.store)
     return session
+
+
+def _load_checked(
+    runbook_path: str, registry: Registry, options: Options
+) -> tuple[Plan, Inventory, dict[str, Any]]:
+    """The plan, the inventory and the inputs, once all that is asked for was found to fit."""
+    runbook, inventory = load(
+        runbook_path,
+        registry=registry,
+        inventory_path=options.inventory,
+        more_inventories=options.more_inventories,
+        strict=True,
+    )
+    check_options(runbook, options)
+    inputs = convert_inputs(runbook.inputs, options.extra)
+    plan = build_plan(runbook, tags=options.tags, skip_tags=options.skip_tags)
+    check_selection(
+        plan, inventory, tags=options.tags, skip_tags=options.skip_tags, limit=options.limit
+    )
+    known_extras(plan, inventory, options.extra)
+    if options.mode == "simulate":
+        refuse_what_cannot_be_simulated(plan, registry)
+    return plan, inventory, inputs
 
 
 def _append_start(session: Session, inputs: dict[str, Any], attended: bool, by: Person) -> None:

@@ -120,14 +120,19 @@ def _resumed(entry: RunEntry, surroundings: Surroundings, wishes: Wishes) -> Ses
     if plan is not old:
         entry.keep_runbook(plan.runbook, len(records))
     _append_resume(session, wishes, changed, surroundings.attended, by)
-    if journal.cut:
+    _tell_cut(session, journal.cut)
+    return session
+
+
+def _tell_cut(session: Session, cut: int) -> None:
+    """Warn of a journal whose end, so many bytes, was not whole."""
+    if cut:
         session.runner.append(
             Warned(
-                f"the journal ended in the middle of a line, which was cut off ({journal.cut} "
+                f"the journal ended in the middle of a line, which was cut off ({cut} "
                 "bytes): the disk had not confirmed it, so nothing was done because of it"
             )
         )
-    return session
 
 
 def _forget_commands(folder: RunEntry) -> None:

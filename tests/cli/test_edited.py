@@ -110,7 +110,7 @@ def test_a_runbook_that_is_gone_is_told_with_where_a_copy_lies(failed: Desk) -> 
     refused = failed.ce_run("resume", "last", "--redo", "broken")
     assert refused.returncode == 2
     assert "there is no such file" in refused.stderr
-    assert f"{failed.run().path}/source" in refused.stderr
+    assert f"beside {failed.run().journal_path}, in source/" in refused.stderr
 
 
 def test_another_inventory_is_noted(desk: Desk) -> None:
