@@ -32,6 +32,7 @@ from engine.errors import (
 )
 from engine.model import Effect, Mode
 from engine.processes import command_mark
+from engine.regex import containing
 from engine.text import is_local
 from engine.units import (
     count,
@@ -68,6 +69,7 @@ __all__ = [
     "Value",
     "action",
     "command_mark",
+    "containing",
     "count",
     "figure",
     "format_duration",

@@ -49,6 +49,12 @@ def search(pattern: str, text: str) -> str | None:
     return found
 
 
+def containing(pattern: str, texts: Sequence[str]) -> list[str]:
+    """Those texts in which there is a match."""
+    found = _work("search", pattern, texts)
+    return [text for text, match in zip(texts, found, strict=True) if match is not None]
+
+
 def beginning_with(pattern: str, texts: Sequence[str]) -> list[str]:
     """Those texts that begin with a match."""
     found = _work("match", pattern, texts)

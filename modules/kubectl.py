@@ -23,9 +23,9 @@ waited for until the step's time is up.
 
 from __future__ import annotations
 
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
-from engine.module_api import Context, Duration, Failed, File, Refused, Result, action
+from engine.module_api import Check, Context, Duration, Failed, File, Refused, Result, action
 from modules._kube import apply as kube_apply
 from modules._kube import command as kube_command
 from modules._kube import companions
@@ -296,7 +296,7 @@ def wait(
     kind: str,
     name: str | None = None,
     *,
-    for_: str,
+    for_: Annotated[str, Check(kube_wait.parse)],
     selector: str = "",
     namespace: str | None = None,
     api_version: str | None = None,
@@ -373,7 +373,7 @@ def logs(
     tail: int = 100,
     since: Duration | None = None,
     previous: bool = False,
-    match: str | None = None,
+    match: Annotated[str, Check(kube_logs.valid_pattern)] | None = None,
     namespace: str | None = None,
 ) -> Result:
     """Read the last log lines of pods.

@@ -308,6 +308,11 @@ class Cluster:
 
         headers = HTTPHeaderDict({"Accept": JSON, "User-Agent": MANAGER, **ctx.identity()})
         if authorization := self.access.authorization(ctx):
+            if not (authorization.isprintable() and authorization.isascii()):
+                raise Refused(
+                    "the credentials hold characters that cannot stand in a header",
+                    hint=f"they come from {self.access.source}; is there a line break in a token?",
+                )
             headers["Authorization"] = authorization
         for name, value in self.access.impersonation:
             headers.add(name, value)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from typing import NamedTuple
 
-from engine.module_api import Context, Failed, Refused, Result, count
+from engine.module_api import Context, Failed, Refused, Result, containing, count
 from modules._kube import kinds as kube_kinds
 from modules._kube import pods as kube_pods
 from modules._kube import workload as kube_workload
@@ -102,7 +102,6 @@ def read(
 
     What cannot be read does not keep from reading the rest; when there is no rest, it fails.
     """
-    pattern = _pattern(lines.match)
     result = Read({}, {})
     for pod in found:
         for title, container in _containers(pod, lines.container):
@@ -112,7 +111,7 @@ def read(
                 result.unread[title] = error.message
                 ctx.log(f"--- {title}: {error.message}")
                 continue
-            kept = [line for line in text.splitlines() if not pattern or pattern.search(line)]
+            kept = _matching(lines.match, text.splitlines())
             result.lines[title] = kept
             ctx.log("\n".join([f"--- {title}", *kept]))
     if result.unread and not result.lines and not none_ok:
@@ -172,8 +171,20 @@ def _of_interest(pod: Object) -> list[str]:
     return chosen
 
 
-def _pattern(match: str | None) -> re.Pattern[str] | None:
+def valid_pattern(text: str) -> None:
+    """Refuse a `match` that is no regular expression."""
     try:
-        return re.compile(match) if match else None
-    except re.error as error:
-        raise Refused(f"`match: {match}` is not a regular expression: {error}") from error
+        re.compile(text)
+    except (re.error, RecursionError, OverflowError) as error:
+        raise Refused(f"`match: {text}` is not a regular expression: {error}") from None
+
+
+def _matching(match: str | None, lines: list[str]) -> list[str]:
+    """The lines that match, found in bounded time: both pattern and lines may be odd."""
+    if not match:
+        return lines
+    valid_pattern(match)
+    try:
+        return containing(match, lines)
+    except ValueError as error:
+        raise Refused(f"`match`: {error}", hint="write a simpler pattern") from error

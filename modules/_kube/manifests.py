@@ -25,6 +25,7 @@ _MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
     (codecs.BOM_UTF8, "utf-8-sig"),
 )
+_LINE = re.compile(r" \(line (\d+)\)$")
 _TEXTS = ("annotations", "labels")
 
 
@@ -123,10 +124,15 @@ def _rendered(ctx: Context, file: Path, text: str) -> str:
     try:
         return str(ctx.render(text))
     except ActionError as error:
-        error.message = f"{file}: {error.message}"
-        error.args = (error.message,)
-        error.hint = error.hint or "a vendor's file that is no template: say `template: false`"
-        raise
+        # The message quotes the template, which here is the whole file.
+        problem = error.message.rpartition("` failed: ")[2]
+        line = _LINE.search(problem)
+        place = f"{file}:{line[1]}" if line else str(file)
+        raise Refused(
+            f"{place} cannot be rendered as a template: {_LINE.sub('', problem)}",
+            hint=error.hint or "a vendor's file that is no template: say `template: false`",
+            evidence=error.evidence,
+        ) from error
 
 
 def _decoded(data: bytes) -> str:

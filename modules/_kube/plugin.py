@@ -78,6 +78,9 @@ class Plugin:
 
     def _check(self) -> None:
         version = self._spec.get("apiVersion")
+        for one in self._spec.get("env") or []:
+            if not isinstance(one, dict) or "name" not in one or "value" not in one:
+                raise self._refused("has an `env` whose entries are not all a name and a value")
         if version not in _APIS:
             raise self._refused(f"has apiVersion {version!r}", hint=f"known are {', '.join(_APIS)}")
         if not self._spec.get("command"):
@@ -129,6 +132,8 @@ class Plugin:
                 status.get("clientKeyData"),
                 datetime.fromisoformat(expires) if expires else None,
             )
+            if found.expires and found.expires.tzinfo is None:
+                raise self._refused(f"answered with a time without a zone: {expires}")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self._refused("answered with no ExecCredential") from None
         for secret in filter(None, (found.token, found.key)):

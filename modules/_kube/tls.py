@@ -57,6 +57,8 @@ def tls_context(
         return None
     import ssl
 
+    if authority is not None and "-----BEGIN" not in authority:
+        raise Refused(f"the certificate authority that {said_by} gives for {server} is no PEM text")
     if key and not certificate:
         raise Refused(f"{said_by} gives a client's key for {server}, but no certificate")
     try:
@@ -66,9 +68,10 @@ def tls_context(
         # As in kubectl: many authorities say nothing of the use of their keys, and Python 3.13
         # would refuse them for that.
         context.verify_flags &= ~ssl.VERIFY_X509_STRICT
-    except ssl.SSLError as error:
+    except (ssl.SSLError, ValueError, TypeError) as error:  # the others: no ASCII, no PEM at all
+        why = getattr(error, "reason", "") or error
         raise Failed(
-            f"the certificates for {server} cannot be used: {error.reason or error}",
+            f"the certificates for {server} cannot be used: {why}",
             hint="check certificate-authority, client-certificate and client-key",
         ) from error
     if not verify:

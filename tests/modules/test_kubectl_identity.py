@@ -206,3 +206,21 @@ def test_authorities_need_not_say_what_their_keys_are_for(
     assert tls
     assert not tls.verify_flags & ssl.VERIFY_X509_STRICT
     assert tls.verify_mode == ssl.CERT_REQUIRED
+
+
+@pytest.mark.parametrize("token", ["with\nline", "ümlaut"])
+def test_credentials_that_cannot_be_sent_are_refused(configure: Configure, token: str) -> None:
+    with pytest.raises(Refused, match="cannot stand in a header") as caught:
+        kubectl.get(configure({"token": token}), "cm", "a")
+    assert token not in caught.value.message
+
+
+@pytest.mark.parametrize("text", ["", "nothing", "-----BEGIN CERTIFICATE-----\nü"])
+def test_an_authority_that_is_none_is_refused(
+    make_context: MakeContext, tmp_path: Path, text: str
+) -> None:
+    file = tmp_path / "ca.pem"
+    file.write_text(text)
+    section = {"server": "https://127.0.0.1:1", "certificate_authority": str(file)}
+    with pytest.raises(ActionError, match="certificate"):
+        kubectl.get(make_context({"kubectl": section}), "cm", "a")

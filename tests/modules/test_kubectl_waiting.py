@@ -9,6 +9,7 @@ from typing import Any
 
 import pytest
 
+from engine import regex
 from engine.executor import TaskContext
 from engine.module_api import Failed, Refused, TimedOut, Unreachable
 from modules import kubectl
@@ -393,3 +394,18 @@ def test_a_status_is_changed_by_its_subresource_or_not_at_all(
         kubectl.patch(ctx, "vs", "a", {"status": {"phase": "New"}})
     assert "subresource: status" in caught.value.hint
     assert not kubectl.patch(ctx, "vs", "a", {"status": {"phase": "Old"}}).changed
+
+
+def test_a_pattern_for_log_lines_is_bounded(
+    serve: Serve, make_context: MakeContext, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(regex, "SECONDS", 0.3)
+    pod = {"metadata": {"name": "p", "namespace": "n"}, "spec": {"containers": [{"name": "app"}]}}
+    lines = "a" * 40 + "!\nok"
+    server = serve(lambda request: (200, lines if "/log?" in request.path else pod))
+    ctx = make_context({"kubectl": {"server": server.url}}, seconds=20)
+    assert kubectl.logs(ctx, "p", match="o.$").data["count"] == 1
+    with pytest.raises(Refused, match="takes longer"):
+        kubectl.logs(ctx, "p", match="(a+)+$")
+    with pytest.raises(Refused, match="not a regular expression"):
+        kubectl.logs(ctx, "p", match="(")
