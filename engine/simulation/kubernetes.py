@@ -224,7 +224,7 @@ class Kubernetes:
                 self._api, target.resource, live, request.body, request.content,
                 _options(request), patch=request.method == "PATCH",
             )  # fmt: skip
-        return Response(200, _encode(scale_of(live)))
+        return Response(200, _encode(scale_of(target.resource, live)))
 
     def _metrics(self, request: Request, target: _Target) -> Response:
         """What pods or nodes use."""

@@ -17,7 +17,7 @@ from engine.production.cluster import quota
 from engine.production.cluster.decoding import read_yaml
 from engine.production.cluster.identities import Identities
 from engine.production.cluster.intake import WriteOptions, check_name, read, read_config
-from engine.production.cluster.objects import managed_fields, refusals
+from engine.production.cluster.objects import custom_schema, managed_fields, refusals
 from engine.production.cluster.objects.allotment import Allotment
 from engine.production.cluster.objects.common import Obj, copy_json, is_deleting, key_of, timestamp
 from engine.production.cluster.objects.defaults import apply_defaults, blank, prepare
@@ -136,7 +136,7 @@ class Api:
     ) -> Obj:
         if resource.has_status:
             obj.pop("status", None)
-        apply_defaults(resource.key, obj)
+        _fill_in(resource, version, obj)
         if managers is None:
             writer = self._writer(resource, version, options, "Update")
             before = blank(resource.key, custom=resource.custom)
@@ -313,7 +313,7 @@ class Api:
         managers: Managers | None = None,
     ) -> Obj:
         new = within(resource, live, new, subresource)
-        apply_defaults(resource.key, new)
+        _fill_in(resource, version, new)
         self._allotment.keep(resource.key, live, new)
         entries = new["metadata"].pop("managedFields", None)
         if managers is None:
@@ -406,3 +406,11 @@ class Api:
         if resource.key == "namespaces":
             new["status"] = {**live.get("status", {}), "phase": "Terminating"}
         return new if dry_run or new == live else self.store.put(resource.storage, new)
+
+
+def _fill_in(resource: Resource, version: str, obj: Obj) -> None:
+    """Set the defaults of what is missing: of the API, or of the definition of a custom one."""
+    if resource.custom:
+        custom_schema.fill_in(resource.schemas.get(version, {}), obj)
+    else:
+        apply_defaults(resource.key, obj)

@@ -16,7 +16,7 @@ from typing import Any
 import msgspec
 
 from engine.production.cluster import protobuf
-from engine.production.cluster.objects import quantity
+from engine.production.cluster.objects import custom_schema, quantity
 from engine.production.cluster.objects.common import Obj
 from engine.production.cluster.objects.fields import MISSING, dotted, key_element
 from engine.production.cluster.objects.refusals import ApiError, bad_request, unsupported_media_type
@@ -140,6 +140,9 @@ def clean(resource: Resource, version: str, obj: Obj) -> tuple[Obj, list[str]]:
         )
     cleaned = _clean(obj, schema_for(resource.schema), "", resource.kind, reading)
     cleaned.setdefault("metadata", {})
+    if resource.custom:
+        schema = resource.schemas.get(version, {})
+        reading.unknown += custom_schema.prune(schema, cleaned)
     return cleaned, reading.unknown
 
 
@@ -248,7 +251,10 @@ def check_applied(resource: Resource, version: str, config: Obj) -> None:
 
     That a client's mistake is answered with 500 is the real server's behaviour.
     """
-    errors = list(_typed_errors(config, schema_for(resource.schema), ()))
+    kind = schema_for(resource.schema)
+    if resource.custom:
+        kind = custom_schema.applied_type(resource.schemas.get(version, {}))
+    errors = list(_typed_errors(config, kind, ()))
     if not errors:
         return
     metadata = config["metadata"]

@@ -17,18 +17,21 @@ _SCALE = Resource("autoscaling", ("v1",), "scales", "Scale", namespaced=True)
 _SHOWN = ("name", "namespace", "uid", "resourceVersion", "creationTimestamp")
 
 
-def scale_of(obj: Obj) -> Obj:
-    """The Scale of a Deployment, ReplicaSet or StatefulSet."""
+def scale_of(resource: Resource, obj: Obj) -> Obj:
+    """The Scale of a workload, or of a custom resource by the paths of its definition."""
     metadata = obj["metadata"]
-    replicas = obj["spec"].get("replicas", 0)
+    replicas = _at(obj, resource.scale.get("specReplicasPath", ".spec.replicas")) or 0
+    selector = resource.scale.get("labelSelectorPath", "")
+    shown = _at(obj, selector) or "" if resource.custom else to_text(obj["spec"].get("selector"))
+    current = _at(obj, resource.scale.get("statusReplicasPath", ".status.replicas")) or 0
     return {
         "kind": "Scale",
         "apiVersion": "autoscaling/v1",
         "metadata": {name: metadata[name] for name in _SHOWN if name in metadata},
         "spec": {"replicas": replicas} if replicas else {},
         "status": {
-            "replicas": obj.get("status", {}).get("replicas", 0),
-            "selector": to_text(obj["spec"].get("selector")),
+            "replicas": current,
+            **({"selector": shown} if shown or not resource.custom else {}),
         },
     }
 
@@ -45,7 +48,7 @@ def set_scale(
 ) -> Obj:
     """Write a Scale (PUT) or patch one; returns the workload. Raises ApiError."""
     name = live["metadata"]["name"]
-    scale = scale_of(live)
+    scale = scale_of(resource, live)
     if patch:
         document: Any = _patched(scale, read_yaml(body, "Scale"), content_type)
     else:
@@ -61,8 +64,24 @@ def set_scale(
         )
         raise refusals.invalid("Scale", "autoscaling", name, [error])
     changed = copy_json(live)
-    changed["spec"]["replicas"] = replicas
+    *above, last = _names(resource.scale.get("specReplicasPath", ".spec.replicas"))
+    place = changed
+    for step in above:
+        place = place.setdefault(step, {})
+    place[last] = replicas
     return api.update_part(resource, live, changed, options, "scale")
+
+
+def _names(path: str) -> list[str]:
+    """The names in a plain JSON path: `.spec.replicas` → spec, replicas."""
+    return [name for name in path.split(".") if name]
+
+
+def _at(obj: Any, path: str) -> Any:
+    """What stands at a plain JSON path; None where nothing does."""
+    for name in _names(path):
+        obj = obj.get(name) if isinstance(obj, dict) else None
+    return obj if path else None
 
 
 def _patched(scale: Obj, document: Any, content_type: str) -> Any:

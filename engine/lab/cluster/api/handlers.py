@@ -334,7 +334,7 @@ class Handlers:
     async def _scale(self, exchange: Exchange, target: Target) -> web.StreamResponse:
         live = self._api.get(target.resource, target.home, target.name)
         if exchange.request.method == "GET":
-            return exchange.json(scale_of(live))
+            return exchange.json(scale_of(target.resource, live))
         body = await exchange.body()
         apply = exchange.content_type == APPLY_PATCH
         changed = set_scale(
@@ -346,7 +346,7 @@ class Handlers:
             exchange.options(apply=apply),
             patch=exchange.request.method == "PATCH",
         )
-        return exchange.json(scale_of(changed))
+        return exchange.json(scale_of(target.resource, changed))
 
     async def _evict(self, exchange: Exchange, target: Target) -> web.StreamResponse:
         body = clean_body("Eviction", "v1", await self._body(exchange, "Eviction"))

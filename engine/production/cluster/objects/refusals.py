@@ -19,6 +19,9 @@ Complaint = Literal[
     "FieldValueDuplicate",
     "FieldValueNotSupported",
     "FieldValueForbidden",
+    "FieldValueNotFound",
+    "FieldValueTooLong",
+    "FieldValueTypeInvalid",
 ]
 
 

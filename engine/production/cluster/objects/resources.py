@@ -9,10 +9,11 @@ from __future__ import annotations
 
 import hashlib
 from base64 import b64encode
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 
 from engine.production.cluster.objects.common import Obj, copy_json
+from engine.production.cluster.objects.custom_schema import schema_of
 from engine.production.cluster.objects.schema import has_type
 
 READ_WRITE = ("create", "delete", "deletecollection", "get", "list", "patch", "update", "watch")
@@ -165,6 +166,10 @@ class Resource:
     custom: bool = False
     columns: tuple[Obj, ...] = field(default=(), compare=False)
     view: Callable[[Obj], Obj] | None = field(default=None, compare=False)
+    schemas: Mapping[str, Obj] = field(default_factory=dict, compare=False)
+    """Of a custom resource: version → its schema."""
+    scale: Mapping[str, str] = field(default_factory=dict, compare=False)
+    """Of a custom resource with a scale: where its numbers are, as the definition says."""
 
     @property
     def key(self) -> str:
@@ -228,7 +233,7 @@ class Resource:
                 "kind": kind or self.kind,
                 "verbs": list(verbs),
             }
-            if home is not None and not self.custom:
+            if home is not None and (not self.custom or name == "scale"):
                 part |= {"group": home[0], "version": home[1]}
             yield part
 
@@ -311,9 +316,11 @@ def from_definition(definition: Obj) -> Resource:
         list_kind=names["listKind"],
         short_names=tuple(names.get("shortNames", ())),
         categories=tuple(names.get("categories", ())),
-        subresources=tuple(name for name in ("status",) if name in parts),
+        subresources=tuple(name for name in ("scale", "status") if name in parts),
         custom=True,
         columns=tuple(copy_json(versions[0].get("additionalPrinterColumns", []))),
+        schemas={version["name"]: schema_of(version) for version in versions},
+        scale=dict(parts.get("scale") or {}),
     )
 
 

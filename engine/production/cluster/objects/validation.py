@@ -6,7 +6,7 @@ import re
 from collections.abc import Callable, Iterator, Sequence
 from typing import Any
 
-from engine.production.cluster.objects import quantity
+from engine.production.cluster.objects import custom_schema, quantity
 from engine.production.cluster.objects.common import Obj
 from engine.production.cluster.objects.refusals import (
     FieldError,
@@ -304,6 +304,7 @@ def _validate_definition(obj: Obj) -> Errors:
     ):
         if not value:
             yield required(path)
+    yield from custom_schema.definition_complaints(spec.get("versions") or [])
     name = f"{spec['names'].get('plural', '')}.{spec.get('group', '')}"
     if obj["metadata"].get("name") != name:
         detail = 'must be spec.names.plural+"."+spec.group'
@@ -327,6 +328,9 @@ _RULES: dict[str, Callable[[Obj], Errors]] = {
 def validate(resource: Resource, obj: Obj) -> list[FieldError]:
     """All complaints about an object that is about to be stored."""
     errors = list(validate_metadata(resource, obj))
+    if resource.custom:
+        version = obj["apiVersion"].rpartition("/")[2]
+        errors += custom_schema.complaints(resource.schemas.get(version, {}), obj)
     rules = _RULES.get(resource.key)
     if rules is not None:
         errors += rules(obj)
