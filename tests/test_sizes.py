@@ -31,7 +31,6 @@ LONG_FUNCTIONS: frozenset[str] = frozenset(
         "engine/cli/run.py:run",
         "engine/lab/entrances.py:describe",
         "engine/report/gather.py:gather",
-        "engine/session/composition.py:assemble",
         "modules/_docker/engine.py:_connect",
         "modules/_traffic/setup.py:setup",
         "modules/docker.py:build",

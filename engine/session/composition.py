@@ -15,7 +15,7 @@ import msgspec
 from engine.clock import Clock, Mailbox, SystemClock
 from engine.evaluation import Material, StepEvaluator
 from engine.events import Person, StopRequested
-from engine.executor import Executor, NoFence, Services, ThreadExecutor
+from engine.executor import Executor, Services, ThreadExecutor
 from engine.inventory import Inventory, Secrets
 from engine.journal import Journal
 from engine.module_api import Mode
@@ -113,22 +113,8 @@ def assemble(description: Description) -> Assembly:
         lab=around.lab(around.store.local, redactor.add) if around.lab is not None else None,
         now=run.clock.now,
     )
-    section = _Sections(run, templates)
-    services = Services(
-        run_id=run.entry.run_id,
-        clock=run.clock,
-        root=Path(run.plan.runbook.root),
-        folders=[Path(each) for each in run.plan.runbook.folders],
-        logs=run.entry.logs,
-        fence=locks or NoFence(),
-        section=section,
-        secret=secret,
-        mask=redactor.add,
-        masked=redactor.mask,
-        report=lambda step, task, text: mailbox.put(Progress(step, task, text)),
-        warn=lambda step, text: mailbox.put(Caution(step, text)),
-        world=around.world(section) if around.world is not None else None,
-    )
+    services = _services(run, mailbox, redactor, templates, secret)
+    services.fence = locks or services.fence
     evaluator = StepEvaluator(_material(run, templates, services, redactor))
     return Assembly(
         mailbox=mailbox,
@@ -138,6 +124,32 @@ def assemble(description: Description) -> Assembly:
         services=services,
         evaluator=evaluator,
         runner=_runner(run, mailbox, locks, evaluator),
+    )
+
+
+def _services(
+    run: Description,
+    mailbox: Mailbox,
+    redactor: Redactor,
+    templates: Templates,
+    secret: Callable[[str], str],
+) -> Services:
+    """What the tasks share, but the fence."""
+    around = run.surroundings
+    section = _Sections(run, templates)
+    return Services(
+        run_id=run.entry.run_id,
+        clock=run.clock,
+        root=Path(run.plan.runbook.root),
+        folders=[Path(each) for each in run.plan.runbook.folders],
+        logs=run.entry.logs,
+        section=section,
+        secret=secret,
+        mask=redactor.add,
+        masked=redactor.mask,
+        report=lambda step, task, text: mailbox.put(Progress(step, task, text)),
+        warn=lambda step, text: mailbox.put(Caution(step, text)),
+        world=around.world(section) if around.world is not None else None,
     )
 
 
