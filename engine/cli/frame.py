@@ -6,9 +6,9 @@ little room stands in `_fit`: the head and what runs stay, finished and waiting 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from typing import NamedTuple
+from collections.abc import Callable, Mapping
 
+from engine.cli.watched import Watched, guard_lines, watched_by
 from engine.plan import Node
 from engine.report.phases import Phase, phases_of
 from engine.report.telling import task_name
@@ -17,16 +17,14 @@ from engine.report.words import (
     STATUS_WORDS,
     Line,
     Span,
-    Style,
     cut,
     line,
     pad,
     planned,
     short_name,
-    value_text,
     width,
 )
-from engine.state import FINAL, GuardState, RunState, StepState
+from engine.state import FINAL, RunState, StepState
 from engine.units import took
 
 _MARKS = {
@@ -46,8 +44,6 @@ _MARKS = {
 _MANY = 500
 _BAR = 24
 _SHORTEST_PATH = 16
-_VERDICTS: dict[str, Style] = {"pass": "good", "fail": "bad"}
-_URGENCY = {"fail": 0, "pass": 2}
 
 
 class Picture:
@@ -70,24 +66,29 @@ def frame(state: RunState, now: float, picture: Picture, columns: int, rows: int
     """At most `rows` lines of at most `columns` columns."""
     head = [_rule(columns), *_head(state, now)]
     running = _running(state, now, picture, max(columns // 2, _SHORTEST_PATH))
-    guards = _guards(state, picture)
+    guards = watched_by(state, picture.threshold)
     traffic = _traffic(picture.shares)
     phases = _phases(state, now, picture)
-    shown = [*head, *_fit(phases, running, traffic, guards, rows - len(head))]
+    shown = [*head, *_fit(phases, running, traffic, guards, (columns, rows - len(head)))]
     return [_cut_line(each, columns) for each in shown[:rows]]
 
 
 def _fit(
-    phases: list[Line], running: list[Line], traffic: list[Line], guards: list[_Guard], room: int
+    phases: list[Line],
+    running: list[Line],
+    traffic: list[Line],
+    guards: list[Watched],
+    room: tuple[int, int],
 ) -> list[Line]:
     """Make sections fit: what runs comes first, then the phases around it, traffic and guards."""
-    left = max(room, 0)
+    columns, rows = room
+    left = max(rows, 0)
     reserve = min(len(phases), max(4, left // 3))
     work = _limit(running, max(left - reserve, 1))
     left -= len(work)
     shares = _limit(traffic, max(0, left - reserve))
     left -= len(shares)
-    watched = _watched(guards, max(0, left - reserve))
+    watched = guard_lines(guards, columns, max(0, left - reserve))
     left -= len(watched)
     return [*_window(phases, max(left, 0)), *work, *shares, *watched]
 
@@ -335,70 +336,7 @@ def _retrying(state: RunState, now: float, most: int) -> list[Line]:
     return lines
 
 
-# -- guards and traffic -------------------------------------------------------------------------
-class _Guard(NamedTuple):
-    """What there is to say about a guard."""
-
-    name: str
-    verdict: str
-    value: str
-    trips: str
-    """When it trips, and for how long it has been failing."""
-    group: str
-
-
-def _guards(state: RunState, picture: Picture) -> list[_Guard]:
-    found: list[_Guard] = []
-    for node in state.open_groups():
-        group = state.step(node.index).group
-        if group is None or group.phase != "body":
-            continue
-        for number, (guard, seen) in enumerate(zip(node.guards, group.guards, strict=True)):
-            trip = picture.threshold(node, number) if picture.threshold else guard.trip
-            found.append(_guard(node.path, guard.name, trip, seen))
-    return found
-
-
-def _guard(path: str, name: str, trip: str, seen: GuardState) -> _Guard:
-    value = value_text(seen.value) if seen.value is not None else ""
-    trips = f"trips at {trip}{f' for {planned(seen.timing.hold)}' if seen.timing.hold else ''}"
-    if seen.failing_since is not None:
-        trips = f"failing for {took(seen.observed - seen.failing_since)}, {trips}"
-    elif seen.value is None and seen.message:
-        trips = f"{seen.message} · {trips}"
-    return _Guard(name, seen.last or "not yet", value, trips, path)
-
-
-def _watched(guards: Sequence[_Guard], most: int) -> list[Line]:
-    """The guards in columns; where room is short, those that do not pass come first."""
-    if most <= 0 or not guards:
-        return []
-    shown, hidden = list(guards), []
-    if len(guards) > most:
-        urgent = sorted(guards, key=lambda each: _URGENCY.get(each.verdict, 1))
-        shown, hidden = urgent[: most - 1], urgent[most - 1 :]
-    names = max((width(each.name) for each in shown), default=0)
-    verdicts = max((width(each.verdict) for each in shown), default=0)
-    values = max((width(each.value) for each in shown), default=0)
-    lines: list[Line] = []
-    for each in shown:
-        where = f" · {each.group}" if each.group else ""
-        lines.append(
-            (
-                Span("  guard ", "dim"),
-                Span(f"{pad(each.name, names)}  "),
-                Span(pad(each.verdict, verdicts), _VERDICTS.get(each.verdict, "warn")),
-                Span(f"  {each.value:>{values}}", "head"),
-                Span(f"  {each.trips}{where}", "dim"),
-            )
-        )
-    if hidden:
-        passing = all(each.verdict == "pass" for each in hidden)
-        said = "more, which pass" if passing else "more"
-        lines.append(line(Span(f"  … and {len(hidden)} {said}", "dim")))
-    return lines
-
-
+# -- traffic --------------------------------------------------------------------------------------
 def _traffic(shares: Mapping[str, float]) -> list[Line]:
     if not shares:
         return []

@@ -366,6 +366,7 @@ def end_of_run(session: Session, workspace: Workspace) -> Any:
     """The summary of a run that this process is done with."""
     import msgspec
 
+    from engine.cli.terminal import columns
     from engine.report.gather import gather
     from engine.report.next_steps import advise
     from engine.report.summary import summary
@@ -373,7 +374,8 @@ def end_of_run(session: Session, workspace: Workspace) -> Any:
     facts = gather(session.plan, session.state, now=session.clock.now())
     options = msgspec.to_builtins(session.options)
     advice = advise(facts, workspace.commands, options=options, by=facts.by.name)
-    return summary(facts, session.plan, advice, _relative(session.folder.place))
+    place = _relative(session.folder.place)
+    return summary(facts, session.plan, advice, place, columns())
 
 
 def _relative(place: str) -> str:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from engine.cli.options import Workspace, color_option, json_option, run_argument, state_option
-from engine.cli.terminal import echo, echo_json
+from engine.cli.terminal import columns, echo, echo_json
 from engine.clock import SystemClock
 
 if TYPE_CHECKING:
@@ -152,4 +152,5 @@ def show(
         _print_json(facts)
         return
     advice = advise(facts, workspace.commands, options=folder.info().options, by=facts.by.name)
-    writer.lines(page(facts, plan, advice, folder.place, diffs=diff))
+    lines = page(facts, plan, advice, folder.place, diffs=diff, columns=columns())
+    writer.lines(lines)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sys
 import threading
 from collections.abc import Iterable
@@ -39,6 +40,11 @@ def is_capable(stream: TextIO) -> bool:
 def wants_colour(stream: TextIO, no_color: bool = False) -> bool:
     """Colours only on a capable terminal, and never with ``NO_COLOR`` or ``--no-color``."""
     return not no_color and not os.environ.get("NO_COLOR") and is_capable(stream)
+
+
+def columns() -> int | None:
+    """How wide the terminal is that the output goes to; None where it goes elsewhere."""
+    return shutil.get_terminal_size().columns if is_terminal(sys.stdout) else None
 
 
 def can_ask() -> bool:

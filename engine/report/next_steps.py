@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import Any, NamedTuple
 
 from engine.report.facts import RunFacts
+from engine.report.words import Line, Span, line, pad, width
 
 _PREEMPTS = re.compile(r"^preempts:\s*(true|yes|on)\b", re.MULTILINE)
 _MOST_SCANNED = 64
@@ -241,3 +242,42 @@ _ADVICE = {
     "undone": _failed,
     "needs_person": _failed,
 }
+
+
+# -- as lines -------------------------------------------------------------------------------------
+_WIDEST = 76
+
+
+def advice_lines(advice: Sequence[Advice], columns: int | None = None) -> list[Line]:
+    """Commands, each with what it is for on the same line where there is room.
+
+    On a terminal of so many columns a longer one is continued on the next line, between words and
+    as a shell reads it, so that it can be copied.
+    """
+    widest = _WIDEST if columns is None else min(_WIDEST, columns)
+    longest = max((width(e.command) for e in advice if width(e.command) <= widest), default=0)
+    lines: list[Line] = []
+    for each in advice:
+        why = Span(f"# {each.why}", "dim")
+        fits = width(each.command) <= longest
+        whole = longest if fits else width(each.command)
+        if columns is None or whole + width(why.text) + 4 <= columns:
+            lines.append(line("  ", Span(pad(each.command, whole), "name"), "  ", why))
+            continue
+        lines.append(line("  ", why))
+        lines += [line("  ", Span(row, "name")) for row in _continued(each.command, columns - 2)]
+    return lines
+
+
+def _continued(command: str, columns: int) -> list[str]:
+    """A command over lines of at most so many columns, as far as its words allow."""
+    rows = [""]
+    for word in map(shlex.quote, shlex.split(command)):
+        row = f"{rows[-1]} {word}" if rows[-1] else word
+        if rows[-1].strip() and width(row) > columns - 2:
+            rows[-1] += " \\"
+            row = f"    {word}"
+            rows.append(row)
+        else:
+            rows[-1] = row
+    return rows

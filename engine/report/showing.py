@@ -9,9 +9,8 @@ from engine.fold import apply
 from engine.plan import Plan
 from engine.report.facts import GuardFacts, RunFacts, StepFacts
 from engine.report.failures import kind_words
-from engine.report.next_steps import Advice
+from engine.report.next_steps import Advice, advice_lines
 from engine.report.summary import (
-    advice_lines,
     change_lines,
     doubt_lines,
     figures_of,
@@ -47,9 +46,15 @@ _PATH = 44
 
 
 def show(
-    facts: RunFacts, plan: Plan, advice: Sequence[Advice], journal: str, *, diffs: bool = False
+    facts: RunFacts,
+    plan: Plan,
+    advice: Sequence[Advice],
+    journal: str,
+    *,
+    diffs: bool = False,
+    columns: int | None = None,
 ) -> list[Line]:
-    """The whole page."""
+    """The whole page; `columns` is the terminal's width."""
     lines = [outcome(facts), *unwatched_lines(facts), *head_lines(facts)]
     lines += section("Steps", step_lines(facts))
     lines += section("Guards", guard_lines(facts.guards))
@@ -64,7 +69,7 @@ def show(
         lines += section(title, change_lines(facts.changes, most=200))
     lines += section("Figures", figures_of(facts))
     lines += [(), line(Span("Journal  ", "head"), journal)]
-    return lines + section("Next", advice_lines(advice))
+    return lines + section("Next", advice_lines(advice, columns))
 
 
 def section(title: str, lines: Sequence[Line]) -> list[Line]:

@@ -11,7 +11,7 @@ from typing import Any
 from engine.plan import Plan
 from engine.report.facts import ChangeFacts, RunFacts, StepFacts
 from engine.report.failures import failure_lines, kind_words
-from engine.report.next_steps import Advice
+from engine.report.next_steps import Advice, advice_lines
 from engine.report.words import (
     STATUS_STYLES,
     Line,
@@ -22,7 +22,6 @@ from engine.report.words import (
     line,
     listed,
     one_line,
-    pad,
     planned,
     short_name,
     status_span,
@@ -39,8 +38,14 @@ _MESSAGE = 70
 _MOST_DEEDS = 6
 
 
-def summary(facts: RunFacts, plan: Plan, advice: Sequence[Advice], journal: str) -> list[Line]:
-    """Everything that is said when a run ends or is left."""
+def summary(
+    facts: RunFacts,
+    plan: Plan,
+    advice: Sequence[Advice],
+    journal: str,
+    columns: int | None = None,
+) -> list[Line]:
+    """Everything that is said when a run ends or is left; `columns` is the terminal's width."""
     lines: list[Line] = [(), outcome(facts), *unwatched_lines(facts)]
     lines += _section("", phase_table(facts))
     lines += _section("Questions", gate_lines(facts))
@@ -52,7 +57,7 @@ def summary(facts: RunFacts, plan: Plan, advice: Sequence[Advice], journal: str)
     lines += _section(_changed_title(facts), change_lines(facts.changes, paths))
     lines += _section("Figures", figures_of(facts))
     lines += [(), line(Span("Journal  ", "head"), journal)]
-    lines += _section("Next", advice_lines(advice))
+    lines += _section("Next", advice_lines(advice, columns))
     return lines
 
 
@@ -395,18 +400,6 @@ def figure_lines(figures: dict[str, Any]) -> list[Line]:
 
 def _number(value: Any) -> str:
     return f"{value:,}" if isinstance(value, int | float) else str(value)
-
-
-# -- next ---------------------------------------------------------------------------------------
-def advice_lines(advice: Sequence[Advice]) -> list[Line]:
-    """Commands, each with what it is for on the same line where there is room."""
-    longest = max((width(each.command) for each in advice if width(each.command) <= 76), default=0)
-    lines: list[Line] = []
-    for each in advice:
-        room = width(each.command) <= longest
-        command = pad(each.command, longest) if room else each.command
-        lines.append(line("  ", Span(command, "name"), Span(f"  # {each.why}", "dim")))
-    return lines
 
 
 def started_by(facts: RunFacts) -> str:

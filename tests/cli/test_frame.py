@@ -171,7 +171,7 @@ def guarded(folder: Path, columns: int, rows: int) -> list[str]:
 def test_a_guard_that_fails_is_shown_before_those_that_pass(tmp_path: Path) -> None:
     lines = guarded(tmp_path, 80, 14)
     guards = [each for each in lines if each.startswith("  guard ")]
-    assert "guard 6  fail  9  failing for" in guards[0]
+    assert "guard 6  fail  9  trips at" in guards[0]
     assert any("more, which pass" in each for each in lines)
 
 

@@ -3,14 +3,23 @@
 from __future__ import annotations
 
 import os
+import shlex
 from pathlib import Path
 
 import pytest
 
 from engine.report.gather import gather
-from engine.report.next_steps import Commands, advise, program, rollbacks_beside, start_words
+from engine.report.next_steps import (
+    Advice,
+    Commands,
+    advice_lines,
+    advise,
+    program,
+    rollbacks_beside,
+    start_words,
+)
 from engine.report.summary import summary
-from engine.report.words import text_of
+from engine.report.words import text_of, width
 from tests.report.recorded import RUN, Recorded
 from tests.report.scenarios import SCENARIOS
 
@@ -139,3 +148,19 @@ def test_whatever_lies_beside_a_runbook_the_advice_is_made(
     assert rollbacks_beside(Path("runbooks/deploy.yml")) == beside
     assert commands_after(SCENARIOS["failed"](tmp_path, []))
     assert rollbacks_beside(Path("nowhere/deploy.yml")) == []
+
+
+def test_a_command_is_continued_between_its_words_where_a_terminal_is_narrow() -> None:
+    reason = "the error rate of 5.1 is too high"
+    long = Commands().spell("runbooks/emergency-rollback.yml", "-i", "lab.yml", "--reason", reason)
+    advice = [Advice("ce-run show last", "what happened"), Advice(long, "roll back")]
+    lines = [text_of(each) for each in advice_lines(advice, 60)]
+    assert lines == [
+        "  ce-run show last  # what happened",
+        "  # roll back",
+        "  ce-run runbooks/emergency-rollback.yml -i lab.yml \\",
+        "      --reason 'the error rate of 5.1 is too high'",
+    ]
+    assert all(width(each) <= 60 for each in lines)
+    assert shlex.split("\n".join(lines[2:]).replace("\\\n", "")) == shlex.split(long)
+    assert len(advice_lines(advice)) == 2
