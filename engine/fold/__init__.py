@@ -1,11 +1,11 @@
 """``apply``: how each event changes the state. The table at the end is the whole protocol.
 
-Every function checks that its event may follow before it changes anything, so a refused event
-leaves the state as it was. Decisions are not taken here: where the outcome of an event is open
-(does a failed group run its rescue?), the group is put into `attention` and the scheduler
-decides. What is *not* open (a task that failed for good ends its step, a finished step makes
-those that need it ready) follows from the plan and is done here, so that the journal needs no
-event for it.
+What may follow at all says the table of `engine.transitions`; finer conditions are checked by
+every function before it changes anything, so a refused event leaves the state as it was.
+Decisions are not taken here: where the outcome of an event is open (does a failed group run its
+rescue?), the group is put into `attention` and the scheduler decides. What is *not* open (a task
+that failed for good ends its step, a finished step makes those that need it ready) follows from
+the plan and is done here, so that the journal needs no event for it.
 
 ::
 
@@ -72,6 +72,7 @@ from engine.fold.tasks import (
 )
 from engine.plan import Plan
 from engine.state import RunState
+from engine.transitions import check, missing
 
 __all__ = [
     "CANCEL_GRACE",
@@ -99,8 +100,7 @@ def apply(state: RunState, record: Record) -> None:
         raise IllegalEvent(f"record {record.seq} cannot follow record {state.seq}")
     event = record.event
     kind = type(event)
-    if state.life == "new" and kind is not RunStarted:
-        raise IllegalEvent(f"{kind.__name__} before RunStarted")
+    check(state, event)
     _TABLE[kind](state, event, record.time)
     state.seq = record.seq
     state.time = record.time
@@ -128,3 +128,6 @@ _TABLE: dict[type, Callable[[RunState, Any, float], None]] = {
     Overridden: overridden,
     GuardObserved: guard_observed,
 }
+
+if missing(_TABLE):
+    raise RuntimeError(f"the fold or the table of transitions lacks {', '.join(missing(_TABLE))}")

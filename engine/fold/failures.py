@@ -54,7 +54,6 @@ def gate_opened(state: RunState, event: GateOpened, time: float) -> None:
     node = node_of(state, event)
     has_gate = node.step is not None and node.step.gate is not None
     require(has_gate, event, "the step has no gate")
-    require(state.status(node) == "pending", event, "it is under way or over")
     require(may_start(state, node), event, "the run is stopping")
     require(may_open(state, node), event, "the group around it does not start steps now")
     step = state.steps.get(node.index)

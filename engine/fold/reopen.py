@@ -28,7 +28,6 @@ from engine.state import (
 def overridden(state: RunState, event: Overridden, time: float) -> None:
     """A step in doubt or failed is to run again, counts as done, or is left out."""
     node = node_of(state, event)
-    require(state.life != "new", event, "nothing has happened yet")
     why = override_refusal(state, node)
     require(not why, event, why)
     if state.life != "stopped":

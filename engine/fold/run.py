@@ -28,7 +28,6 @@ from engine.state import WHOLE_STEP, GroupState, GuardState, RunState, Status, S
 
 def run_started(state: RunState, event: RunStarted, time: float) -> None:
     """The first event: the run itself can be opened."""
-    require(state.life == "new", event, "the run has started already")
     state.life = "running"
     state.start = event
     state.started = time
@@ -38,7 +37,6 @@ def run_started(state: RunState, event: RunStarted, time: float) -> None:
 
 def locks_taken(state: RunState, event: LocksTaken, time: float) -> None:
     """The run owns its locks, with these tokens."""
-    require(state.life == "running", event, "the run is not running")
     state.tokens = dict(event.tokens)
 
 
@@ -70,7 +68,6 @@ def stop_requested(state: RunState, event: StopRequested, time: float) -> None:
 
 def run_stopped(state: RunState, event: RunStopped, time: float) -> None:
     """The process that carried the run has left it, or was found dead."""
-    require(state.life in ("running", "stopping"), event, "the run is not running")
     if state.stop is None:
         state.stop = StopRequested(kind=event.kind, reason=event.reason)
     state.life = "stopped"
@@ -142,7 +139,6 @@ def _restart_guards(state: RunState, index: int, group: GroupState, time: float)
 def run_finished(state: RunState, event: RunFinished, time: float) -> None:
     """The run has come to its end."""
     root = state.steps.get(0)
-    require(state.life == "running", event, f"the run is {state.life}")
     group = root.group if root is not None and root.status == "opened" else None
     if root is None or group is None:
         require(False, event, "the run is not under way")

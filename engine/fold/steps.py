@@ -41,7 +41,6 @@ from engine.state import (
 def step_opened(state: RunState, event: StepOpened, time: float) -> None:
     """A step's turn has come and what it consists of is known."""
     node = node_of(state, event)
-    require(state.status(node) == "pending", event, "it was opened before")
     require(may_start(state, node), event, "the run is stopping")
     if not is_root(node):
         require(may_open(state, node), event, "the group around it does not start steps now")
@@ -140,7 +139,6 @@ def _enter_phase(state: RunState, block: Node) -> None:
 def step_skipped(state: RunState, event: StepSkipped, time: float) -> None:
     """The step is left out; those that need it go on."""
     node = node_of(state, event)
-    require(state.status(node) in ("pending", "gate"), event, "it is under way or over")
     require(node.step is not None, event, "only steps are skipped")
     require(may_open(state, node), event, "its group starts nothing")
     step = open_step(state, node, time)
@@ -158,7 +156,6 @@ def step_finished(state: RunState, event: StepFinished, time: float) -> None:
         require(begins, event, "it has not begun")
         require(may_open(state, node), event, "its group starts nothing")
     else:
-        require(step.status in ("opened", "gate"), event, "it is not under way")
         require(step.running == 0, event, "tasks of it are running")
         require(step.group is None or not step.group.opened, event, "steps inside are under way")
         if event.status == "succeeded":

@@ -46,8 +46,6 @@ def task_started(state: RunState, event: TaskStarted, time: float) -> None:
         raise illegal(event, f"attempt {task.attempt} was the last")
     if task.life == "retrying":
         state.timers.clear(("retry", node.index, event.task))
-    elif task.life != "pending":
-        raise illegal(event, f"the task is {task.life}")
     elif not opened_now:
         take_ready(state, (node.index, event.task))
     if task.attempt == 0:
