@@ -22,6 +22,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, ParamSpec, P
 
 import msgspec
 
+from engine import regex
 from engine.errors import (
     ActionError,
     Cancelled,
@@ -78,6 +79,7 @@ __all__ = [
     "parse_duration",
     "read_milliseconds",
     "read_percent",
+    "regex",
 ]
 
 Duration = Annotated[float, "duration"]

@@ -31,6 +31,11 @@ work, pattern, texts, replacement, count = json.load(sys.stdin)
 found = re.compile(pattern)
 if work == "sub":
     done = [found.sub(replacement, text, count=count) for text in texts]
+elif work == "findall":
+    done = [found.findall(text) for text in texts]
+elif work == "groups":
+    done = [m and {**{str(i): m.group(i) for i in range(m.re.groups + 1)}, **m.groupdict()}
+            for m in map(found.search, texts)]
 else:
     done = [match and match.group(0) for match in map(getattr(found, work), texts)]
 json.dump(done, sys.stdout)
@@ -53,6 +58,18 @@ def containing(pattern: str, texts: Sequence[str]) -> list[str]:
     """Those texts in which there is a match."""
     found = _work("search", pattern, texts)
     return [text for text, match in zip(texts, found, strict=True) if match is not None]
+
+
+def search_groups(pattern: str, text: str) -> dict[str, str | None] | None:
+    """The groups of the first match, by number and by name; None if there is none."""
+    found: dict[str, str | None] | None = _work("groups", pattern, [text])[0]
+    return found
+
+
+def find_all(pattern: str, text: str) -> list[Any]:
+    """Every match; with groups, the list of those of each."""
+    found = _work("findall", pattern, [text])[0]
+    return [list(each) if isinstance(each, tuple) else each for each in found]
 
 
 def beginning_with(pattern: str, texts: Sequence[str]) -> list[str]:
@@ -86,8 +103,19 @@ def _work(
         return _apart([work, pattern, list(texts), replacement, count])
     if work == "sub":
         return [_sub(compiled, text, replacement, count, most) for text in texts]
+    if work == "findall":
+        return [compiled.findall(text) for text in texts]
+    if work == "groups":
+        return [_groups(compiled.search(text)) for text in texts]
     tried = [getattr(compiled, work)(text) for text in texts]
     return [match and match.group(0) for match in tried]
+
+
+def _groups(match: re.Match[str] | None) -> dict[str, str | None] | None:
+    if match is None:
+        return None
+    numbered = {str(index): match.group(index) for index in range(match.re.groups + 1)}
+    return {**numbered, **match.groupdict()}
 
 
 def _sub(compiled: re.Pattern[str], text: str, replacement: str, count: int, most: int) -> str:

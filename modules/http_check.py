@@ -32,6 +32,7 @@ from engine.module_api import (
     format_milliseconds,
     read_milliseconds,
     read_percent,
+    regex,
 )
 from modules._http import client as http_client
 from modules._http.latency import latencies
@@ -48,6 +49,14 @@ def _valid_pattern(text: str) -> None:
         re.compile(text)
     except (re.error, RecursionError, OverflowError) as error:
         raise Refused(f"/{text}/ is not a pattern: {error}") from None
+
+
+def _found(pattern: str, text: str) -> bool:
+    """Whether a pattern is found; Refused if it takes too long."""
+    try:
+        return regex.search(pattern, text) is not None
+    except ValueError as error:
+        raise Refused(str(error), hint="make it simpler, such as without (a+)+") from None
 
 
 Pattern = Annotated[str, Check(_valid_pattern)]
@@ -275,7 +284,7 @@ def _unmet(ctx: Context, wanted: Expect, answer: http_client.Response) -> list[s
     for part in _listed(wanted.text):
         if part not in answer.text:
             reasons.append(f"expected the body to contain {part!r}")
-    if wanted.regex and not re.search(wanted.regex, answer.text):
+    if wanted.regex and not _found(wanted.regex, answer.text):
         reasons.append(f"expected the body to match /{wanted.regex}/")
     if wanted.json:
         reasons += _json(ctx, wanted.json, answer)
@@ -286,7 +295,7 @@ def _header(name: str, wanted: str, value: str | None) -> list[str]:
     if value is None:
         return [f"expected header {name}, got none"]
     pattern = _pattern(wanted)
-    found = value == wanted if pattern is None else re.search(pattern, value) is not None
+    found = value == wanted if pattern is None else _found(pattern, value)
     return [] if found else [f"expected header {name} to be {wanted}, got {value}"]
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import base64
 import functools
 import json
 import operator
@@ -15,11 +14,10 @@ from jinja2.filters import do_join, do_sum
 from jinja2.runtime import Undefined
 from jinja2.utils import pass_environment, pass_eval_context
 
-from engine import regex
+from engine.templating import ansible
 from engine.templating.bounds import (
     ITEM,
     MOST_OUTPUT,
-    MOST_TEXT,
     STEP,
     meter,
     refuse_joining,
@@ -100,12 +98,6 @@ def _bounded_items(value: Iterable[Any]) -> Iterator[Any]:
         yield each
 
 
-def _to_json(value: Any, indent: int | None = None) -> str:
-    if isinstance(indent, int | str) and (indent if isinstance(indent, int) else 0) > _MOST_INDENT:
-        raise too_big()
-    return json.dumps(native(value), indent=indent, ensure_ascii=False)
-
-
 def _duration(value: Any) -> Any:
     """Seconds as text, text as seconds."""
     if isinstance(value, str):
@@ -119,22 +111,6 @@ def _duration(value: Any) -> Any:
 def _boolean(value: Any) -> bool:
     found = parse_boolean(value)
     return bool(value) if found is None else found
-
-
-def _regex_replace(value: Any, pattern: str, replacement: str = "", count: int = 0) -> str:
-    return regex.replace(pattern, str(value), replacement, count, MOST_TEXT)
-
-
-def _regex_search(value: Any, pattern: str) -> str | None:
-    return regex.search(pattern, str(value))
-
-
-def _b64encode(value: Any) -> str:
-    return base64.b64encode(str(value).encode()).decode()
-
-
-def _b64decode(value: Any) -> str:
-    return base64.b64decode(str(value), validate=True).decode()
 
 
 def _center(value: Any, width: int = 80) -> str:
@@ -164,28 +140,15 @@ def _sum(environment: Any, iterable: Any, attribute: Any = None, start: Any = 0)
     return found
 
 
-def _combine(value: Mapping[str, Any], *others: Mapping[str, Any]) -> dict[str, Any]:
-    made = dict(value)
-    for other in others:
-        made.update(other)
-    return made
-
-
 FILTERS: dict[str, Callable[..., Any]] = {
-    "to_json": _to_json,
-    "from_json": json.loads,
-    "tojson": _to_json,
-    "b64encode": _b64encode,
-    "b64decode": _b64decode,
+    **ansible.FILTERS,
     "bool": _boolean,
     "center": _center,
-    "combine": _combine,
-    "join": _join,
-    "sum": _sum,
     "duration": _duration,
+    "from_json": json.loads,
+    "join": _join,
     "quote": lambda value: shlex.quote(str(value)),
-    "regex_replace": _regex_replace,
-    "regex_search": _regex_search,
+    "sum": _sum,
 }
 """By the names that templates use."""
 

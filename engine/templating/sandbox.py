@@ -20,6 +20,7 @@ from jinja2.sandbox import ImmutableSandboxedEnvironment
 from jinja2.utils import missing as jinja_missing
 from jinja2.utils import pass_context
 
+from engine.templating.ansible import TESTS
 from engine.templating.bounds import (
     ITEM,
     MOST_OUTPUT,
@@ -252,6 +253,7 @@ def _environment() -> Sandbox:
     for unwanted in ("random", "striptags", "urlize", "xmlattr", "pprint"):
         new.filters.pop(unwanted, None)
     new.filters.update(FILTERS)
+    new.tests.update(TESTS)
     tables: tuple[dict[str, Any], ...] = (new.filters, new.tests)
     for table in tables:
         table.update({name: charged(name, table[name]) for name in list(table)})
