@@ -16,7 +16,13 @@ from typing import Any
 from engine.production.cluster import quota
 from engine.production.cluster.decoding import read_yaml
 from engine.production.cluster.identities import Identities
-from engine.production.cluster.intake import WriteOptions, check_name, read, read_config
+from engine.production.cluster.intake import (
+    WriteOptions,
+    check_name,
+    read,
+    read_config,
+    read_patched,
+)
 from engine.production.cluster.objects import custom_schema, managed_fields, refusals
 from engine.production.cluster.objects.allotment import Allotment
 from engine.production.cluster.objects.common import Obj, copy_json, is_deleting, key_of, timestamp
@@ -237,7 +243,7 @@ class Api:
         live = self.get(resource, namespace, name)
         shown = resource.present(live, version)
         patched = self.patched(resource, shown, content_type, document)
-        new = read(resource, version, patched, options)
+        new = read_patched(resource, version, patched, options)
         check_name(new, name)
         return self._update(resource, version, live, new, options, subresource), False
 

@@ -5,10 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
+import msgspec
+
 from engine.production.cluster.decoding import check_applied, clean, refuse_unknown
 from engine.production.cluster.objects import refusals
 from engine.production.cluster.objects.common import Obj
-from engine.production.cluster.objects.refusals import bad_request
+from engine.production.cluster.objects.refusals import ApiError, FieldError, bad_request, quoted
 from engine.production.cluster.objects.resources import Resource
 
 
@@ -39,6 +41,22 @@ def read(resource: Resource, version: str, obj: Any, options: WriteOptions) -> O
         "metadata": cleaned.pop("metadata"),
         **{name: v for name, v in cleaned.items() if name not in ("kind", "apiVersion")},
     }
+
+
+def read_patched(resource: Resource, version: str, obj: Any, options: WriteOptions) -> Obj:
+    """As `read`, of what a patch made: a mistake is answered with 422 and the whole object.
+
+    So does a real server, and so a slip in a patch of a Secret brings the Secret to light.
+    """
+    try:
+        return read(resource, version, obj, options)
+    except ApiError as error:
+        _, cannot, why = str(error).partition(f"cannot be handled as a {resource.kind}: ")
+        if not cannot:
+            raise
+        text = msgspec.json.encode(obj).decode()
+        wrong = FieldError("FieldValueInvalid", "patch", f"Invalid value: {quoted(text)}: {why}")
+        raise refusals.invalid("", "", "", [wrong]) from None
 
 
 def _check_kind(resource: Resource, version: str, obj: Obj) -> None:

@@ -385,3 +385,67 @@ def test_logs_of_a_pod_that_never_ran_are_refused(
     assert answer.json()["message"] == (
         f'container "app" in pod "{name}" is waiting to start: trying and failing to pull image'
     )
+
+
+def test_a_slip_in_a_patch_is_answered_with_the_whole_object(http: httpx.Client) -> None:
+    """So does a real server: whoever passes the message on shows what the object holds."""
+    http.post(DEPLOYMENTS, json=deployment())
+    headers = {"Content-Type": "application/merge-patch+json"}
+    path = f"{DEPLOYMENTS}/web?fieldValidation=Strict"
+    answer = http.patch(path, json={"spec": {"replica": 3}}, headers=headers)
+    message = answer.json()["message"]
+    assert answer.status_code == 422
+    assert message.startswith(' "" is invalid: patch: Invalid value: "{')
+    assert message.endswith('strict decoding error: unknown field "spec.replica"')
+    assert '\\"image\\":\\"web:1\\"' in message
+    answer = http.patch(f"{DEPLOYMENTS}/web", json={"spec": {"replicas": "3"}}, headers=headers)
+    assert answer.status_code == 422
+    assert "cannot unmarshal string into Go struct field" in answer.json()["message"]
+
+
+def test_force_is_for_apply_alone(http: httpx.Client) -> None:
+    http.post(DEPLOYMENTS, json=deployment())
+    headers = {"Content-Type": "application/merge-patch+json"}
+    answer = http.patch(f"{DEPLOYMENTS}/web?force=true", json={}, headers=headers)
+    assert (answer.status_code, answer.json()["message"]) == (
+        422,
+        (
+            'PatchOptions.meta.k8s.io "" is invalid: force: Forbidden: may not be specified for '
+            "non-apply patch"
+        ),
+    )
+
+
+def test_the_name_of_a_manager_has_an_end(http: httpx.Client) -> None:
+    answer = http.post(f"{DEPLOYMENTS}?fieldManager={'m' * 129}", json=deployment())
+    assert answer.status_code == 422
+    assert answer.json()["details"]["causes"][0]["reason"] == "FieldValueTooLong"
+
+
+@pytest.mark.parametrize(
+    ("probe", "message"),
+    [
+        ({"httpGet": {"port": 0}}, "must be between 1 and 65535, inclusive"),
+        (
+            {"exec": {"command": ["true"]}, "httpGet": {"port": 80}},
+            "readinessProbe.httpGet: Forbidden: may not specify more than 1 handler type",
+        ),
+    ],
+)
+def test_probes_that_cannot_be_sent_are_refused(
+    http: httpx.Client, probe: dict[str, Any], message: str
+) -> None:
+    obj = deployment()
+    obj["spec"]["template"]["spec"]["containers"][0]["readinessProbe"] = probe
+    answer = http.post(DEPLOYMENTS, json=obj)
+    assert answer.status_code == 422
+    assert message in answer.json()["message"]
+
+
+def test_two_volumes_of_one_name_are_refused(http: httpx.Client) -> None:
+    obj = deployment()
+    obj["spec"]["template"]["spec"]["volumes"] = [{"name": "v", "emptyDir": {}}] * 2
+    answer = http.post(DEPLOYMENTS, json=obj)
+    assert answer.json()["message"] == (
+        'Deployment.apps "web" is invalid: spec.template.spec.volumes[1].name: Duplicate value: "v"'
+    )

@@ -16,13 +16,16 @@ from engine.production.cluster.intake import WriteOptions
 from engine.production.cluster.objects.common import Obj
 from engine.production.cluster.objects.refusals import (
     ApiError,
+    FieldError,
     bad_request,
+    field_forbidden,
     invalid_options,
     not_supported,
 )
 from engine.production.cluster.objects.resources import Resource
 
 _OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "DELETE": "DeleteOptions"}
+_MANAGER_BYTES = 128
 _BODY_LIMIT = 3 * 1024 * 1024
 _encode = msgspec.json.Encoder().encode
 
@@ -91,6 +94,12 @@ class Exchange:
         if not manager and not apply:
             agent = self.request.headers.get("User-Agent", "")
             manager = agent.partition("/")[0][:128] or "unknown"
+        if len(manager.encode()) > _MANAGER_BYTES:
+            detail = f"Too long: may not be more than {_MANAGER_BYTES} bytes"
+            raise invalid_options(kind, FieldError("FieldValueTooLong", "fieldManager", detail))
+        if self.request.method == "PATCH" and not apply and self.query.get("force"):
+            detail = "may not be specified for non-apply patch"
+            raise invalid_options(kind, field_forbidden("force", detail))
         validation = self.query.get("fieldValidation", "Warn")
         if validation not in ("Ignore", "Warn", "Strict"):
             allowed = ("", "Ignore", "Strict", "Warn")

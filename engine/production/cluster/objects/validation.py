@@ -147,6 +147,18 @@ def _validate_resources(path: str, resources: Obj) -> Errors:
             yield invalid_value(f"{path}.requests", amount, detail)
 
 
+def _validate_probe(path: str, probe: Obj) -> Errors:
+    """One handler, at a port that there can be."""
+    handlers = [name for name in ("exec", "httpGet", "tcpSocket", "grpc") if name in probe]
+    if probe and not handlers:
+        yield required(path, "must specify a handler type")
+    for name in handlers[1:]:
+        yield field_forbidden(f"{path}.{name}", "may not specify more than 1 handler type")
+    for name in handlers[:1]:
+        if name != "exec":
+            yield from _port_number(f"{path}.{name}.port", (probe[name] or {}).get("port"))
+
+
 def _validate_container(path: str, container: Obj, volumes: set[str]) -> Errors:
     name = container.get("name", "")
     if not name:
@@ -172,6 +184,8 @@ def _validate_container(path: str, container: Obj, volumes: set[str]) -> Errors:
             yield FieldError(
                 "FieldValueInvalid", f"{place}.name", f"Not found: {quoted(mount.get('name', ''))}"
             )
+    for probe in ("livenessProbe", "readinessProbe", "startupProbe"):
+        yield from _validate_probe(f"{path}.{probe}", container.get(probe) or {})
     policies = ("Always", "IfNotPresent", "Never")
     if container.get("imagePullPolicy") not in policies:
         yield not_supported(f"{path}.imagePullPolicy", container["imagePullPolicy"], policies)
@@ -180,6 +194,10 @@ def _validate_container(path: str, container: Obj, volumes: set[str]) -> Errors:
 
 def _validate_pod_spec(path: str, spec: Obj, restarts: tuple[str, ...]) -> Errors:
     volumes = {volume.get("name", "") for volume in spec.get("volumes") or ()}
+    names = [volume.get("name", "") for volume in spec.get("volumes") or ()]
+    for index, name in enumerate(names):
+        if name in names[:index]:
+            yield duplicate(f"{path}.volumes[{index}].name", name)
     if not spec.get("containers"):
         yield required(f"{path}.containers")
     seen: set[str] = set()
