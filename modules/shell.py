@@ -61,8 +61,8 @@ def run(
     """
     process_command.refuse_shown(ctx, command)
     process_orphans.end(ctx)
-    given = Arguments({"cwd": cwd, "env": env, "creates": creates, "unless": unless})
-    if _satisfied(ctx, given):
+    conditions = Arguments({"cwd": cwd, "env": env, "creates": creates, "unless": unless})
+    if _satisfied(ctx, conditions):
         return process_command.skipped(creates, unless)
     finished = child_process.run(
         ctx,

@@ -104,9 +104,9 @@ def assert_(
         params: values for the placeholders.
         fail_msg: what to say when it fails; default: what was expected and what came.
     """
-    wanted = pg_query.given(expect)
+    expected = pg_query.expectations(expect)
     data = pg_query.fetch(ctx, sql, pg_database.lookup(ctx, database), params, 1000)
-    reasons = pg_query.unmet(ctx, wanted, data)
+    reasons = pg_query.unmet(ctx, expected, data)
     if not reasons:
         return Result(data=data, message="as expected")
     raise Failed(
@@ -219,10 +219,10 @@ def backup(
     name = pg_backup.checked_name(to)
     source = pg_database.lookup(ctx, database)
     take = pg_backup.take_file if as_ == "file" else pg_backup.take_copy
-    manifest, made = take(ctx, source, name)
-    verb = "backed up" if made else "already backed up"
+    manifest, is_new = take(ctx, source, name)
+    verb = "backed up" if is_new else "already backed up"
     return Result(
-        changed=made,
+        changed=is_new,
         data=pg_backup.data(ctx, source, manifest, as_),
         message=f"{verb} {_size(manifest)} as {name}",
     )

@@ -159,16 +159,16 @@ def copy(
     where = ssh_address.address(ctx, host)
     with ssh_connection.lost(where), ssh_connection.sftp(ctx, where) as sftp:
         there, old = _look(sftp, dest)
-        wanted = _mode(mode, there)
+        permissions = _mode(mode, there)
         same = old == data
         if not same:
-            _replace(ctx, sftp, dest, data, wanted)
-        elif there != wanted:
+            _replace(ctx, sftp, dest, data, permissions)
+        elif there != permissions:
             with ctx.fence():
-                sftp.chmod(dest, wanted)
+                sftp.chmod(dest, permissions)
     return Result(
-        changed=not same or there != wanted,
-        data=_copied(dest, data, wanted),
+        changed=not same or there != permissions,
+        data=_copied(dest, data, permissions),
         diff=_difference(dest, old, data),
     )
 

@@ -40,8 +40,8 @@ def derived(name: str, suffix: str) -> str:
 
 def exists(connection: psycopg.Connection[Any], name: str) -> bool:
     """Whether there is a database of that name."""
-    found = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
-    return found.fetchone() is not None
+    row = connection.execute("SELECT 1 FROM pg_database WHERE datname = %s", [name])
+    return row.fetchone() is not None
 
 
 def comment(connection: psycopg.Connection[Any], name: str) -> str:

@@ -54,8 +54,8 @@ class Folder:
                 f"where do backups of {database.name} belong?",
                 hint=f"set `sql: {{{database.name}: {{backups: FOLDER}}}}` in the inventory",
             )
-        given = Path(database.backups)
-        self.path = given if given.is_absolute() else ctx.file(given)
+        path = Path(database.backups)
+        self.path = path if path.is_absolute() else ctx.file(path)
 
     def dump(self, name: str) -> Path:
         """The dump file of a backup."""
@@ -208,8 +208,8 @@ def manifest_of(
 def _one(connection: psycopg.Connection[Any], sql: str) -> tuple[Any, ...]:
     row = connection.execute(sql.encode()).fetchone()
     assert row is not None
-    found: tuple[Any, ...] = row
-    return found
+    values: tuple[Any, ...] = row
+    return values
 
 
 def check_list(
@@ -224,10 +224,10 @@ def check_list(
         ctx, tools, "pg_restore", database, ["--list", str(file)], quiet=True
     ).stdout
     held = listed.count(" TABLE DATA ")
-    wanted = len(tables.keys() - {pg_manifest.LARGE_OBJECTS})
-    if held < wanted:
+    expected = len(tables.keys() - {pg_manifest.LARGE_OBJECTS})
+    if held < expected:
         raise Failed(
-            f"the dump holds the data of {held} tables, the backup has {wanted}",
+            f"the dump holds the data of {held} tables, the backup has {expected}",
             evidence=listed.splitlines()[-10:],
         )
 
@@ -367,14 +367,14 @@ def contents_of(ctx: Context, database: Database, dbname: str = "") -> pg_manife
 # -- the folder ---------------------------------------------------------------------------------
 def expired(ctx: Context, folder: Folder, older_than: float, prefix: str, keep: int) -> list[str]:
     """Names of backup files older than so many seconds, without the `keep` newest ones."""
-    found = []
+    backups = []
     for path in folder.path.glob(f"{prefix}*.json"):
         with contextlib.suppress(Refused, OSError):  # another file, not of ours
             manifest = _decode(path.read_bytes(), str(path))
-            found.append((datetime.fromisoformat(manifest.at), manifest.name))
-    found.sort(reverse=True)
+            backups.append((datetime.fromisoformat(manifest.at), manifest.name))
+    backups.sort(reverse=True)
     limit = ctx.now() - timedelta(seconds=older_than)
-    return [name for at, name in found[keep:] if at < limit]
+    return [name for at, name in backups[keep:] if at < limit]
 
 
 def remove(folder: Folder, name: str) -> None:

@@ -138,8 +138,8 @@ def take(ctx: Context, connection: psycopg.Connection[Any]) -> Contents:
     """Count and sum up everything, in the connection's transaction."""
     fix_settings(connection)
     tables = {}
-    found = connection.execute(_TABLES.encode()).fetchall()
-    places = {label(schema, table): (schema, table) for schema, table in found}
+    tables_there = connection.execute(_TABLES.encode()).fetchall()
+    places = {label(schema, table): (schema, table) for schema, table in tables_there}
     for number, (name, place) in enumerate(places.items(), 1):
         ctx.checkpoint()
         tables[name] = _sum(connection, rows(place, []))
@@ -191,8 +191,8 @@ def sums(connection: psycopg.Connection[Any], rows: Composable, digits: int) -> 
         "SELECT left(key, {}), count(*), sum(('x' || left(digest, 16))::bit(64)::bigint)::text"
         " FROM ({}) AS found GROUP BY 1"
     ).format(Literal(digits), rows)
-    found = connection.execute(statement).fetchall()
-    return {beginning: Table(count, checksum) for beginning, count, checksum in found}
+    groups = connection.execute(statement).fetchall()
+    return {beginning: Table(count, checksum) for beginning, count, checksum in groups}
 
 
 def counts(tables: Mapping[str, Table]) -> dict[str, int]:

@@ -70,7 +70,7 @@ def _rows_of(
     columns: list[str],
     limit: int,
 ) -> tuple[list[dict[str, Any]], bool]:
-    """As many rows as are wanted and have room, and whether there are more."""
+    """As many rows as are expected and have room, and whether there are more."""
     rows, room = list[dict[str, Any]](), _ROOM
     while batch := cursor.fetchmany(min(_BATCH, limit + 1 - len(rows))):
         ctx.checkpoint()
@@ -90,14 +90,14 @@ def _rows_of(
 
 def _distinct(names: list[str]) -> list[str]:
     """Column names, each once: of two columns ``n`` the second is ``n_2``."""
-    found: list[str] = []
+    distinct: list[str] = []
     for name in names:
         number, chosen = 1, name
-        while chosen in found or (number > 1 and chosen in names):
+        while chosen in distinct or (number > 1 and chosen in names):
             number += 1
             chosen = f"{name}_{number}"
-        found.append(chosen)
-    return found
+        distinct.append(chosen)
+    return distinct
 
 
 def _cursor(
@@ -137,42 +137,42 @@ def _read_leniently(connection: psycopg.Connection[Any]) -> None:
         connection.adapters.register_loader(name, lenient(loader))
 
 
-def given(expect: Expected | Mapping[str, Any]) -> Expected:
+def expectations(expect: Expected | Mapping[str, Any]) -> Expected:
     """The expectations, of which there must be one."""
-    wanted = expect if isinstance(expect, Expected) else msgspec.convert(expect, Expected)
-    if wanted == Expected():
+    expected = expect if isinstance(expect, Expected) else msgspec.convert(expect, Expected)
+    if expected == Expected():
         raise Refused("`expect` expects nothing", hint="give value, rows, rowcount or that")
-    return wanted
+    return expected
 
 
-def unmet(ctx: Context, wanted: Expected, data: Mapping[str, Any]) -> list[str]:
+def unmet(ctx: Context, expected: Expected, data: Mapping[str, Any]) -> list[str]:
     """Every expectation that a result does not meet, with what came instead."""
     reasons = []
-    if wanted.value != _UNSET and not _same(data["value"], wanted.value):
-        reasons.append(f"expected the value {wanted.value!r}, got {data['value']!r}")
+    if expected.value != _UNSET and not _same(data["value"], expected.value):
+        reasons.append(f"expected the value {expected.value!r}, got {data['value']!r}")
     got = f"more than {data['rowcount']}" if data["truncated"] else data["rowcount"]
-    if wanted.rowcount is not None and got != wanted.rowcount:
-        reasons.append(f"expected {wanted.rowcount} rows, got {got}")
-    if wanted.rows is not None and data["truncated"]:
-        reasons.append(f"expected {len(wanted.rows)} rows, got {got}")
-    elif wanted.rows is not None:
-        reasons += _rows(wanted.rows, data["rows"])
-    for expression in [wanted.that] if isinstance(wanted.that, str) else wanted.that:
+    if expected.rowcount is not None and got != expected.rowcount:
+        reasons.append(f"expected {expected.rowcount} rows, got {got}")
+    if expected.rows is not None and data["truncated"]:
+        reasons.append(f"expected {len(expected.rows)} rows, got {got}")
+    elif expected.rows is not None:
+        reasons += _rows(expected.rows, data["rows"])
+    for expression in [expected.that] if isinstance(expected.that, str) else expected.that:
         if not ctx.evaluate(expression, **data):
             reasons.append(f"not true: {expression}")
     return reasons
 
 
-def _rows(wanted: list[Any], rows: list[dict[str, Any]]) -> list[str]:
-    if len(wanted) != len(rows):
-        return [f"expected {len(wanted)} rows, got {len(rows)}: {rows[:3]!r}"]
+def _rows(expected: list[Any], rows: list[dict[str, Any]]) -> list[str]:
+    if len(expected) != len(rows):
+        return [f"expected {len(expected)} rows, got {len(rows)}: {rows[:3]!r}"]
     reasons = []
-    for number, (expected, row) in enumerate(zip(wanted, rows, strict=True), 1):
-        got = row if isinstance(expected, Mapping) else list(row.values())
-        if got != expected:
-            reasons.append(f"expected row {number} to be {expected!r}, got {got!r}")
+    for number, (one, row) in enumerate(zip(expected, rows, strict=True), 1):
+        got = row if isinstance(one, Mapping) else list(row.values())
+        if got != one:
+            reasons.append(f"expected row {number} to be {one!r}, got {got!r}")
     return reasons
 
 
-def _same(value: Any, wanted: Any) -> bool:
-    return bool(value == wanted) and isinstance(value, bool) == isinstance(wanted, bool)
+def _same(value: Any, expected: Any) -> bool:
+    return bool(value == expected) and isinstance(value, bool) == isinstance(expected, bool)

@@ -248,10 +248,10 @@ def noted(connection: psycopg.Connection[Any], used: Names) -> Kept:
 
 
 def _kept(comment: str) -> Kept:
-    found = _OURS.search(comment)
+    note = _OURS.search(comment)
     with contextlib.suppress(msgspec.MsgspecError):  # somebody has edited it
-        if found and found["kept"]:
-            return msgspec.json.decode(found["kept"], type=Kept)
+        if note and note["kept"]:
+            return msgspec.json.decode(note["kept"], type=Kept)
     return Kept()
 
 
@@ -272,7 +272,7 @@ def _compare(
             connection.execute(f"BEGIN {pg_connection.SNAPSHOT}".encode())
         contents = pg_manifest.take(ctx, old)
         pg_manifest.fix_settings(new)
-        found: Counts = {}
+        counts: Counts = {}
         for name, table in contents.tables.items():
             if table == manifest.tables.get(name):
                 continue
@@ -281,11 +281,11 @@ def _compare(
             if name in manifest.tables:
                 difference = _difference(old, new, contents.places.get(name))
             if any(difference.values()):
-                found[name] = difference
+                counts[name] = difference
         for name in manifest.tables.keys() - contents.tables.keys():
             if gone := manifest.tables[name].rows:
-                found[name] = {"added": 0, "changed": 0, "deleted": gone}
-        return found
+                counts[name] = {"added": 0, "changed": 0, "deleted": gone}
+        return counts
 
 
 def _difference(

@@ -7,18 +7,17 @@ One process costs little more than a bare `subprocess.run`: that is measured (`m
 
 from __future__ import annotations
 
-import atexit
 import contextlib
 import itertools
 import os
 import select
-import signal
 import subprocess
 import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from pathlib import Path
 
-from engine.module_api import Context, Failed, Refused, command_mark
+from engine.module_api import Cancelled, Context, Failed, Refused, TimedOut, command_mark
+from modules._process import group as process_group
 
 GRACE = 2.0
 """Seconds between asking a process group to end (SIGTERM) and ending it (SIGKILL)."""
@@ -27,8 +26,6 @@ _CHUNK = 65536
 _HELD = 1024
 """Bytes that are kept back where a line is broken: a secret that is cut there is recognised by its
 two parts only in a text of some length."""
-_LOOK = 0.02
-
 _COMMAND = b"CE_RUN_COMMAND"
 """A command's environment holds its number, by which daemons that it started are found: they have
 left its session, and who their parent was nobody knows any more."""
@@ -110,25 +107,54 @@ def run(
     started at all, Cancelled or TimedOut after the whole group was ended because the task must
     end. Background processes that a command leaves behind are not waited for.
     """
-    words, given = _words(ctx, command, os.environb if env is None else env)
+    words, environment = _words(ctx, command, os.environb if env is None else env)
     mark = b"%s=%d-%d" % (_COMMAND, os.getpid(), next(_NUMBERS))
-    marked = {**given, _COMMAND: mark.partition(b"=")[2], _RUN: ctx.run_id.encode()}
+    marked = {**environment, _COMMAND: mark.partition(b"=")[2], _RUN: ctx.run_id.encode()}
     carried = _carried(ctx)
     process = _start_fenced(ctx, lambda: _start(words, cwd, marked, stdin is not None, carried))
-    group = _Group(process, GRACE if grace is None else grace, mark)
+    group = process_group.Group(process, GRACE if grace is None else grace, mark)
     tell = ctx.log if log else _silent
-    with group.watched(), process, ctx.on_cancel(group.end):
+    with group.watched(), _closed(process, group), ctx.on_cancel(group.end):
         captured = Captured(limit, tell), Captured(limit, tell)
         try:
-            _pump(ctx, process, captured, (stdin or "").encode())
-        except BaseException:  # nothing of it may go on without us
+            _pump(ctx, process, group, captured, (stdin or "").encode())
+        except BaseException as error:  # nothing of it may go on without us
             group.end()
-            raise
+            raise _still_running(error, group) from None
         code = process.wait()
         group.settle()
     out, err = (stream.finish() for stream in captured)
-    ctx.checkpoint()  # ended by our own signal: then it was cancelled, whatever its exit code
+    try:
+        ctx.checkpoint()  # ended by our own signal: then it was cancelled, whatever its exit code
+    except (Cancelled, TimedOut) as error:
+        raise _still_running(error, group) from None
     return Finished(code, out, err, any(stream.truncated for stream in captured))
+
+
+@contextlib.contextmanager
+def _closed(process: subprocess.Popen[bytes], group: process_group.Group) -> Iterator[None]:
+    """Close the pipes at the end and wait for the process, unless nothing can end it."""
+    try:
+        yield
+    finally:
+        for pipe in (process.stdout, process.stderr, process.stdin):
+            if pipe is not None:
+                pipe.close()
+        if group.left:  # whoever ends it one day, it leaves no zombie
+            threading.Thread(target=process.wait, daemon=True).start()
+        else:
+            process.wait()
+
+
+def _still_running(error: BaseException, group: process_group.Group) -> BaseException:
+    """The same end, but with what could not be ended: then it was not just stopped."""
+    if not group.left or not isinstance(error, Cancelled | TimedOut):
+        return error
+    pids = ", ".join(map(str, sorted(group.left)))
+    return type(error)(
+        f"what the command started could not be ended and still runs (process {pids})",
+        hint="end it before the step is repeated",
+    )
 
 
 def _carried(ctx: Context) -> tuple[int, ...]:
@@ -170,7 +196,7 @@ def _start_fenced(
     except BaseException:
         if process is not None:
             with process:
-                _Group(process, 0).end()
+                process_group.Group(process, 0).end()
         raise
     return process
 
@@ -203,139 +229,10 @@ def _start(
         raise Refused(f"{words[0]} cannot be started: {error}") from None
 
 
-class _Group:
-    """A process and everything it started, to be ended together."""
-
-    def __init__(self, process: subprocess.Popen[bytes], grace: float, mark: bytes = b"") -> None:
-        self._pid = process.pid
-        self._grace = grace
-        self._mark = mark
-        self._strangers: set[_Process] = set()
-        self._begun = threading.Lock()
-        self._over = threading.Event()
-
-    @contextlib.contextmanager
-    def watched(self) -> Iterator[None]:
-        """Should our process leave before the block does, none of them outlives it."""
-        _watched.add(self)
-        try:
-            yield
-        finally:
-            _watched.discard(self)
-
-    def kill(self) -> None:
-        """End all of them, without asking or waiting."""
-        self._signal(self._tree(), signal.SIGKILL)
-
-    def end(self) -> None:
-        """Ask all of them to end, make them after the grace; returns when none is left."""
-        if not self._begun.acquire(blocking=False):
-            self._over.wait()
-            return
-        members = self._tree()
-        for number, patience in ((signal.SIGTERM, self._grace), (signal.SIGKILL, 1.0)):
-            self._signal(members, number)
-            members = self._outlasting(members, patience)
-            if not members:
-                break
-        self._over.set()
-
-    def _outlasting(self, members: set[_Process], patience: float) -> set[_Process]:
-        """Who of them is still there when all are gone or the patience is."""
-        pause = threading.Event()
-        for _ in range(int(patience / _LOOK)):
-            members = self._left(members)
-            if not members:
-                break
-            pause.wait(_LOOK)
-        return members
-
-    def _left(self, members: set[_Process]) -> set[_Process]:
-        """Who of them still runs, and whoever joined the session since."""
-        return {
-            one for one in _processes() if not one.dead and (one in members or self._is_ours(one))
-        }
-
-    def _tree(self) -> set[_Process]:
-        """The processes below the command by parentage, in its session, or with its mark."""
-        everyone = list(_processes())
-        found = {one for one in everyone if self._is_ours(one)}
-        parents = {one.pid for one in found}
-        while below := {one for one in everyone if one.parent in parents} - found:
-            found |= below
-            parents = {one.pid for one in below}
-        return found
-
-    def _is_ours(self, one: _Process) -> bool:
-        if self._pid in (one.pid, one.session):
-            return True
-        if not self._mark or one in self._strangers:
-            return False
-        if self._mark in _environment(one.pid):
-            return True
-        self._strangers.add(one)
-        return False
-
-    def _signal(self, members: set[_Process], number: signal.Signals) -> None:
-        with contextlib.suppress(ProcessLookupError, PermissionError):
-            os.killpg(self._pid, number)
-        for member in members:  # some may have left the group for a session of their own
-            with contextlib.suppress(ProcessLookupError, PermissionError):
-                os.kill(member.pid, number)
-
-    def settle(self) -> None:
-        """If an end was begun, wait until it is over."""
-        if not self._begun.acquire(blocking=False):
-            self._over.wait()
-
-
-_watched: set[_Group] = set()
-
-
-@atexit.register
-def _leave_none_behind() -> None:
-    for group in list(_watched):
-        group.kill()
-
-
-class _Process:
-    """A line of /proc; equal to another by pid and start time, as pids are used again."""
-
-    __slots__ = ("dead", "parent", "pid", "session", "started")
-
-    def __init__(self, pid: int, fields: list[str]) -> None:
-        self.pid = pid
-        self.dead = fields[0] in "ZX"
-        self.parent = int(fields[1])
-        self.session = int(fields[3])
-        self.started = fields[19]
-
-    def __eq__(self, other: object) -> bool:
-        return isinstance(other, _Process) and hash(self) == hash(other)
-
-    def __hash__(self) -> int:
-        return hash((self.pid, self.started))
-
-
-def _processes() -> Iterator[_Process]:
-    """Every process there is; none on systems without /proc, where the group must do."""
-    for entry in Path("/proc").glob("[0-9]*/stat"):
-        with contextlib.suppress(OSError, ValueError, IndexError):
-            after_name = entry.read_text(errors="replace").rpartition(")")[2].split()
-            yield _Process(int(entry.parent.name), after_name)
-
-
-def _environment(pid: int) -> list[bytes]:
-    """The variables that a process was started with; none if it is not ours to look at."""
-    try:
-        return Path(f"/proc/{pid}/environ").read_bytes().split(b"\0")
-    except OSError:
-        return []
-
-
 def _pump(
     ctx: Context,
     process: subprocess.Popen[bytes],
+    group: process_group.Group,
     captured: tuple[Captured, Captured],
     feed: bytes,
 ) -> None:
@@ -361,11 +258,13 @@ def _pump(
             if process.poll() is not None:
                 _drain(streams)
                 return
+            if group.left:  # it does not end, whatever we do: it is left
+                ctx.checkpoint()
 
 
 def _pause(ctx: Context, busy: bool) -> float | None:
     """Milliseconds to wait for something to happen; `busy` where an end is not signalled."""
-    remaining = ctx.remaining(at_most=0.05 if busy else None)
+    remaining = ctx.remaining(at_most=0.05 if busy else 1.0)
     return None if remaining is None else remaining * 1000 + 1
 
 

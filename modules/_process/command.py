@@ -35,12 +35,12 @@ def outcome(
     if code in accepted:
         return Result(changed=changed, data=data)
     how = f"was ended by {_signal(-code)}" if code < 0 else f"ended with exit status {code}"
-    wanted = "" if accepted == [0] else f", not {' or '.join(map(str, accepted))}"
-    said = stderr.strip() or stdout.strip()
+    unlike = "" if accepted == [0] else f", not {' or '.join(map(str, accepted))}"
+    output = stderr.strip() or stdout.strip()
     raise Failed(
-        f"`{short(text_of(command))}` {how}{wanted}",
+        f"`{short(text_of(command))}` {how}{unlike}",
         hint=_hint(code),
-        evidence=said.splitlines()[-10:],
+        evidence=output.splitlines()[-10:],
         data=data,
     )
 

@@ -13,7 +13,7 @@ import os
 import signal
 from pathlib import Path
 
-from engine.module_api import Context
+from engine.module_api import Context, Failed
 
 _TASK, _ENGINE = b"CE_RUN_TASK", b"CE_RUN_ENGINE"
 _PATIENCE = 2.0
@@ -34,12 +34,12 @@ def find(ctx: Context) -> set[int]:
 
 def _search(run: str) -> dict[bytes, set[int]]:
     """Task → pids of what other engines have left of a run."""
-    found: dict[bytes, set[int]] = {}
+    tasks: dict[bytes, set[int]] = {}
     for path in Path("/proc").glob("[0-9]*"):
         task, engine = _owner(int(path.name))
         if task.startswith(f"{run}/".encode()) and engine != str(os.getpid()).encode():
-            found.setdefault(task, set()).add(int(path.name))
-    return found
+            tasks.setdefault(task, set()).add(int(path.name))
+    return tasks
 
 
 def _owner(pid: int) -> tuple[bytes, bytes]:
@@ -52,7 +52,7 @@ def _owner(pid: int) -> tuple[bytes, bytes]:
 
 
 def end(ctx: Context) -> None:
-    """End them; returns when none is left."""
+    """End them; returns when none is left, and fails if one does not end."""
     for number in (signal.SIGTERM, signal.SIGKILL):
         left = find(ctx)
         if not left:
@@ -65,3 +65,9 @@ def end(ctx: Context) -> None:
             if not find(ctx):
                 return
             ctx.sleep(_LOOK)
+    if left := find(ctx):
+        pids = ", ".join(map(str, sorted(left)))
+        raise Failed(
+            f"what a killed engine has left running does not end (process {pids})",
+            hint="end it by hand: two of them at the same time is more than was asked for",
+        )

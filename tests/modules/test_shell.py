@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import os
+import re
 import sys
+import threading
 from collections.abc import Callable
 from pathlib import Path
 
@@ -243,3 +245,27 @@ def test_after_a_crash_only_a_trace_tells(ctx: TaskContext, root: Path) -> None:
     assert probe.verdict == "done"
     assert probe.result is not None
     assert probe.result.data["skipped"]
+
+
+@pytest.mark.usefixtures("short_grace")
+@pytest.mark.parametrize("how", ["cancelled", "deadline"])
+def test_what_no_signal_ends_is_not_said_to_be_stopped_and_holds_nobody_up(
+    make_context: MakeContext,
+    root: Path,
+    cancel_when: CancelWhen,
+    monkeypatch: pytest.MonkeyPatch,
+    how: str,
+) -> None:
+    """Another user's process, or one that waits for a disk: here our signals do not arrive."""
+    ctx = make_context(seconds=None if how == "cancelled" else 0.5)
+    monkeypatch.setattr("modules._process.group.Group._signal", lambda *arguments: None)
+    if how == "cancelled":
+        cancel_when(ctx, (root / "ready").exists)
+    with pytest.raises((Cancelled, TimedOut), match=r"still runs \(process \d+\)") as caught:
+        shell.run(ctx, "touch ready; exec sleep 60")
+    [pid] = re.findall(r"\d+", caught.value.message)
+    assert alive(int(pid))
+    os.kill(int(pid), 9)
+    pause = threading.Event()
+    while alive(int(pid)):
+        pause.wait(0.01)
