@@ -70,12 +70,12 @@ def skipped(pod: str) -> Result:
 def planned(pod: str, command: Command, expect: int | list[int]) -> Result:
     """The result under --check."""
     code = expect if isinstance(expect, int) else next(iter(expect), 0)
-    said = text(command)
+    whole = text(command)
     return Result(
         changed=True,
         data={**nothing(pod), "code": code},
-        diff="".join(f"+ {line}\n" for line in said.splitlines()),
-        message=f"would run in {pod}: {_first(said)}",
+        diff="".join(f"+ {line}\n" for line in whole.splitlines()),
+        message=f"would run in {pod}: {_first(whole)}",
     )
 
 
@@ -101,5 +101,5 @@ def judged(
     return Result(changed=changed, data=data, message=f"exit status {finished.code} in {pod}")
 
 
-def _first(said: str) -> str:
-    return (said.splitlines() or [""])[0]
+def _first(whole: str) -> str:
+    return (whole.splitlines() or [""])[0]

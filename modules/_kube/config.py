@@ -155,8 +155,8 @@ def _kubeconfigs(section: Mapping[str, Any]) -> list[Path]:
                 hint="it is named by `kubectl.kubeconfig` in the inventory",
             )
         return [path]
-    given = os.environ.get("KUBECONFIG")
-    paths = given.split(os.pathsep) if given else ["~/.kube/config"]
+    named = os.environ.get("KUBECONFIG")
+    paths = named.split(os.pathsep) if named else ["~/.kube/config"]
     return [path for text in paths if text and (path := Path(text).expanduser()).exists()]
 
 
@@ -288,8 +288,8 @@ def _plugin(
 
 
 def _for_plugin(cluster: Mapping[str, Any]) -> dict[str, Any]:
-    """What a plug-in is told of its cluster when it asks for that (``provideClusterInfo``)."""
-    told = {
+    """What a plug-in learns of its cluster when it asks for that (``provideClusterInfo``)."""
+    cluster_info = {
         key: cluster[key]
         for key in (
             "server",
@@ -301,11 +301,13 @@ def _for_plugin(cluster: Mapping[str, Any]) -> dict[str, Any]:
         if key in cluster
     }
     if path := cluster.get("certificate-authority"):
-        told["certificate-authority-data"] = base64.b64encode(Path(path).read_bytes()).decode()
+        cluster_info["certificate-authority-data"] = base64.b64encode(
+            Path(path).read_bytes()
+        ).decode()
     for one in cluster.get("extensions") or []:
         if one.get("name") == "client.authentication.k8s.io/exec":
-            told["config"] = one.get("extension")
-    return told
+            cluster_info["config"] = one.get("extension")
+    return cluster_info
 
 
 def _by_library(config: Config, context: str) -> _Credentials:

@@ -136,7 +136,7 @@ def _told_with(error: ActionError, deleted: list[Target]) -> ActionError:
 
 def result(found: list[Target], verb: str) -> Result:
     """What a step tells; `verb` is empty, or ``would be `` under --check."""
-    told = [
+    words = [
         f"{one.label} is not there" if one.live is None else f"{one.label} {_done(one, verb)}"
         for one in found
     ]
@@ -144,7 +144,7 @@ def result(found: list[Target], verb: str) -> Result:
         changed=any(one.live for one in found),
         data={"objects": [one.data for one in found]},
         diff="".join(kube_diff.unified(one.label, one.live, None) for one in found),
-        message=", ".join(told) or "nothing matches, nothing to delete",
+        message=", ".join(words) or "nothing matches, nothing to delete",
     )
 
 

@@ -213,15 +213,15 @@ def _send(wire: Any, text: str) -> None:
     wire.send_binary(bytes([_CLOSE, _STDIN]))
 
 
-def _exit_code(said: str, pod: str) -> int:
+def _exit_code(status_text: str, pod: str) -> int:
     """The exit code from the Status object of the third channel."""
     try:
-        status = json.loads(said)
+        status = json.loads(status_text)
     except ValueError:
         raise Unreachable(
             f"pod {pod} did not tell how the command ended",
             hint="whether it ran to its end is not known",
-            evidence=[said] if said else [],
+            evidence=[status_text] if status_text else [],
         ) from None
     if status.get("status") == "Success":
         return 0
@@ -231,7 +231,7 @@ def _exit_code(said: str, pod: str) -> int:
     raise Failed(
         f"the command could not be run in pod {pod}: {status.get('message')}",
         hint="is the program in the container's image?",
-        evidence=[said],
+        evidence=[status_text],
     )
 
 

@@ -121,9 +121,9 @@ class Plugin:
         )
         return {**os.environb, **{k.encode(): v.encode() for k, v in added.items()}}
 
-    def _read(self, ctx: Context, said: str) -> Credential:
+    def _read(self, ctx: Context, output: str) -> Credential:
         try:
-            answer = json.loads(said)
+            answer = json.loads(output)
             status = answer["status"]
             expires = status.get("expirationTimestamp")
             found = Credential(

@@ -71,8 +71,8 @@ def states(pods: Iterable[Object]) -> list[str]:
             continue
         name, status = pod["metadata"]["name"], status_of(pod)
         described = [_describe(one) for one in containers(status)]
-        said = "; ".join(filter(None, described)) or status.get("phase") or "unknown"
-        lines.append(_cut(f"pod {name} is not ready: {said}"))
+        state = "; ".join(filter(None, described)) or status.get("phase") or "unknown"
+        lines.append(_cut(f"pod {name} is not ready: {state}"))
     return lines
 
 

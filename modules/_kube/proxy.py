@@ -67,8 +67,8 @@ def _matches(rule: str, host: str, port: str) -> bool:
             return bool(address) and address in ipaddress.ip_network(rule, strict=False)
         except ValueError:
             return False
-    name, wanted = _split(rule)
-    if wanted and wanted != port:
+    name, only_port = _split(rule)
+    if only_port and only_port != port:
         return False
     if address or _address(name):
         return bool(address) and address == _address(name)

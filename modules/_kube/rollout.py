@@ -145,7 +145,7 @@ class _Rollout:
         self.label = kind.label(name)
         self.name = name
         self.terms = terms
-        self._told = ""
+        self._last_text = ""
         self._troubled: dict[str, float] = {}
         """Since when a pod has been in trouble."""
         self._restarts: dict[str, dict[str, int]] = {}
@@ -167,8 +167,8 @@ class _Rollout:
                 must_roll(self.kind, item)
             self._still_ours(item)
             now = going_down(item) if self.terms.down else progress(item)
-            if now.text != self._told:
-                self._told = now.text
+            if now.text != self._last_text:
+                self._last_text = now.text
                 self.ctx.progress(f"{self.label}: {now.text}")
             if now.done:
                 return now
@@ -219,11 +219,11 @@ class _Rollout:
 
     def _still_ours(self, item: Object) -> None:
         """Fail when somebody else has set another number of pods than what is waited for."""
-        wanted = self.terms.replicas
-        if wanted is None or self.kind.kind == "DaemonSet" or desired_replicas(item) == wanted:
+        replicas = self.terms.replicas
+        if replicas is None or self.kind.kind == "DaemonSet" or desired_replicas(item) == replicas:
             return
         raise other_replicas(
-            self.ctx, self.cluster, self.kind, item, wanted, desired_replicas(item)
+            self.ctx, self.cluster, self.kind, item, replicas, desired_replicas(item)
         )
 
     def _bad(self, item: Object, view: View) -> list[Trouble]:

@@ -136,9 +136,9 @@ def _of_container(pod: Object, container: Object, before: Mapping[str, int]) -> 
     final = reason in _FINAL or restarts >= _CRASHING
     if reason in _PULL:
         final = pull_is_final(message)
-    told = reason if reason not in ("", "ContainerCreating") else f"restarted {restarts} times"
+    word = reason if reason not in ("", "ContainerCreating") else f"restarted {restarts} times"
     image = container.get("image", "")
-    return Trouble(pod["metadata"]["name"], told, message, name, image, patient=not final)
+    return Trouble(pod["metadata"]["name"], word, message, name, image, patient=not final)
 
 
 def restarts_of(pod: Object) -> dict[str, int]:

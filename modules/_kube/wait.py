@@ -26,7 +26,7 @@ _STEP = r"""\.(?P<name>(?:\\.|[^.\[\]\\{}])+)      # .name, with \. for a dot in
     """
 
 
-class Wanted(NamedTuple):
+class Goal(NamedTuple):
     """What is waited for."""
 
     text: str
@@ -40,19 +40,19 @@ class Wanted(NamedTuple):
     """The JSON path."""
 
 
-def parse(text: str) -> Wanted:
+def parse(text: str) -> Goal:
     """Read what a step waits `for`; Refused when it makes no sense."""
     word, equals, rest = text.strip().partition("=")
     if word in ("delete", "create") and not equals:
-        return Wanted(word, None)
+        return Goal(word, None)
     if word == "condition" and rest:
         name, _, status = rest.partition("=")
         status = (status or "True").lower()
-        return Wanted(text, lambda item: _condition(item, name) == status, name.lower(), status)
+        return Goal(text, lambda item: _condition(item, name) == status, name.lower(), status)
     if word == "jsonpath" and rest:
         path, value = _split(rest)
         steps = path_steps(path)
-        return Wanted(text, lambda item: _matches(list(walk(item, steps)), value), path=path)
+        return Goal(text, lambda item: _matches(list(walk(item, steps)), value), path=path)
     raise Refused(
         f"`for: {text}` cannot be waited for",
         hint="write `delete`, `create`, `condition=Ready`, `condition=Ready=False` or "
@@ -63,13 +63,13 @@ def parse(text: str) -> Wanted:
 def wait(ctx: Context, it: Subject, selector: str, text: str, patience: float) -> Result:
     """Wait for what a step names; under --check only look, it may come of an earlier step."""
     place = it.namespace if it.kind.namespaced else ""
-    selection, wanted = Selection(it.kind, place, it.name, selector), parse(text)
+    selection, goal = Selection(it.kind, place, it.name, selector), parse(text)
     if ctx.mode == "check":
         items, _ = it.cluster.list(
             ctx, it.kind, place, labels=selector, fields=selection.field_selector
         )
     else:
-        items = until(ctx, it.cluster, selection, wanted, patience=patience)
+        items = until(ctx, it.cluster, selection, goal, patience=patience)
     names = _names(items)
     return Result(
         data={"kind": it.kind.kind, "names": names, "for": text},
@@ -81,7 +81,7 @@ def until(
     ctx: Context,
     cluster: Cluster,
     selection: Selection,
-    wanted: Wanted,
+    goal: Goal,
     uids: dict[str, str] | None = None,
     patience: float = 0.0,
 ) -> list[Object]:
@@ -93,50 +93,50 @@ def until(
     may mend by itself), TimedOut with what is missing.
     """
     kind = selection.kind
-    told = ""
-    vain = _InVain(ctx, cluster, kind.kind, wanted, patience)
+    last = ""
+    vain = _InVain(ctx, cluster, kind.kind, goal, patience)
     with View(ctx, cluster, {"objects": selection}) as view:
         while True:
             items = view.items("objects")
-            left = _left(items, wanted, uids)
-            if not left and (items or wanted.text == "delete"):
+            left = _left(items, goal, uids)
+            if not left and (items or goal.text == "delete"):
                 return items
-            if not items and wanted.text != "create":
+            if not items and goal.text != "create":
                 raise NotFound(
                     f"no {kind.kind} matches {_named(selection)}: there is nothing to wait for",
                     hint="`for: create` waits until it is there",
                 )
             again = vain.look(left)
             done = len(items) - len(left)
-            text = f"{done} of {len(items)} {kind.plural}: {wanted.text}"
-            if text != told:
-                told = text
+            text = f"{done} of {len(items)} {kind.plural}: {goal.text}"
+            if text != last:
+                last = text
                 ctx.progress(text)
             try:
                 view.wait(at_most=again)
             except TimedOut as error:
                 raise TimedOut(
-                    f"{', '.join(_names(left)) or _named(selection)}: {_missed(wanted, left)}",
+                    f"{', '.join(_names(left)) or _named(selection)}: {_missed(goal, left)}",
                     hint=error.hint,
                     evidence=kube_pods.states(left) if kind.kind == "Pod" else [],
                     data={"left": _names(left)},
                 ) from error
 
 
-def _missed(wanted: Wanted, left: list[Object]) -> str:
+def _missed(goal: Goal, left: list[Object]) -> str:
     """What did not come true in time, and what may have held it back."""
-    if wanted.holds is not None:
-        return f"not {wanted.text} in time"
+    if goal.holds is not None:
+        return f"not {goal.text} in time"
     holders = {name for item in left for name in item["metadata"].get("finalizers") or ()}
     held = f", held back by {', '.join(sorted(holders))}" if holders else ""
-    return f"not {wanted.text}d in time{held}"
+    return f"not {goal.text}d in time{held}"
 
 
-def _left(items: list[Object], wanted: Wanted, uids: dict[str, str] | None) -> list[Object]:
-    if wanted.text == "create":
+def _left(items: list[Object], goal: Goal, uids: dict[str, str] | None) -> list[Object]:
+    if goal.text == "create":
         return []
-    if wanted.holds is not None:
-        return [item for item in items if not wanted.holds(item)]
+    if goal.holds is not None:
+        return [item for item in items if not goal.holds(item)]
     if uids is None:
         return items
     return [
@@ -148,10 +148,10 @@ class _InVain:
     """Knows when something that is waited for cannot come."""
 
     def __init__(
-        self, ctx: Context, cluster: Cluster, kind: str, wanted: Wanted, patience: float
+        self, ctx: Context, cluster: Cluster, kind: str, goal: Goal, patience: float
     ) -> None:
         self._ctx, self._cluster = ctx, cluster
-        self._kind, self._wanted = kind, wanted
+        self._kind, self._goal = kind, goal
         self._patience = patience
         self._restarts: dict[str, dict[str, int]] = {}
         self._troubled: dict[str, float] = {}
@@ -167,9 +167,9 @@ class _InVain:
         return None
 
     def _wants_a_living_pod(self) -> bool:
-        if self._wanted.condition:
-            return self._wanted.condition in _OF_LIFE and self._wanted.status == "true"
-        return "status.phase" in self._wanted.path and self._wanted.text.endswith("Running")
+        if self._goal.condition:
+            return self._goal.condition in _OF_LIFE and self._goal.status == "true"
+        return "status.phase" in self._goal.path and self._goal.text.endswith("Running")
 
     def _pod(self, pod: Object) -> float | None:
         """When the patience with this pod ends; None if it is in no trouble."""
@@ -196,7 +196,7 @@ class _InVain:
         ended = _condition_of(job, "failed") or _condition_of(job, "complete")
         if ended is None or str(ended.get("status")) != "True":
             return
-        if not self._wanted.condition and "status" not in self._wanted.path:
+        if not self._goal.condition and "status" not in self._goal.path:
             return
         words = [str(ended.get(key) or "") for key in ("type", "reason", "message")]
         name, namespace = job["metadata"]["name"], job["metadata"].get("namespace") or ""
@@ -317,5 +317,5 @@ def _names(items: list[Object]) -> list[str]:
 
 
 def _named(selection: Selection) -> str:
-    said = selection.name or selection.labels or selection.fields
-    return f"{said!r} in {selection.namespace}" if selection.namespace else repr(said)
+    name = selection.name or selection.labels or selection.fields
+    return f"{name!r} in {selection.namespace}" if selection.namespace else repr(name)

@@ -51,13 +51,13 @@ def _requirements(selector: Object) -> Iterator[str]:
 
 
 def other_replicas(
-    ctx: Context, cluster: Cluster, kind: Kind, item: Object, wanted: int, now: int
+    ctx: Context, cluster: Cluster, kind: Kind, item: Object, asked_for: int, now: int
 ) -> Failed:
     """The failure when an object has another number of replicas than was set."""
     metadata = item["metadata"]
     scaler = _autoscaler(ctx, cluster, kind, metadata.get("namespace") or "", metadata["name"])
     return Failed(
-        f"{kind.label(metadata['name'])} is to have {now} replicas now, not {wanted}: "
+        f"{kind.label(metadata['name'])} is to have {now} replicas now, not {asked_for}: "
         + (f"the HorizontalPodAutoscaler {scaler} scales it" if scaler else "somebody changed it"),
         hint=f"set the bounds of the HorizontalPodAutoscaler {scaler} instead"
         if scaler
