@@ -91,7 +91,8 @@ RULES: tuple[Rule, ...] = (
         ("CancelRequested", "opened", "opened"),
         ("FailureLatched", "opened", "opened"),
         ("GuardObserved", "opened", "opened"),
-        ("StepFinished", "pending gate opened", " ".join(_ENDS)),
+        ("StepFinished", "pending gate", "failed cancelled"),
+        ("StepFinished", "opened", " ".join(_ENDS)),
         ("Overridden", "opened failed rescued cancelled", "pending opened succeeded skipped"),
     ),
     *_rules(
