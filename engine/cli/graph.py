@@ -32,6 +32,11 @@ FORMATS = ("text", "mermaid", "dot", "svg")
     help="For people, for a page, for Graphviz, or as a picture.",
 )
 @click.option("--run", "former", metavar="RUN", help="Take times from this run (or `last`).")
+@click.option(
+    "--depth",
+    type=click.IntRange(1),
+    help="Levels of groups that the SVG shows open.  [default: as many as are readable]",
+)
 @click.option("-o", "--out", metavar="PATH", type=click.Path(), help="Write to this file.")
 @inventory_option
 @modules_option
@@ -41,6 +46,7 @@ def graph(
     runbook: str,
     kind: str,
     former: str | None,
+    depth: int | None,
     out: str | None,
     inventories: tuple[str, ...],
     modules: tuple[str, ...],
@@ -66,9 +72,9 @@ def graph(
 
         Writer(no_color=no_color).lines(draw_text(times.plan, times))
     elif out is None:
-        echo(_draw(kind, times).removesuffix("\n"))
+        echo(_draw(kind, times, depth).removesuffix("\n"))
     else:
-        _write(out, _draw(kind, times))
+        _write(out, _draw(kind, times, depth))
 
 
 def _write(path: str, text: str) -> None:
@@ -109,14 +115,14 @@ def _times(
     return measured_times(plan, seen)
 
 
-def _draw(kind: str, times: Times) -> str:
+def _draw(kind: str, times: Times, depth: int | None) -> str:
     """The picture as text, with nothing in it that is not to be seen."""
     from engine.report.encoding import visible_lines
 
-    return visible_lines(_drawn(kind, times))
+    return visible_lines(_drawn(kind, times, depth))
 
 
-def _drawn(kind: str, times: Times) -> str:
+def _drawn(kind: str, times: Times, depth: int | None) -> str:
     if kind == "text":
         from engine.cli.drawing.text import draw_text
         from engine.report.words import text_of
@@ -132,4 +138,4 @@ def _drawn(kind: str, times: Times) -> str:
         return draw_dot(times.plan, times)
     from engine.cli.drawing.svg import draw_svg
 
-    return draw_svg(times.plan, times)
+    return draw_svg(times.plan, times, depth)

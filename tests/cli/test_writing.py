@@ -9,6 +9,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
 from pathlib import Path
@@ -22,6 +23,7 @@ from engine.loader import load
 from engine.plan import build_plan
 from engine.registry import Registry
 from tests.cli.conftest import Desk
+from tests.surroundings import ROOT
 
 GOLDEN = Path(__file__).parent / "golden"
 
@@ -201,6 +203,18 @@ def main() -> None:
     os.environ.pop("GITHUB_ACTIONS", None)
     for name, words in CASES.items():
         (GOLDEN / name).write_text(printed(words), encoding="utf-8")
+
+
+def test_the_groups_of_a_big_runbook_are_folded_in_its_picture() -> None:
+    runbook, inventory = load(ROOT / "runbooks" / "deploy-5.1.yml", registry=Registry())
+    plan = build_plan(runbook)
+    times = planned_times(plan, inventory)
+    folded, whole = lay_out(plan, times), lay_out(plan, times, 99)
+    assert folded.width < 1500
+    assert folded.height < 3000
+    assert whole.height > 2 * folded.height
+    texts = [text for box, _, _ in boxes_of(folded) for text in box.lines]
+    assert any(re.match(r"\d+ steps", text) for text in texts)
 
 
 if __name__ == "__main__":

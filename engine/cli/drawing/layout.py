@@ -8,12 +8,14 @@ is ordered by where its neighbours stand, and everything is moved together witho
 from __future__ import annotations
 
 import itertools
+from collections import Counter
 from collections.abc import Mapping
 
 from engine.cli.drawing.outline import children, does, edges, groups_of, label, marks
 from engine.cli.drawing.times import Times
 from engine.plan import Node, Plan
 from engine.report.words import width
+from engine.units import count
 
 LETTER = 7.0
 """Width of a letter of the font that boxes are labelled in."""
@@ -24,6 +26,9 @@ LINE = 15.0
 GAP_X = 18.0
 GAP_Y = 30.0
 _SWEEPS = 4
+
+MOST_BOXES = 60
+"""Boxes of a picture that a person can still look at."""
 
 
 class Box:
@@ -68,15 +73,31 @@ class _Stop:
         return self.x + self.width / 2
 
 
-def lay_out(plan: Plan, times: Times) -> Box:
-    """The whole runbook as one box."""
-    return _group_box(plan, plan.root, times, plan.runbook.name)
+def lay_out(plan: Plan, times: Times, depth: int | None = None) -> Box:
+    """The whole runbook as one box; groups more than `depth` levels deep are folded.
+
+    Without a depth as many levels are open as make a picture that can be looked at.
+    """
+    levels = readable_depth(plan) if depth is None else depth
+    return _group_box(plan, plan.root, times, plan.runbook.name, levels)
 
 
-def _box(plan: Plan, node: Node, times: Times) -> Box:
+def readable_depth(plan: Plan) -> int:
+    """Levels of groups that can be open with no more than `MOST_BOXES` boxes; one at least."""
+    levels = Counter(len(list(plan.ancestors(node))) for node in plan.nodes[1:])
+    boxes = 0
+    for level in sorted(levels):
+        boxes += levels[level]
+        if boxes > MOST_BOXES:
+            return max(1, level - 1)
+    return max(levels, default=1)
+
+
+def _box(plan: Plan, node: Node, times: Times, levels: int) -> Box:
     time = times.of(node).text()
     if node.is_group:
-        return _group_box(plan, node, times, " · ".join(filter(None, (_title(node), time))))
+        title = " · ".join(filter(None, (_title(node), time)))
+        return _group_box(plan, node, times, title, levels)
     second = " · ".join(filter(None, (does(node), time)))
     third = ", ".join(marks(plan, node))
     return Box(node, [text for text in (label(node), second, third) if text], group=False)
@@ -88,11 +109,20 @@ def _title(node: Node) -> str:
     return f"{own}: {name}" if name and name != own else own
 
 
-def _group_box(plan: Plan, node: Node, times: Times, title: str) -> Box:
+def _folded(plan: Plan, node: Node, title: str) -> Box:
+    """A group of which only is told how much is in it."""
+    inside = sum(not each.is_group for each in plan.below(node))
+    more = ", ".join([count(inside, "step"), *marks(plan, node)])
+    return Box(node, [title, more], group=True)
+
+
+def _group_box(plan: Plan, node: Node, times: Times, title: str, levels: int) -> Box:
+    if levels <= 0:
+        return _folded(plan, node, title)
     notes = ", ".join(marks(plan, node))
     box = Box(node, [text for text in (title, notes) if text], group=True)
     head = HEAD + LINE * (len(box.lines) - 1)
-    inside = [_box(plan, child, times) for child in children(plan, node)]
+    inside = [_box(plan, child, times, levels - 1) for child in children(plan, node)]
     size, box.routes = _place(inside, list(edges(plan, node)))
     for each in inside:
         each.x += PAD
@@ -100,7 +130,9 @@ def _group_box(plan: Plan, node: Node, times: Times, title: str) -> Box:
     for route in box.routes:
         route.points = [(x + PAD, y + head) for x, y in route.points]
     bottom = head + size[1]
-    blocks = [_group_box(plan, block, times, block.role) for block in groups_of(plan, node)]
+    blocks = [
+        _group_box(plan, block, times, block.role, levels - 1) for block in groups_of(plan, node)
+    ]
     right = PAD
     for block in blocks:
         block.x, block.y = right, bottom + GAP_Y / 2

@@ -38,9 +38,9 @@ _STYLE = """\
 """
 
 
-def draw_svg(plan: Plan, times: Times) -> str:
-    """The whole picture."""
-    root = lay_out(plan, times)
+def draw_svg(plan: Plan, times: Times, depth: int | None = None) -> str:
+    """The picture, with groups more than `depth` levels deep folded (`lay_out`)."""
+    root = lay_out(plan, times, depth)
     wide, high = root.width + 2 * _MARGIN, root.height + 2 * _MARGIN + LINE
     size = f'viewBox="0 0 {wide:.0f} {high:.0f}" width="{wide:.0f}" height="{high:.0f}"'
     legend = f"thick: critical path, {total_text(times)}"
