@@ -33,6 +33,9 @@ a server that starts does not know its rules, its custom kinds and its credentia
 
 _AGAIN = 0.5
 
+_SOONEST = 0.1
+"""Seconds between two openings of a stream: a proxy in between may end each at once."""
+
 T = TypeVar("T")
 
 
@@ -76,8 +79,8 @@ class View:
         self._lost_since: float | None = None
         self._refused_since: float | None = None
         self._was_lost = False
-        self._opened: set[str] = set()
-        """Selections that were watched before: the cluster allows that."""
+        self._opened: dict[str, float] = {}
+        """When a selection was last begun to be watched: the cluster allows that."""
 
     def __enter__(self) -> View:
         for source in self._selections:
@@ -158,9 +161,12 @@ class View:
         listed = source not in self._versions
         if listed:
             self._list(source)
+        now = self._ctx.monotonic()
+        if (pause := self._opened.get(source, -_SOONEST) + _SOONEST - now) > 0:
+            self._ctx.sleep(pause)
         try:
             self._streams[source] = self._open(source)
-            self._opened.add(source)
+            self._opened[source] = self._ctx.monotonic()
         except Expired:
             self._versions.pop(source, None)
         return listed

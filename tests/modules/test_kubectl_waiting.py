@@ -409,3 +409,13 @@ def test_a_pattern_for_log_lines_is_bounded(
         kubectl.logs(ctx, "p", match="(a+)+$")
     with pytest.raises(Refused, match="not a regular expression"):
         kubectl.logs(ctx, "p", match="(")
+
+
+def test_a_proxy_that_ends_every_watch_at_once_is_not_stormed(
+    serve: Serve, make_context: MakeContext
+) -> None:
+    server = serve(listing(NOT_YET))
+    ctx = make_context({"kubectl": {"server": server.url}}, seconds=0.5)
+    with pytest.raises(TimedOut):
+        kubectl.wait(ctx, "cm", "a", for_="jsonpath={.data.done}=yes")
+    assert len(server.requests) < 10
