@@ -58,6 +58,7 @@ __all__ = [
     "Expression",
     "Failed",
     "File",
+    "FileName",
     "Host",
     "Mode",
     "Name",
@@ -119,6 +120,18 @@ class Name(msgspec.Struct, frozen=True):
     otherwise: str | None = None
     """Who does not name one gets the only entry there is, or the one of this name. None if the
     argument can be left out without getting any."""
+
+
+class FileName(msgspec.Struct, frozen=True):
+    """``Annotated[str, FileName(…)]``: an argument names a file by its stem, in a folder with a
+    subfolder for each language; it has to be there in one of them."""
+
+    folder: str
+    """Below the runbook's folder."""
+    setting: str
+    """Where the inventory may name another folder: ``notify.templates``."""
+    word: str
+    """What such a file is called in a message."""
 
 
 class Check(msgspec.Struct, frozen=True):

@@ -45,6 +45,7 @@ from engine.module_api import (
     Cancelled,
     Context,
     Failed,
+    FileName,
     Name,
     Probe,
     Refused,
@@ -59,6 +60,7 @@ from modules._notify import text as notify_text
 from modules._notify.channels import Notice, Severity, Target
 
 Channel = Annotated[str, Name("notify.channels", "channel")]
+TemplateName = Annotated[str, FileName("files/notices", "notify.templates", "notice")]
 Status = Literal["", "investigating", "identified", "monitoring", "resolved"]
 Components = Literal["", "operational", "degraded", "down", "partial_outage", "under_maintenance"]
 Alert = Literal["", "trigger", "acknowledge", "resolve"]
@@ -72,7 +74,7 @@ def send(
     ctx: Context,
     channel: Channel | list[Channel],
     *,
-    template: str = "",
+    template: TemplateName = "",
     subject: Template = "",
     text: Template = "",
     vars: dict[str, Value] | None = None,

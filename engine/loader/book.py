@@ -31,6 +31,10 @@ class Use(msgspec.Struct, frozen=True):
     """Names that it may read besides those of its step."""
     open: bool = False
     """Whether a module may give it names of its own, so that unknown ones are no problem."""
+    source: Source | None = None
+    """The file that it is all the text of; None if it stands in the book."""
+    hint: str = ""
+    """What else may be wrong with it."""
     variable: str | None = None
     """The variable that it defines; `item`, `host` and the like then depend on who reads it."""
 

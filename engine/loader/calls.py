@@ -10,6 +10,7 @@ from engine.errors import InvalidRunbook
 from engine.loader.book import NO_NAMES, Book, Use
 from engine.loader.names import check_names
 from engine.loader.source import Map, Seq, Spot
+from engine.loader.template_files import check_file_names, note_files
 from engine.loader.tree import StepNode
 from engine.model import Call, Effect
 from engine.registry import ActionInfo, Mismatch
@@ -46,6 +47,9 @@ def read_call(book: Book, map: Map, key: str, info: ActionInfo, step: StepNode |
             spot = at
         book.problem(spot, mismatch.message, mismatch.suggestion)
     templated = _note_arguments(book, given, info, step)
+    own = _own_names(given)
+    note_files(book, info, arguments, step, own)
+    check_file_names(book, info, arguments, step, own, lambda name: given.value_at(name))
 
     def where(named: Named | None) -> Spot:
         if named is None:

@@ -99,8 +99,9 @@ class _Checker:
     def _problem(
         self, use: Use, line: int, fragment: str, message: str, suggestion: str = ""
     ) -> None:
-        at = self.book.source.find(use.at, line, fragment)
-        self.book.problem(at, message, suggestion)
+        source = use.source or self.book.source
+        at = source.find(use.at if use.source is None else (line, 1), line, fragment)
+        self.book.problems.add(source.name, at, message, suggestion or use.hint)
 
     def _nearest(self, name: str, known: Iterable[str], what: str) -> str:
         return "" if self.book.problems.many else did_you_mean(name, known, what=what)

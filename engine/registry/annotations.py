@@ -10,7 +10,7 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.module_api import Check, Name
+from engine.module_api import Check, FileName, Name
 from engine.registry.containers import Constrained, Either, Field, Many, Record, Row, Table
 from engine.registry.types import (
     Anything,
@@ -18,6 +18,7 @@ from engine.registry.types import (
     Choice,
     DurationSeconds,
     ExpressionText,
+    FileNameText,
     FilePath,
     Integer,
     Kind,
@@ -93,6 +94,8 @@ def _annotated(annotation: Any, inner: Any, metadata: tuple[Any, ...]) -> Kind:
             return _MARKED[mark]
         if isinstance(mark, Name):
             return NameText(mark)
+        if isinstance(mark, FileName):
+            return FileNameText(mark)
     kind = kind_of(inner)
     if any(isinstance(mark, msgspec.Meta | Check) for mark in metadata):
         return Constrained(kind, annotation)

@@ -16,7 +16,7 @@ from typing import Any
 
 import msgspec
 
-from engine.module_api import Name
+from engine.module_api import FileName, Name
 from engine.templating import is_template
 from engine.text import did_you_mean, parse_boolean
 from engine.units import parse_duration
@@ -121,6 +121,11 @@ class Kind:
     @property
     def names(self) -> Name | None:
         """What entry of the inventory text of this kind names; None if it is no name."""
+        return None
+
+    @property
+    def file_name(self) -> FileName | None:
+        """What file text of this kind names by its stem; None if it names none."""
         return None
 
     @property
@@ -244,6 +249,18 @@ class NameText(Text):
     @property
     def names(self) -> Name | None:
         return self._name
+
+
+class FileNameText(Text):
+    """The name of a file in a folder of files in several languages."""
+
+    def __init__(self, mark: FileName) -> None:
+        self._mark = mark
+        self.words = f"the name of a {mark.word}"
+
+    @property
+    def file_name(self) -> FileName | None:
+        return self._mark
 
 
 class TemplateText(Text):
