@@ -70,7 +70,7 @@ def _rows_of(
     columns: list[str],
     limit: int,
 ) -> tuple[list[dict[str, Any]], bool]:
-    """As many rows as are expected and have room, and whether there are more."""
+    """As many rows as are asked for and have room, and whether there are more."""
     rows, room = list[dict[str, Any]](), _ROOM
     while batch := cursor.fetchmany(min(_BATCH, limit + 1 - len(rows))):
         ctx.checkpoint()
