@@ -107,11 +107,13 @@ class Load:
         """What flows now."""
         return self._stretches[-1].flows if self._stretches else ()
 
-    def shares(self) -> dict[str, float]:
-        """Version → percent of the requests that it answers now; nobody's are `unknown`."""
-        total = sum(flow.rate for flow in self.flows)
+    def shares(self, entrance: str = "") -> dict[str, float]:
+        """Version → percent of the requests (of one entrance) that it answers now; nobody's are
+        `unknown`."""
+        flows = [flow for flow in self.flows if entrance in ("", flow.entrance)]
+        total = sum(flow.rate for flow in flows)
         shares: dict[str, float] = {}
-        for flow in self.flows:
+        for flow in flows:
             shares[flow.version] = shares.get(flow.version, 0.0) + flow.rate
         return {version: 100 * rate / total for version, rate in shares.items()} if total else {}
 

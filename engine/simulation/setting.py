@@ -24,6 +24,8 @@ def world_of(clock: SimulatedClock, section: Section, scale: Scale | None = None
         if isinstance(full, int) and full > 0:
             scale = Scale(pods_for_full_load=full, stable_replicas=2 * full)
     world = World(clock, scale)
+    endpoints = section("endpoints")
+    world.fronts = [str(endpoints[name]) for name in ("app", "tls") if endpoints.get(name)]
     part = traffic.get("haproxy")
     if isinstance(part, Mapping):
         _add_edge(world, part, traffic.get("versions") or {})

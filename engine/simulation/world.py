@@ -37,10 +37,12 @@ from engine.production.pods import Habits, ModelPods
 from engine.production.routing import Routes, Server, routes
 from engine.simulation.balancers import BalancedServer, Balancer
 from engine.simulation.clock import SimulatedClock
+from engine.simulation.commands import Commands
 from engine.simulation.kubernetes import Kubernetes
 from engine.simulation.load import Flow, Load
 from engine.simulation.monitoring import meaning, version_of
 from engine.simulation.timeline import ClockTimeline
+from engine.simulation.web import Web
 
 WARM_UP = 900.0
 """Seconds that the production has been running when a rehearsal begins."""
@@ -96,6 +98,10 @@ class World:
         """Image with tag → digest, as the registry has them."""
         self.notices: list[Any] = []
         """What people were sent, oldest first."""
+        self.fronts: list[str] = []
+        """URLs of the application's front doors."""
+        self.web = Web(self, lambda: self.fronts)
+        self.commands = Commands()
         self.parts: dict[str, Any] = {}
         """What modules keep here of their own systems, by a name of theirs."""
         self._stale = False
@@ -159,10 +165,14 @@ class World:
         self._refresh()
         return measure(self.load.view(version_of(version), window))
 
-    def shares(self) -> dict[str, float]:
-        """Version → percent of the users' requests that it answers now."""
+    def shares(self, entrance: str = "") -> dict[str, float]:
+        """Version → percent of the users' requests (of one entrance) that it answers now."""
         self._refresh()
-        return self.load.shares()
+        return self.load.shares(entrance)
+
+    def ready(self, version: str) -> int:
+        """How many pods of a version serve."""
+        return self._ready(version)
 
     @property
     def writes_paused(self) -> bool:
