@@ -242,6 +242,11 @@ class Context(Protocol):
         ...
 
     # -- being stopped ----------------------------------------------------------------------
+    @property
+    def stopping(self) -> bool:
+        """Whether the task was asked to end."""
+        ...
+
     def checkpoint(self) -> None:
         """Raise Cancelled or TimedOut if the action has to end now."""
         ...

@@ -23,7 +23,7 @@ from modules._haproxy import text as haproxy_text
 _HEAVIEST = 256
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", simulates=True)
 def weight(
     ctx: Context,
     backend: str,
@@ -62,7 +62,7 @@ def weight_check(
     return _weights_result(ctx, edge, backend, before, wanted, "would set")
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", simulates=True)
 def drain(
     ctx: Context,
     backend: str,
@@ -83,7 +83,7 @@ def drain(
     return _set_state(ctx, backend, server, connection, "drain")
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", simulates=True)
 def ready(
     ctx: Context,
     backend: str,
@@ -104,7 +104,7 @@ def ready(
     return _set_state(ctx, backend, server, connection, "ready")
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", simulates=True)
 def maint(
     ctx: Context,
     backend: str,
@@ -161,7 +161,7 @@ def maint_check(
     return _check_state(ctx, backend, server, connection, "maint")
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def wait_drained(
     ctx: Context,
     backend: str,
@@ -196,7 +196,7 @@ def wait_drained(
         ctx.sleep(every)
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def state(
     ctx: Context, backend: str = "", *, connection: haproxy_runtime.ConnectionName = ""
 ) -> Result:
@@ -233,7 +233,7 @@ def state(
     )
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def stats(
     ctx: Context,
     backend: str = "",

@@ -25,7 +25,7 @@ Method = Literal["POST", "PUT", "PATCH", "DELETE"]
 Status = http_client.StatusText | list[http_client.StatusText]
 
 
-@action(effect="once")
+@action(effect="once", simulates=True)
 def request(
     ctx: Context,
     url: str,

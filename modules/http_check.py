@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping
-from typing import Annotated, Any, Literal
+from typing import Annotated, Any, Literal, NamedTuple
 
 import msgspec
 
@@ -138,7 +138,7 @@ class _Samples:
         return 100.0 * self.failures / self.taken if self.taken else 0.0
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def get(
     ctx: Context,
     url: str,
@@ -189,34 +189,73 @@ def get(
         **({} if body is None else {"content" if isinstance(body, str) else "json": body}),
     }
     pause = interval if interval is not None else (1.0 if duration else 0.0)
-    seen = _Samples()
-
-    import asyncio
-
-    async def one(session: Any) -> None:
-        try:
-            answer = await http_client.send(ctx, session, method, url, timeout=timeout, **options)
-        except ActionError as error:
-            seen.no_answer(error)
-        else:
-            seen.answer(answer, _unmet(ctx, wanted, answer))
-
-    async def sender(session: Any, plan: _Plan) -> None:
-        while plan.more(seen):
-            await one(session)
-            plan.tell(seen)
-            if pause:
-                await asyncio.sleep(pause)
-
-    async def work() -> None:
-        plan = _Plan(ctx, samples, duration, wanted.error_rate is None)
+    plan = _Plan(ctx, samples, duration, wanted.error_rate is None)
+    sampling = _Sampling(
+        ctx, wanted, plan, method, url, pause, {"timeout": timeout, **options}, _Samples()
+    )
+    if ctx.mode == "simulate":
+        sampling.simulate()
+    else:
         tls = http_client.Tls.of(section, "http-check")
-        async with http_client.client(ctx, tls, connections=concurrency) as session:
-            senders = 1 if samples == 1 and duration is None else concurrency
-            await asyncio.gather(*(sender(session, plan) for _ in range(senders)))
+        sampling.run(tls, 1 if samples == 1 and duration is None else concurrency)
+    return _verdict(ctx, url, wanted, sampling.seen)
 
-    http_client.run(ctx, work)
-    return _verdict(ctx, url, wanted, seen)
+
+class _Sampling(NamedTuple):
+    """Requests to be sent until the plan is over, and what was seen of them."""
+
+    ctx: Context
+    wanted: Expect
+    plan: _Plan
+    method: str
+    url: str
+    pause: float
+    options: dict[str, Any]
+    seen: _Samples
+
+    async def one(self, session: Any) -> None:
+        """Send a request and note what came."""
+        try:
+            answer = await http_client.send(
+                self.ctx, session, self.method, self.url, **self.options
+            )
+        except ActionError as error:
+            self.seen.no_answer(error)
+        else:
+            self.seen.answer(answer, _unmet(self.ctx, self.wanted, answer))
+
+    async def sender(self, session: Any) -> None:
+        """One after the other, until there are enough."""
+        import asyncio
+
+        while self.plan.more(self.seen):
+            await self.one(session)
+            self.plan.tell(self.seen)
+            if self.pause:
+                await asyncio.sleep(self.pause)
+
+    def run(self, tls: http_client.Tls, senders: int) -> None:
+        """So many senders at a time."""
+        import asyncio
+
+        async def work() -> None:
+            async with http_client.client(self.ctx, tls, connections=senders) as session:
+                await asyncio.gather(*(self.sender(session) for _ in range(senders)))
+
+        http_client.run(self.ctx, work)
+
+    def simulate(self) -> None:
+        """In virtual time one sender is as good as many."""
+        while self.plan.more(self.seen):
+            try:
+                answer = http_client.simulated(self.ctx, self.method, self.url, **self.options)
+            except ActionError as error:
+                self.seen.no_answer(error)
+            else:
+                self.seen.answer(answer, _unmet(self.ctx, self.wanted, answer))
+            self.plan.tell(self.seen)
+            if self.pause:
+                self.ctx.sleep(self.pause)
 
 
 class _Plan:

@@ -75,7 +75,7 @@ Thresholds = dict[Metric, str | float | Limits]
 """Metric name → ``"< 500"``, ``">= 99 %"``, a number to equal, or `Limits`."""
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def read(
     ctx: Context,
     name: Metric,
@@ -121,7 +121,7 @@ def read(
     return Result(data=data, message=_line(reading, verdict))
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def validate(
     ctx: Context,
     expect: Thresholds,
@@ -158,7 +158,7 @@ def validate(
     return Result(data=data, message=_kept(len(judged)), figures=_figures(judged))
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def soak(
     ctx: Context,
     for_: Duration,
@@ -225,7 +225,7 @@ def soak_check(
     )
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def compare(
     ctx: Context,
     name: Metric | list[Metric],

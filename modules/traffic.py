@@ -30,7 +30,7 @@ from modules._traffic import telling as traffic_telling
 from modules._traffic.state import Traffic
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", simulates=True)
 def shift(ctx: Context, to: str, percent: int, *, force: bool = False) -> Result:
     """Give a version a share of the traffic; the other version gets the rest.
 
@@ -65,7 +65,7 @@ def shift_check(ctx: Context, to: str, percent: int, *, force: bool = False) -> 
     return traffic_telling.check(ctx, traffic, traffic.shares(to, percent))
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def read(ctx: Context) -> Result:
     """Tell which share each version gets in each layer, and whether the layers agree.
 

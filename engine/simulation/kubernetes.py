@@ -81,10 +81,17 @@ class Kubernetes:
         """Grows with every change of any object."""
         return int(self._api.store.version)
 
-    def answer(self, request: Request) -> Response:
+    def answer(
+        self,
+        method: str,
+        path: str,
+        query: Mapping[str, str],
+        body: bytes = b"",
+        content: str = "application/json",
+    ) -> Response:
         """Carry a request out; a refusal is an answer, too."""
         try:
-            return self._answer(request)
+            return self._answer(Request(method, path, query, body, content))
         except ApiError as error:
             return Response(error.code, _encode(error.body))
 

@@ -31,6 +31,8 @@ class Answer(msgspec.Struct):
     body: bytes = b""
     headers: dict[str, str] = {}
     seconds: float = _ANSWER
+    tls_days: float = CERTIFICATE_DAYS
+    """Days that the server's certificate is still good for."""
 
 
 class Site(msgspec.Struct, frozen=True):

@@ -14,6 +14,7 @@ from typing import Any
 
 import msgspec
 
+from engine.module_api import Context
 from engine.production.cluster.cluster import Cluster
 from engine.production.cluster.identities import Identities
 from engine.production.cluster.objects.store import Change
@@ -40,7 +41,7 @@ from engine.simulation.clock import SimulatedClock
 from engine.simulation.commands import Commands
 from engine.simulation.kubernetes import Kubernetes
 from engine.simulation.load import Flow, Load
-from engine.simulation.monitoring import meaning, version_of
+from engine.simulation.monitoring import known_metrics, meaning, version_of
 from engine.simulation.timeline import ClockTimeline
 from engine.simulation.web import Web
 
@@ -137,6 +138,13 @@ class World:
         self._change()
         return balancer
 
+    def runtime(self, balancer: str, command: str) -> str:
+        """What a balancer's runtime API answers. Raises ConnectionRefusedError if nobody does."""
+        chosen = self.balancers.get(balancer)
+        if chosen is None or not chosen.reachable:
+            raise ConnectionRefusedError(f"no HAProxy answers for {balancer}")
+        return chosen.runtime(command)
+
     def warm_up(self) -> None:
         """Let the production run for a while, so that pods serve and figures exist."""
         self.clock.pass_time(WARM_UP)
@@ -146,12 +154,18 @@ class World:
         return self.faults.set(version, changes)
 
     # -- waiting -----------------------------------------------------------------------------------
-    def until(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
+    def until(
+        self, ctx: Context, condition: Callable[[], bool], seconds: float | None = None
+    ) -> bool:
         """Wait, in a task, until a condition of the world holds; whether it does.
 
-        It is tested again after everything that happens. Check `ctx.checkpoint` afterwards.
+        It is tested again after everything that happens. Raises Cancelled or TimedOut when the
+        task has to end.
         """
-        return self.clock.wait_until(condition, seconds)
+        left = ctx.remaining(seconds)
+        self.clock.wait_until(lambda: ctx.stopping or condition(), left)
+        ctx.checkpoint()
+        return condition()
 
     # -- what users and monitoring see -------------------------------------------------------------
     def measure(self, name: str, version: str, window: float) -> Value | None:
@@ -164,6 +178,10 @@ class World:
             raise KeyError(name)
         self._refresh()
         return measure(self.load.view(version_of(version), window))
+
+    def known_metrics(self) -> list[str]:
+        """Names of metrics that mean something in this world."""
+        return known_metrics()
 
     def shares(self, entrance: str = "") -> dict[str, float]:
         """Version → percent of the users' requests (of one entrance) that it answers now."""

@@ -33,6 +33,8 @@ ConnectionName = Annotated[str, Name("haproxy", "HAProxy connection", "")]
 _TIMEOUT = 5.0
 """Seconds a load balancer may take for one answer; it takes less than a millisecond."""
 
+_SIMULATED_LATENCY = 0.002
+
 _NAME = re.compile(r"[A-Za-z0-9_.:-]+")
 
 
@@ -130,6 +132,10 @@ class Edge:
 
     def send(self, ctx: Context, address: str, command: str) -> str:
         """One exchange with one load balancer; Unreachable when there is no answer."""
+        if ctx.mode == "simulate":
+            ctx.sleep(_SIMULATED_LATENCY)
+            with ctx.fence():
+                return ctx.world.runtime(self.name, command)
         try:
             with ctx.fence():
                 return _exchange(ctx, address, command, self.timeout)

@@ -209,6 +209,25 @@ async def client(
         yield made
 
 
+def simulated(
+    ctx: Context, method: str, url: str, *, timeout: float, what: str = "", **options: Any
+) -> Response:
+    """The answer of a simulated world's server; Unreachable when there is none in time."""
+    with ctx.fence():
+        answer = ctx.world.web.answer(method, url, options.get("headers") or {})
+    named = what or url
+    late = answer.seconds > timeout
+    ctx.sleep(min(answer.seconds, timeout))
+    if late:
+        raise Unreachable(
+            f"{named} did not answer within {timeout:g} s", hint="is it up, or only slow?"
+        )
+    if not answer.status:
+        raise NotSent(f"{named} cannot be reached", hint="is it up, and is the address right?")
+    expiry = ctx.now().timestamp() + answer.tls_days * 86400 if url.startswith("https:") else None
+    return Response(named, answer.status, dict(answer.headers), answer.body, answer.seconds, expiry)
+
+
 def request(
     ctx: Context,
     method: str,
@@ -220,6 +239,8 @@ def request(
     **options: Any,
 ) -> Response:
     """Send one request; see `send`."""
+    if ctx.mode == "simulate":
+        return simulated(ctx, method, url, timeout=timeout, what=what, **options)
 
     async def work() -> Response:
         async with client(ctx, tls or Tls(), connections=1) as session:

@@ -15,8 +15,22 @@ from urllib.parse import quote
 
 import msgspec
 
-from engine.module_api import Context, Failed, Refused, Unreachable, count, figure
+from engine.module_api import (
+    Context,
+    Failed,
+    Refused,
+    Unreachable,
+    count,
+    figure,
+    parse_duration,
+)
 from modules._http import client as http_client
+
+_SIMULATED_LATENCY = 0.02
+"""Seconds that the simulated world's monitoring takes for an answer."""
+
+_SIMULATED_WINDOW = 60.0
+"""Seconds that it looks back where a metric names no window."""
 
 Word = Literal["pass", "fail", "inconclusive"]
 
@@ -210,6 +224,8 @@ def read(ctx: Context, name: str, given: Mapping[str, str]) -> Reading:
     """Ask for a metric's value and samples."""
     what = definition(ctx, name)
     values = {**{key: str(value) for key, value in what.vars.items()}, **given}
+    if ctx.mode == "simulate":
+        return _simulated(ctx, name, what, values)
     if what.prometheus:
         value = _prometheus(ctx, name, what, what.prometheus, values)
         counted = _prometheus(ctx, name, what, what.samples, values) if what.samples else None
@@ -217,6 +233,23 @@ def read(ctx: Context, name: str, given: Mapping[str, str]) -> Reading:
         value, counted = _document(ctx, name, what, values)
     samples = round(min(max(counted or 0, 0), _MOST)) if what.samples else None
     return Reading(name, value, samples, what.unit, what.min_samples, what.better)
+
+
+def _simulated(ctx: Context, name: str, what: Definition, values: Mapping[str, str]) -> Reading:
+    """What the simulated world's monitoring says; its queries are not evaluated."""
+    ctx.sleep(_SIMULATED_LATENCY)
+    window = parse_duration(values.get("window", "")) or _SIMULATED_WINDOW
+    try:
+        measured = ctx.world.measure(name, values.get("version", ""), window)
+    except KeyError:
+        raise Failed(
+            f"the simulated world does not know what metric {name} means",
+            hint=f"it knows {', '.join(ctx.world.known_metrics())}",
+        ) from None
+    value, samples = (None, 0) if measured is None else (measured.value, measured.samples)
+    return Reading(
+        name, value, samples if what.samples else None, what.unit, what.min_samples, what.better
+    )
 
 
 def unread(ctx: Context, name: str) -> Reading:
