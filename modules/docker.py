@@ -18,6 +18,7 @@ from typing import Any
 
 from engine.module_api import Context, Failed, Refused, Result, action
 from modules._docker import engine as docker_engine
+from modules._docker import simulated as docker_simulated
 
 
 @action(effect="idempotent", local=True)
@@ -210,3 +211,10 @@ def tag_check(ctx: Context, image: str, new: str) -> Result:
         return Result(changed=True, data={"image": new, "id": "", "size": 0}, diff=f"+ {new}\n")
     same = before is not None and before["Id"] == found["Id"]
     return Result(changed=not same, data=_image_data(new, found), diff="" if same else f"+ {new}\n")
+
+
+# -- in a simulated world -----------------------------------------------------------------------
+build.simulate(docker_simulated.build)
+push.simulate(docker_simulated.push)
+inspect_digest.simulate(docker_simulated.inspect_digest)
+tag.simulate(docker_simulated.tag)

@@ -190,9 +190,8 @@ def get(
     }
     pause = interval if interval is not None else (1.0 if duration else 0.0)
     plan = _Plan(ctx, samples, duration, wanted.error_rate is None)
-    sampling = _Sampling(
-        ctx, wanted, plan, method, url, pause, {"timeout": timeout, **options}, _Samples()
-    )
+    options["timeout"] = timeout
+    sampling = _Sampling(ctx, wanted, plan, method, url, pause, options, _Samples())
     if ctx.mode == "simulate":
         sampling.simulate()
     else:

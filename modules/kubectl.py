@@ -43,7 +43,7 @@ from modules._kube.api import cluster, subject
 from modules._kube.rollout import PATIENCE, SCHEDULE_GRACE, Terms
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", simulates=True)
 def apply(
     ctx: Context,
     file: File | list[File] | None = None,
@@ -85,7 +85,7 @@ def apply(
     return kube_apply.rolled_out(ctx, cluster(ctx), done, terms if wait else None)
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", simulates=True)
 def delete(
     ctx: Context,
     kind: str | None = None,
@@ -128,7 +128,7 @@ def delete(
     return kube_delete.result(kube_delete.delete(ctx, cluster(ctx), targets, how), "")
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", simulates=True)
 def patch(
     ctx: Context,
     kind: str,
@@ -159,7 +159,7 @@ def patch(
     return kube_patch.carry_out(ctx, kube_patch.plan(it, patch, type_, subresource), dry_run=False)
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", simulates=True)
 def scale(
     ctx: Context,
     name: str,
@@ -195,7 +195,7 @@ def scale(
     return kube_scale.scale(ctx, it, replicas, terms, missing_ok=missing_ok)
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def rollout_status(
     ctx: Context,
     name: str,
@@ -221,7 +221,7 @@ def rollout_status(
     return kube_rollout.status(ctx, it, Terms(schedule_grace, patience))
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", simulates=True)
 def rollout_restart(
     ctx: Context,
     name: str,
@@ -255,7 +255,7 @@ def rollout_restart(
     return kube_revisions.restarted(ctx, it.kind, before, after, now, "restarted")
 
 
-@action(effect="idempotent")
+@action(effect="idempotent", simulates=True)
 def rollout_undo(
     ctx: Context,
     name: str,
@@ -290,7 +290,7 @@ def rollout_undo(
     return undo.result(after, now, "back at")
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def wait(
     ctx: Context,
     kind: str,
@@ -324,7 +324,7 @@ def wait(
     return kube_wait.wait(ctx, it, selector, for_, patience)
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def get(
     ctx: Context,
     kind: str,
@@ -363,7 +363,7 @@ def get(
     return kube_look.several(ctx, it, selector, fields, limit)
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def logs(
     ctx: Context,
     name: str | None = None,
@@ -398,7 +398,7 @@ def logs(
     return kube_logs.logs(ctx, it, selector, lines)
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def top(
     ctx: Context,
     what: Literal["pods", "nodes"] = "pods",
@@ -421,7 +421,7 @@ def top(
     return kube_look.top(ctx, cluster(ctx), what, place, selector)
 
 
-@action(effect="once")
+@action(effect="once", simulates=True)
 def exec_(
     ctx: Context,
     command: str | list[str],
@@ -464,7 +464,7 @@ def exec_(
     return kube_command.judged(ctx, it.pod, command, finished, expect, changed=True)
 
 
-@action(effect="read")
+@action(effect="read", simulates=True)
 def exec_read(
     ctx: Context,
     command: str | list[str],

@@ -69,7 +69,7 @@ _LONGEST_WAIT = 10.0
 _ROUNDS = 3
 
 
-@action(effect="once")
+@action(effect="once", simulates=True)
 def send(
     ctx: Context,
     channel: Channel | list[Channel],

@@ -105,6 +105,12 @@ def run_probe(ctx: Context, args: Arguments) -> Probe:
     return process_command.probed(args.effect, args.creates, args.unless, satisfied)
 
 
+@run.simulate
+def run_simulated(ctx: Context, args: Arguments) -> Result:
+    """What a scenario says of the command; else it is assumed to succeed."""
+    return process_command.simulated(ctx, "localhost", args)
+
+
 def _satisfied(ctx: Context, args: Arguments) -> bool:
     """Whether `creates` or `unless` say that there is nothing to do; False without either."""
     if not args.creates and not args.unless:

@@ -52,6 +52,7 @@ from modules._pg import pooler as pg_pooler
 from modules._pg import query as pg_query
 from modules._pg import restore as pg_restore
 from modules._pg import script as pg_script
+from modules._pg import simulated as pg_simulated
 
 
 @action(effect="read")
@@ -450,3 +451,14 @@ def prune_check(ctx: Context, args: Arguments) -> Result:
 def _size(manifest: pg_manifest.Manifest) -> str:
     tables = count(len(manifest.tables), "table")
     return f"{tables}, {count(manifest.rows, 'row')}"
+
+
+# -- in a simulated world -----------------------------------------------------------------------
+query.simulate(pg_simulated.query)
+assert_.simulate(pg_simulated.assert_)
+script.simulate(pg_simulated.script)
+backup.simulate(pg_simulated.backup)
+verify_backup.simulate(pg_simulated.verify_backup)
+restore.simulate(pg_simulated.restore)
+drop_database.simulate(pg_simulated.drop_database)
+prune.simulate(pg_simulated.prune)

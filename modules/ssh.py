@@ -122,6 +122,12 @@ def run_probe(ctx: Context, args: Arguments) -> Probe:
     return process_command.probed(args.effect, args.creates, args.unless, satisfied)
 
 
+@run.simulate
+def run_simulated(ctx: Context, args: Arguments) -> Result:
+    """What a scenario says of the command; else it is assumed to succeed."""
+    return process_command.simulated(ctx, args.host or (ctx.host.name if ctx.host else ""), args)
+
+
 def _satisfied(ctx: Context, where: ssh_address.Address, creates: str, unless: str) -> bool:
     """Whether `creates` or `unless` say that there is nothing to do; False without either."""
     if creates:
@@ -170,6 +176,25 @@ def copy(
         changed=not same or there != permissions,
         data=_copied(dest, data, permissions),
         diff=_difference(dest, old, data),
+    )
+
+
+@copy.simulate
+def copy_simulated(ctx: Context, args: Arguments) -> Result:
+    """The file is kept by the simulated machine."""
+    data = _contents(ctx, args.src, args.content)
+    where = args.host or (ctx.host.name if ctx.host else "")
+    ctx.sleep(0.2)
+    files = ctx.world.commands.files
+    old = files.get((where, args.dest))
+    text = data.decode(errors="replace")
+    with ctx.fence():
+        files[where, args.dest] = text
+    wanted = int(args.mode, 8) if args.mode else 0o644
+    return Result(
+        changed=old != text,
+        data=_copied(args.dest, data, wanted),
+        diff=_difference(args.dest, None if old is None else old.encode(), data),
     )
 
 

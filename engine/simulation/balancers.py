@@ -58,10 +58,12 @@ class Balancer(msgspec.Struct):
 
     def _command(self, words: list[str]) -> str:
         match words:
+            case ["show", "servers", "state"]:
+                return self._states(list(self.backends))
             case ["show", "servers", "state", backend]:
                 if backend not in self.backends:
                     return "Can't find backend."
-                return self._states(backend)
+                return self._states([backend])
             case ["show", "backend"]:
                 return "\n".join(["# name", *self.backends])
             case ["show", "stat", *_]:
@@ -82,9 +84,10 @@ class Balancer(msgspec.Struct):
         self.changed()
         return ""
 
-    def _states(self, backend: str) -> str:
+    def _states(self, backends: list[str]) -> str:
         lines = ["1", f"# {' '.join(_STATE_COLUMNS)}"]
-        for number, server in enumerate(self.backends[backend].values(), 1):
+        servers = [(each, one) for each in backends for one in self.backends[each].values()]
+        for number, (backend, server) in enumerate(servers, 1):
             row = {
                 "be_id": "3", "be_name": backend, "srv_id": str(number), "srv_name": server.name,
                 "srv_addr": "127.0.0.1", "srv_op_state": "2" if server.up else "0",

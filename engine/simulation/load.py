@@ -136,6 +136,17 @@ class Load:
             disk=self._disk() if version == ALL else None,
         )
 
+    def acknowledged(self) -> int:
+        """How many orders users were promised so far."""
+        now = self._now()
+        remembered = sum(
+            flow.rate * WRITES * (1 - flow.failing) * (min(stretch.ended, now) - stretch.began)
+            for stretch in self._stretches
+            for flow in stretch.flows
+            if not flow.paused
+        )
+        return int(remembered) + sum(earlier.writes for earlier in self._earlier.values())
+
     def failed_since(self, moment: float) -> float:
         """How many requests failed since then."""
         return self.view(ALL, self._now() - moment).counts.failed

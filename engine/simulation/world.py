@@ -39,9 +39,11 @@ from engine.production.routing import Routes, Server, routes
 from engine.simulation.balancers import BalancedServer, Balancer
 from engine.simulation.clock import SimulatedClock
 from engine.simulation.commands import Commands
+from engine.simulation.databases import Database
 from engine.simulation.kubernetes import Kubernetes
 from engine.simulation.load import Flow, Load
 from engine.simulation.monitoring import known_metrics, meaning, version_of
+from engine.simulation.people import Inbox, Notice
 from engine.simulation.timeline import ClockTimeline
 from engine.simulation.web import Web
 
@@ -97,8 +99,10 @@ class World:
         self.faults = Faults()
         self.images: dict[str, str] = {}
         """Image with tag → digest, as the registry has them."""
-        self.notices: list[Any] = []
-        """What people were sent, oldest first."""
+        self.built: dict[str, str] = {}
+        """Image with tag → id, as they were built here."""
+        self.inbox = Inbox()
+        self._databases: dict[str, Database] = {}
         self.fronts: list[str] = []
         """URLs of the application's front doors."""
         self.web = Web(self, lambda: self.fronts)
@@ -152,6 +156,35 @@ class World:
     def fault(self, version: str, **changes: Any) -> Fault:
         """Make something wrong with the pods of a version (or `all`); see `Fault`."""
         return self.faults.set(version, changes)
+
+    def tell(
+        self,
+        channel: str,
+        transport: str,
+        subject: str,
+        text: str,
+        *,
+        severity: str,
+        step: str,
+        key: str,
+    ) -> bool | None:
+        """Send people a notice; whether they had it already, None if the channel is dead."""
+        if channel in self.inbox.dead:
+            return None
+        now = self.clock.now()
+        return self.inbox.receive(
+            Notice(now, channel, transport, subject, text, severity, step, key)
+        )
+
+    def database(self, name: str) -> Database:
+        """A database by the name of its connection."""
+        if name not in self._databases:
+            self._databases[name] = Database(self._acknowledged)
+        return self._databases[name]
+
+    def _acknowledged(self) -> int:
+        self._refresh()
+        return self.load.acknowledged()
 
     # -- waiting -----------------------------------------------------------------------------------
     def until(

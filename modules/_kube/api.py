@@ -347,6 +347,10 @@ def subject(
 
 def cluster(ctx: Context) -> Cluster:
     """The run's cluster: one client, made at first use."""
+    if ctx.mode == "simulate":
+        from modules._kube.simulated import SimulatedCluster
+
+        return ctx.cached("kubernetes", lambda: SimulatedCluster(ctx))
     return ctx.cached("kubernetes", lambda: Cluster(kube_config.access(ctx)), Cluster.close)
 
 

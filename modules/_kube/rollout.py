@@ -105,7 +105,7 @@ def follow(
     if kind.kind not in FOLLOWED:
         must_roll(kind)
     rollout = _Rollout(ctx, cluster, kind, namespace, name, terms or Terms())
-    with View(ctx, cluster, {"object": Selection(kind, namespace, name)}) as view:
+    with View.of(ctx, cluster, {"object": Selection(kind, namespace, name)}) as view:
         try:
             return rollout.wait(view)
         except TimedOut as error:

@@ -95,7 +95,7 @@ def until(
     kind = selection.kind
     last = ""
     vain = _InVain(ctx, cluster, kind.kind, goal, patience)
-    with View(ctx, cluster, {"objects": selection}) as view:
+    with View.of(ctx, cluster, {"objects": selection}) as view:
         while True:
             items = view.items("objects")
             left = _left(items, goal, uids)

@@ -82,6 +82,15 @@ class View:
         self._opened: dict[str, float] = {}
         """When a selection was last begun to be watched: the cluster allows that."""
 
+    @staticmethod
+    def of(ctx: Context, cluster: Cluster, selections: Mapping[str, Selection]) -> View:
+        """The view of a cluster, real or simulated."""
+        if ctx.mode == "simulate":
+            from modules._kube.simulated import SimulatedView
+
+            return SimulatedView(ctx, cluster, selections)
+        return View(ctx, cluster, selections)
+
     def __enter__(self) -> View:
         for source in self._selections:
             self._list_at_last(source)

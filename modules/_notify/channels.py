@@ -17,6 +17,8 @@ from modules._notify import mail as notify_mail
 from modules._notify import statuspage as notify_statuspage
 from modules._notify.text import Words
 
+_SIMULATED_LATENCY = 0.1
+
 Severity = Literal["critical", "error", "warning", "info"]
 Answer = Literal["done", "not_done", "unknown"]
 
@@ -152,6 +154,8 @@ def deliver(ctx: Context, target: Target, notice: Notice, patience: float) -> bo
     """Send, with so many seconds for each answer; whether the receiver had it already."""
     if target.broken is not None:
         raise target.broken
+    if ctx.mode == "simulate":
+        return _simulated(ctx, target, notice)
     senders: dict[str, Callable[[], bool]] = {
         "slack": lambda: _slack(ctx, target, notice, patience),
         "pagerduty": lambda: _pagerduty(ctx, target, notice, patience),
@@ -180,6 +184,24 @@ def deliver(ctx: Context, target: Target, notice: Notice, patience: float) -> bo
         ),
     }
     return senders[target.transport]()
+
+
+def _simulated(ctx: Context, target: Target, notice: Notice) -> bool:
+    """Hand the notice to the people of the simulated world; whether they had it already."""
+    ctx.sleep(_SIMULATED_LATENCY)
+    with ctx.fence():
+        known: bool | None = ctx.world.tell(
+            target.name,
+            target.transport,
+            notice.subject,
+            notice.text,
+            severity=notice.severity,
+            step=ctx.step,
+            key=key_of(ctx, target),
+        )
+    if known is None:
+        raise Unreachable(f"the {target.transport} of {target.name} does not answer")
+    return known
 
 
 def probe(ctx: Context, target: Target, incident: str) -> Answer:

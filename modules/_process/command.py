@@ -5,7 +5,7 @@ from __future__ import annotations
 import signal
 from typing import Any
 
-from engine.module_api import Context, Failed, Probe, Refused, Result
+from engine.module_api import Arguments, Context, Failed, Probe, Refused, Result
 
 Command = str | list[str]
 
@@ -59,6 +59,28 @@ def _hint(code: int) -> str:
     if code == 126:
         return "the command was found but may not be executed: see its permissions"
     return "its output is in the step's log"
+
+
+def simulated(ctx: Context, where: str, args: Arguments) -> Result:
+    """A command in a simulated world, on the machine `where`."""
+    refuse_shown(ctx, args.command)
+    commands = ctx.world.commands
+    if args.unless and not (said := commands.run(where, args.unless)[0]).assumed and not said.code:
+        return skipped("", args.unless)
+    with ctx.fence():
+        spoken, seconds = commands.run(where, args.command)
+    if spoken.assumed:
+        ctx.log("assumed: the simulated world does not know this command; it succeeds, silently")
+    ctx.sleep(seconds)
+    return outcome(
+        args.command,
+        spoken.code,
+        spoken.stdout,
+        spoken.stderr,
+        False,
+        expect=args.expect,
+        changed=args.effect != "read",
+    )
 
 
 def skipped(creates: str, unless: str) -> Result:

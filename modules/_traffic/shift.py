@@ -198,7 +198,7 @@ def _await_endpoints(ctx: Context, traffic: Traffic, version: str) -> None:
     whole = ctx.remaining()
     patience = _SERVES_WITHIN if whole is None else min(_SERVES_WITHIN, whole / 2)
     give_up = ctx.monotonic() + patience
-    with View(ctx, traffic.cluster, sources) as view:
+    with View.of(ctx, traffic.cluster, sources) as view:
         while True:
             ours = {pod["metadata"]["name"] for pod in view.items("pods")}
             serving = list(_addresses(view.one("endpoints")))
