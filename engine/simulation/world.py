@@ -17,7 +17,7 @@ import msgspec
 from engine.module_api import Context
 from engine.production.cluster.cluster import Cluster
 from engine.production.cluster.identities import Identities
-from engine.production.cluster.objects.store import Change
+from engine.production.cluster.objects.store import Change, ObjectStore
 from engine.production.cluster.runtime import Usage
 from engine.production.counts import UNKNOWN
 from engine.production.faults import Fault, Faults
@@ -89,6 +89,28 @@ class Edge(msgspec.Struct, frozen=True):
     """Server → ``stable`` (where the Service leads) or ``canary`` (the pods of the new version)."""
 
 
+class _Pod(msgspec.Struct, frozen=True):
+    """A running pod of the application."""
+
+    uid: str
+    name: str
+    version: str
+
+
+class _Standing(msgspec.Struct, frozen=True):
+    """What follows from the cluster's objects at one of their versions."""
+
+    version: int
+    routes: Routes
+    versions: dict[str, str]
+    """uid of a pod → version."""
+    ready: dict[str, int]
+    """Version → pods that serve."""
+    running: list[_Pod]
+    writes_paused: bool
+    agents: int
+
+
 class World:
     """One simulated production; it goes on with its clock."""
 
@@ -110,6 +132,7 @@ class World:
         self.parts: dict[str, Any] = {}
         """What modules keep here of their own systems, by a name of theirs."""
         self._stale = False
+        self._stood: _Standing | None = None
         self._timeline = ClockTimeline(clock)
         self.pods = ModelPods(
             self._timeline,
@@ -228,23 +251,23 @@ class World:
     @property
     def writes_paused(self) -> bool:
         """Whether orders are refused."""
-        config = self.cluster.get("ConfigMap", MAINTENANCE_CONFIGMAP)
-        return ((config or {}).get("data") or {}).get("writes") == "paused"
+        return self._standing().writes_paused
 
     @property
     def agents(self) -> int:
         """How many agents have a configuration."""
-        config = self.cluster.get("ConfigMap", AGENTS_CONFIGMAP)
-        return len((config or {}).get("data") or {})
+        return self._standing().agents
 
     def routes(self) -> Routes:
         """Who should serve what, by the cluster's objects."""
-        return routes(
-            self.cluster.list("Pod", NAMESPACE),
-            self.cluster.get("Endpoints", SERVICE),
-            self.cluster.get("VirtualService", VIRTUAL_SERVICE),
-            self.cluster.get("DestinationRule", DESTINATION_RULE),
-        )
+        return self._standing().routes
+
+    def _standing(self) -> _Standing:
+        """What follows from the cluster's objects; made anew when one of them has changed."""
+        store = self.cluster.store
+        if self._stood is None or self._stood.version != store.version:
+            self._stood = _stand(store)
+        return self._stood
 
     # -- how flows follow --------------------------------------------------------------------------
     def _follow(self, change: Change) -> None:
@@ -264,7 +287,7 @@ class World:
 
     def _flows(self) -> list[Flow]:
         table = self.routes()
-        versions = self._versions()
+        versions = self._standing().versions
         rates: dict[tuple[str, str], float] = {}
         mesh = self.scale.requests_per_second * self.scale.mesh_share
         edge = self.scale.requests_per_second - mesh
@@ -317,17 +340,7 @@ class World:
         )
 
     def _ready(self, version: str) -> int:
-        table = self.routes()
-        versions = self._versions()
-        uids = {*table.stable, *table.canary}
-        return sum(versions.get(uid) == version for uid in uids)
-
-    def _versions(self) -> dict[str, str]:
-        """uid → version of the application's pods."""
-        return {
-            pod["metadata"]["uid"]: str((pod["metadata"].get("labels") or {}).get("version", ""))
-            for pod in self.cluster.list("Pod", NAMESPACE)
-        }
+        return self._standing().ready.get(version, 0)
 
     def _version_in(self, image: str) -> str | None:
         """Which version of the application an image holds; every image can be pulled, unless the
@@ -337,7 +350,7 @@ class World:
 
     def _usage(self, uid: str) -> Usage:
         """What a pod uses now."""
-        version = self._versions().get(uid, "")
+        version = self._standing().versions.get(uid, "")
         rate = sum(flow.rate for flow in self.load.flows if flow.version == version)
         room = self.scale.requests_per_second / self.scale.pods_for_full_load
         return Usage(
@@ -347,28 +360,61 @@ class World:
 
     def _samples(self) -> list[PodSample]:
         """What the application's pods tell on their metrics ports."""
+        agents = self.agents
         samples = []
-        for pod in self.cluster.list("Pod", NAMESPACE):
-            labels = pod["metadata"].get("labels") or {}
-            if labels.get(APP_LABEL[0]) != APP_LABEL[1] or pod["status"].get("phase") != "Running":
-                continue
-            version = str(labels.get("version", ""))
-            down = min(self.agents, self.faults.of(version).agents_down)
+        for pod in self._standing().running:
+            down = min(agents, self.faults.of(pod.version).agents_down)
             samples.append(
                 PodSample(
-                    pod=pod["metadata"]["name"],
-                    version=version,
+                    pod=pod.name,
+                    version=pod.version,
                     at=self.clock.now(),
                     metrics={
-                        "ce_agents_total": float(self.agents),
-                        "ce_agents_active": float(self.agents - down),
+                        "ce_agents_total": float(agents),
+                        "ce_agents_active": float(agents - down),
                     },
-                    usage=self._usage(pod["metadata"]["uid"]),
+                    usage=self._usage(pod.uid),
                     cpu_limit=2000,
                     memory_limit=4096 * _MEBIBYTE,
                 )
             )
         return samples
+
+
+def _stand(store: ObjectStore) -> _Standing:
+    """Read the objects that decide about traffic; they are looked at, never changed."""
+    pods = list(store.items("pods", NAMESPACE))
+    table = routes(
+        pods,
+        store.get("endpoints", NAMESPACE, SERVICE),
+        store.get("virtualservices.networking.istio.io", NAMESPACE, VIRTUAL_SERVICE),
+        store.get("destinationrules.networking.istio.io", NAMESPACE, DESTINATION_RULE),
+    )
+    versions = {pod["metadata"]["uid"]: _label(pod, "version") for pod in pods}
+    ready: dict[str, int] = {}
+    for uid in {*table.stable, *table.canary}:
+        ready[versions[uid]] = ready.get(versions[uid], 0) + 1
+    key, value = APP_LABEL
+    running = [
+        _Pod(pod["metadata"]["uid"], pod["metadata"]["name"], _label(pod, "version"))
+        for pod in pods
+        if _label(pod, key) == value and pod["status"].get("phase") == "Running"
+    ]
+    maintenance = store.get("configmaps", NAMESPACE, MAINTENANCE_CONFIGMAP) or {}
+    agents = store.get("configmaps", NAMESPACE, AGENTS_CONFIGMAP) or {}
+    return _Standing(
+        version=store.version,
+        routes=table,
+        versions=versions,
+        ready=ready,
+        running=running,
+        writes_paused=(maintenance.get("data") or {}).get("writes") == "paused",
+        agents=len(agents.get("data") or {}),
+    )
+
+
+def _label(pod: Mapping[str, Any], name: str) -> str:
+    return str((pod["metadata"].get("labels") or {}).get(name, ""))
 
 
 def _by_version(pods: Mapping[str, Server], versions: Mapping[str, str]) -> dict[str, float]:
