@@ -43,9 +43,9 @@ def query(ctx: Context, args: Arguments) -> Result:
 
 def assert_(ctx: Context, args: Arguments) -> Result:
     """`sql.assert`."""
-    wanted = pg_query.given(args.expect)
+    expected = pg_query.expectations(args.expect)
     data = _fetched(ctx, args)
-    reasons = pg_query.unmet(ctx, wanted, data)
+    reasons = pg_query.unmet(ctx, expected, data)
     if not reasons:
         return Result(data=data, message="as expected")
     raise Failed(
