@@ -94,6 +94,11 @@ class Database:
         self._tables[ORDERS] += written
         return {name: round(rows) for name, rows in self._tables.items()}
 
+    def back_up(self, name: str, at: str, key: str) -> Backup:
+        """Keep what the tables hold now as a named backup."""
+        self.backups[name] = Backup(name, at, self.tables, key)
+        return self.backups[name]
+
     def lose(self, table: str, rows: int) -> None:
         """Rows vanish, as by a mistaken DELETE."""
         self._tables[table] = max(0, self.tables[table] - rows)

@@ -90,8 +90,6 @@ def _verb(statement: pg_text.Statement) -> str:
 
 def backup(ctx: Context, args: Arguments) -> Result:
     """`sql.backup`."""
-    from engine.simulation.databases import Backup
-
     held = database(ctx, args.database)
     there = held.backups.get(args.to)
     if there is not None and there.key != ctx.key:
@@ -101,9 +99,7 @@ def backup(ctx: Context, args: Arguments) -> Result:
     if there is None:
         ctx.sleep(sum(tables.values()) / _ROWS_A_SECOND)
         with ctx.fence():
-            there = held.backups[args.to] = Backup(
-                args.to, ctx.now().isoformat(timespec="seconds"), tables, ctx.key
-            )
+            there = held.back_up(args.to, ctx.now().isoformat(timespec="seconds"), ctx.key)
     verb = "backed up" if made else "already backed up"
     return Result(
         changed=made,
