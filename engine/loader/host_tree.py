@@ -57,7 +57,12 @@ class HostTree:
             around.problem(at, f"the group '{name}' has no `hosts`, `vars` or `children`", hint)
             return
         fields = Fields(value, self.source, self.problems)
-        fields.unknown_keys(_GROUP_KEYS, f"the group '{name}'")
+        for key in value:
+            if key.startswith("ansible_"):
+                said = f"'{key}' is a variable, and stands beside `vars` of the group '{name}'"
+                fields.problem(value.key_at(key), said, "move it below `vars:`")
+            elif key not in _GROUP_KEYS:
+                fields.unknown_key(key, _GROUP_KEYS, f"the group '{name}'")
         variables = fields.mapping("vars")
         if variables is not None:
             self.group_variables(group, host_variables(self.book, variables))

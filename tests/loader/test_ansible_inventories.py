@@ -237,3 +237,12 @@ def test_addresses_of_ipv6_are_hosts(tmp_path: Path) -> None:
     inventory = ours(tmp_path, "h.yml")
     assert list(inventory.hosts) == ["2001:db8::1", "2001:db8::2"]
     assert inventory.host_vars("2001:db8::2") == {"ansible_port": 2222}
+
+
+def test_a_variable_beside_vars_is_told_where_it_belongs(tmp_path: Path) -> None:
+    write(tmp_path, {"h.yml": "all: {children: {a: {ansible_group_priority: 10, hosts: {x: }}}}\n"})
+    with pytest.raises(InvalidRunbook) as caught:
+        load_inventory(tmp_path / "h.yml", registry=Registry())
+    (problem,) = caught.value.problems
+    assert "'ansible_group_priority' is a variable" in problem.message
+    assert problem.suggestion == "move it below `vars:`"
