@@ -104,7 +104,7 @@ def load_variables(path: Path | str) -> Extra:
             for name, value in source.root.items():
                 if fields.variable_name(name, source.root.key_at(name), "the variable"):
                     raw = fields.raw(name)
-                    found.give(name, as_written(value, raw), raw)
+                    found.give(name, as_written(value), raw)
         elif source is not None and source.root is not None:
             said = f"this is {describe(source.root)}, and a mapping of names to values is wanted"
             problems.add(source.name, (1, 1), said)

@@ -18,7 +18,16 @@ from engine.loader.tree import StepNode
 from engine.model import Input, InputType
 from engine.registry import describe
 from engine.registry.containers import Many, Table
-from engine.registry.types import Boolean, DurationSeconds, Integer, Kind, Number, Text, Walk
+from engine.registry.types import (
+    Boolean,
+    DurationSeconds,
+    Integer,
+    Kind,
+    Number,
+    Text,
+    Walk,
+    as_written,
+)
 from engine.text import did_you_mean, quoted_list
 
 TYPES: tuple[InputType, ...] = get_args(InputType)
@@ -184,6 +193,10 @@ class Extra(dict[str, Any]):
         self.raws.pop(name, None)
         if raw is not None:
             self.raws[name] = raw
+
+    def as_written(self) -> dict[str, Any]:
+        """The variables where no input says what is wanted: a plain ``5.10`` is the text."""
+        return {name: as_written(value, self.raws.get(name)) for name, value in self.items()}
 
     def add(self, other: Mapping[str, Any]) -> None:
         """Add all of some others."""

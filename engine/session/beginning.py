@@ -11,7 +11,7 @@ import msgspec
 from engine import VERSION
 from engine.events import Person, RunStarted, Warned
 from engine.inventory import Inventory
-from engine.loader import load
+from engine.loader import Extra, load
 from engine.loader.inputs import convert_inputs
 from engine.model import Runbook
 from engine.people import this_person
@@ -39,7 +39,7 @@ def begin(runbook_path: str, options: Options, surroundings: Surroundings) -> Se
     Raises InvalidRunbook, UsageError (inputs), LockHeld, JournalError; then nothing is left.
     """
     options = msgspec.structs.replace(
-        options, extra=as_json(options.extra), reason=writable(options.reason)
+        options, extra=as_json(_extra(options)), reason=writable(options.reason)
     )
     registry = registry_for(runbook_path, options.modules)
     plan, inventory, inputs = _load_checked(runbook_path, registry, options)
@@ -127,6 +127,12 @@ def _tell_reach(session: Session, store: Store) -> None:
                 f"({usual}): whoever works there is neither kept out nor taken over from"
             )
         )
+
+
+def _extra(options: Options) -> dict[str, Any]:
+    """What ``-e`` gave, as it was written; an input makes a number of it again if it wants one."""
+    given = options.extra
+    return given.as_written() if isinstance(given, Extra) else given
 
 
 def _create_entry(

@@ -45,7 +45,9 @@ def test_in_a_file_of_variables(tmp_path: Path) -> None:
 
     file = tmp_path / "vars.yml"
     file.write_text("version: 5.10\nlist: [1.0, 1.10]\n")
-    assert load_variables(file) == {"version": "5.10", "list": [1.0, "1.10"]}
+    given = load_variables(file)
+    assert given == {"version": 5.1, "list": [1.0, "1.10"]}  # an input may want the number
+    assert given.as_written() == {"version": "5.10", "list": [1.0, "1.10"]}
 
 
 def test_where_a_number_is_wanted_it_is_one(desk: Desk) -> None:
