@@ -16,7 +16,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from engine.module_api import Context, Duration, Refused, Result, action
+from engine.module_api import Arguments, Context, Duration, Failed, Refused, Result, action
 from modules._haproxy import runtime as haproxy_runtime
 from modules._haproxy import text as haproxy_text
 
@@ -43,23 +43,18 @@ def weight(
         weights: server → weight, 0 to 256; servers that are not named keep theirs.
         connection: which HAProxy of the inventory; may be left out if there is one.
     """
-    edge, wanted = _prepare_weights(ctx, backend, weights, connection)
-    before, after = haproxy_runtime.set_weights(ctx, edge, backend, wanted)
+    edge, goal = _prepare_weights(ctx, backend, weights, connection)
+    before, after = haproxy_runtime.set_weights(ctx, edge, backend, goal)
     return _weights_result(ctx, edge, backend, before, after, "set")
 
 
 @weight.check
-def weight_check(
-    ctx: Context,
-    backend: str,
-    weights: dict[str, int],
-    *,
-    connection: haproxy_runtime.ConnectionName = "",
-) -> Result:
+def weight_check(ctx: Context, args: Arguments) -> Result:
     """Compare the weights with those that are in force."""
-    edge, wanted = _prepare_weights(ctx, backend, weights, connection)
-    before = haproxy_runtime.weights_before(edge.servers(ctx, backend), backend, wanted)
-    return _weights_result(ctx, edge, backend, before, wanted, "would set")
+    backend: str = args.backend
+    edge, after = _prepare_weights(ctx, backend, args.weights, args.connection)
+    before = haproxy_runtime.weights_before(edge.servers(ctx, backend), backend, after)
+    return _weights_result(ctx, edge, backend, before, after, "would set")
 
 
 @action(effect="idempotent", simulates=True)
@@ -126,39 +121,21 @@ def maint(
 
 
 @drain.check
-def drain_check(
-    ctx: Context,
-    backend: str,
-    server: str | list[str],
-    *,
-    connection: haproxy_runtime.ConnectionName = "",
-) -> Result:
+def drain_check(ctx: Context, args: Arguments) -> Result:
     """Compare with the states that are in force."""
-    return _check_state(ctx, backend, server, connection, "drain")
+    return _check_state(ctx, args, "drain")
 
 
 @ready.check
-def ready_check(
-    ctx: Context,
-    backend: str,
-    server: str | list[str],
-    *,
-    connection: haproxy_runtime.ConnectionName = "",
-) -> Result:
+def ready_check(ctx: Context, args: Arguments) -> Result:
     """Compare with the states that are in force."""
-    return _check_state(ctx, backend, server, connection, "ready")
+    return _check_state(ctx, args, "ready")
 
 
 @maint.check
-def maint_check(
-    ctx: Context,
-    backend: str,
-    server: str | list[str],
-    *,
-    connection: haproxy_runtime.ConnectionName = "",
-) -> Result:
+def maint_check(ctx: Context, args: Arguments) -> Result:
     """Compare with the states that are in force."""
-    return _check_state(ctx, backend, server, connection, "maint")
+    return _check_state(ctx, args, "maint")
 
 
 @action(effect="read", simulates=True)
@@ -215,17 +192,17 @@ def state(
     command = (
         f"show servers state {haproxy_runtime.valid_name(backend)}" if backend else _ALL_STATES
     )
-    found = {
+    tables = {
         address: haproxy_text.parse_all_servers(edge.ask(ctx, address, command))
         for address in edge.addresses
     }
     named = {
         address: {f"{one.backend}/{one.name}": one for one in servers}
-        for address, servers in found.items()
+        for address, servers in tables.items()
     }
     differences = haproxy_text.disagreements(named)
-    servers = [one._asdict() for one in next(iter(found.values()))]
-    up = sum(one["operational"] == "up" for one in servers)
+    servers = [one.data for one in next(iter(tables.values()))]
+    up = sum(one["operational"] in ("up", "starting") for one in servers)
     return Result(
         data={"servers": servers, "agree": not differences, "differences": differences},
         message=f"{up} of {len(servers)} servers up"
@@ -244,9 +221,9 @@ def stats(
     """Read HAProxy's statistics.
 
     Result data: ``rows``, a list of mappings with HAProxy's own column names (``pxname``,
-    ``svname``, ``scur``, ``stot``, ``status``, ``hrsp_5xx``, ``rtime`` …): numbers are numbers,
-    what HAProxy does not tell is null. With several load balancers, each row has the ``address``
-    that it comes from.
+    ``svname``, ``scur``, ``stot``, ``status``, ``hrsp_5xx``, ``rtime`` …): columns of numbers are
+    numbers, names are text, what HAProxy does not tell is null. With several load balancers, each
+    row has the ``address`` that it comes from.
 
     Args:
         backend: only this frontend or backend; default: all.
@@ -275,7 +252,7 @@ def _prepare_weights(
 ) -> tuple[haproxy_runtime.Edge, dict[str, int]]:
     haproxy_runtime.valid_name(backend)
     if not weights:
-        raise Refused("no weights are given", hint="write `weights: {server: 50, …}`")
+        raise Refused("`weights` names no server", hint="write `weights: {server: 50, …}`")
     for name, value in weights.items():
         haproxy_runtime.valid_name(name)
         if not 0 <= value <= _HEAVIEST:
@@ -314,31 +291,30 @@ def _weights_result(
 
 
 def _set_state(
-    ctx: Context, backend: str, server: str | list[str], connection: str, wanted: str
+    ctx: Context, backend: str, server: str | list[str], connection: str, state: str
 ) -> Result:
     edge, names = haproxy_runtime.connect(ctx, connection), _names(backend, server)
-    before = haproxy_runtime.set_admin(ctx, edge, backend, names, wanted)
-    return _state_result(backend, names, before, wanted, "now in")
+    before = haproxy_runtime.set_admin(ctx, edge, backend, names, state)
+    return _state_result(backend, names, before, state, "now in")
 
 
-def _check_state(
-    ctx: Context, backend: str, server: str | list[str], connection: str, wanted: str
-) -> Result:
-    edge, names = haproxy_runtime.connect(ctx, connection), _names(backend, server)
-    before = haproxy_runtime.admin_before(edge.servers(ctx, backend), backend, names, wanted)
-    return _state_result(backend, names, before, wanted, "would be in")
+def _check_state(ctx: Context, args: Arguments, state: str) -> Result:
+    edge, names = haproxy_runtime.connect(ctx, args.connection), _names(args.backend, args.server)
+    servers = edge.servers(ctx, args.backend)
+    before = haproxy_runtime.admin_before(servers, args.backend, names, state)
+    return _state_result(args.backend, names, before, state, "would be in")
 
 
 def _state_result(
-    backend: str, names: list[str], before: dict[str, str], wanted: str, verb: str
+    backend: str, names: list[str], before: dict[str, str], state: str, verb: str
 ) -> Result:
-    after = dict.fromkeys(names, wanted)
+    after = dict.fromkeys(names, state)
     changed = before != after
     return Result(
         changed=changed,
-        data={"backend": backend, "state": wanted, "servers": names, "before": before},
+        data={"backend": backend, "state": state, "servers": names, "before": before},
         diff=_diff(backend, before, after, lambda name, value: f"{name}: {value}"),
-        message=f"{backend}: {', '.join(names)} {verb if changed else 'already in'} {wanted}",
+        message=f"{backend}: {', '.join(names)} {verb if changed else 'already in'} {state}",
     )
 
 
@@ -353,11 +329,25 @@ def _names(backend: str, server: str | list[str]) -> list[str]:
 def _sessions(
     ctx: Context, edge: haproxy_runtime.Edge, backend: str, names: list[str]
 ) -> dict[str, int]:
+    """Open and queued sessions by server, over all load balancers.
+
+    Raises Failed for a server that the statistics do not have: nobody knows what it still does.
+    """
     sessions = dict.fromkeys(names, 0)
     for address in edge.addresses:
-        for row in haproxy_text.parse_stats(edge.ask(ctx, address, "show stat")):
-            if row["pxname"] == backend and row["svname"] in sessions:
-                sessions[row["svname"]] += int(row["scur"] or 0) + int(row["qcur"] or 0)
+        rows = {
+            row["svname"]: row
+            for row in haproxy_text.parse_stats(edge.ask(ctx, address, "show stat"))
+            if row["pxname"] == backend
+        }
+        for name in names:
+            if name not in rows or not isinstance(rows[name].get("scur"), int):
+                raise Failed(
+                    f"the statistics of HAProxy at {address} have no sessions of {backend}/{name}",
+                    hint="was the server removed, or HAProxy reloaded meanwhile? look at "
+                    "`haproxy.state`",
+                )
+            sessions[name] += rows[name]["scur"] + int(rows[name].get("qcur") or 0)
     return sessions
 
 

@@ -25,6 +25,7 @@ from modules._haproxy.text import (
     complaint,
     disagreements,
     parse_servers,
+    plain,
 )
 
 ConnectionName = Annotated[str, Name("haproxy", "HAProxy connection", "")]
@@ -62,15 +63,15 @@ class Edge:
 
         Without `weights` these may differ: somebody may have been cut off while setting them.
         """
-        found = self.servers(ctx, backend)
-        differences = disagreements(found, weights)
+        backends = self.servers(ctx, backend)
+        differences = disagreements(backends, weights)
         if differences:
             raise Failed(
                 f"the load balancers of {self.name} disagree about backend {backend}",
                 hint="set it on all of them again, for example with haproxy.weight",
                 evidence=differences,
             )
-        return list(found.values())
+        return list(backends.values())
 
     def ask(self, ctx: Context, address: str, command: str) -> str:
         """Send a command that answers with data and return the data.
@@ -115,14 +116,14 @@ class Edge:
         answer: str,
         holds: Callable[[Backend], list[str]],
     ) -> Backend:
-        said, _, state = answer.partition("1\n# be_id")
-        said = said.strip()
+        words, _, state = answer.partition("1\n# be_id")
+        words = plain(words)
         if not state:
-            raise self._refusal(ctx, address, line, said or "no answer")
+            raise self._refusal(ctx, address, line, words or "no answer")
         servers = parse_servers("1\n# be_id" + state)
         wrong = holds(servers)
-        if said:
-            raise self._refusal(ctx, address, line, said)
+        if words:
+            raise self._refusal(ctx, address, line, words)
         if wrong:
             raise Failed(
                 f"HAProxy at {address} took the change but did not keep it: {'; '.join(wrong)}",
@@ -154,18 +155,18 @@ class Edge:
                 evidence=[f"{type(error).__name__}: {error}"],
             ) from error
 
-    def _refusal(self, ctx: Context, address: str, command: str, said: str) -> ActionError:
+    def _refusal(self, ctx: Context, address: str, command: str, words: str) -> ActionError:
         """HAProxy's complaint as one of our errors, with the nearest name where one is wrong."""
-        evidence = [line for line in said.splitlines() if line.strip()][:5]
-        first = evidence[0] if evidence else said
+        evidence = [line for line in words.splitlines() if line.strip()][:5]
+        first = evidence[0] if evidence else words
         where = f"HAProxy at {address}"
-        if "Permission denied" in said:
+        if "Permission denied" in words:
             return Refused(
                 f"{where} refuses: its socket allows reading only",
                 hint="the `stats socket` needs `level admin`",
                 evidence=evidence,
             )
-        if "No such backend" in said or "Can't find backend" in said:
+        if "No such backend" in words or "Can't find backend" in words:
             known = self._names(ctx, address)
             name = backend_of(command)
             return Failed(
@@ -173,7 +174,7 @@ class Edge:
                 hint=f"its backends are {', '.join(sorted(known)) or 'none'}",
                 evidence=evidence,
             )
-        if "static LB algorithm" in said:
+        if "static LB algorithm" in words:
             return Refused(
                 f"{where}: the backend balances by a static algorithm, whose weights are fixed",
                 hint="use `balance roundrobin`, `leastconn` or another dynamic algorithm",
@@ -244,8 +245,7 @@ def set_weights(
     Where the load balancers disagreed before, "before" is what the first one that differed from
     `weights` had. Nothing is sent where nothing changes.
     """
-    found = edge.servers(ctx, backend)
-    before = weights_before(found, backend, weights)
+    before = weights_before(edge.servers(ctx, backend), backend, weights)
     if before == dict(weights):
         return before, before
     commands = [f"set server {backend}/{name} weight {weight}" for name, weight in weights.items()]
@@ -262,11 +262,11 @@ def set_weights(
 
 
 def weights_before(
-    found: Mapping[str, Backend], backend: str, weights: Mapping[str, int]
+    backends: Mapping[str, Backend], backend: str, weights: Mapping[str, int]
 ) -> dict[str, int]:
-    """The weights that differ from the wanted ones, on whichever load balancer they do."""
+    """The weights that differ from `weights`, on whichever load balancer they do."""
     before = dict(weights)
-    for servers in found.values():
+    for servers in backends.values():
         for name, weight in weights.items():
             now = find(servers, backend, name).weight
             if now != weight and before[name] == weight:
@@ -280,14 +280,14 @@ def set_admin(
     """Put servers into ``ready``, ``drain`` or ``maint`` everywhere: their states before."""
     names = list(names)
     before = admin_before(edge.servers(ctx, backend), backend, names, state)
-    if all(was == state for was in before.values()):
+    if all(previous == state for previous in before.values()):
         return before
 
     def wrong(servers: Backend) -> list[str]:
         return [
-            f"{name} is in {servers[name].admin}, not {state}"
+            f"{name} is in {servers[name].admin}, not {state}{_because(servers[name], state)}"
             for name in names
-            if name in servers and servers[name].admin != state
+            if name in servers and _standing(servers[name], state) != state
         ]
 
     commands = [f"set server {backend}/{name} state {state}" for name in names]
@@ -296,16 +296,29 @@ def set_admin(
 
 
 def admin_before(
-    found: Mapping[str, Backend], backend: str, names: Iterable[str], state: str
+    backends: Mapping[str, Backend], backend: str, names: Iterable[str], state: str
 ) -> dict[str, str]:
-    """The states that differ from the wanted one, on whichever load balancer they do."""
+    """The states that differ from `state`, on whichever load balancer they do."""
     before: dict[str, str] = {}
-    for servers in found.values():
+    for servers in backends.values():
         for name in names:
-            now = find(servers, backend, name).admin
+            now = _standing(find(servers, backend, name), state)
             if before.get(name, state) == state:
                 before[name] = now
     return before
+
+
+def _standing(server: Server, state: str) -> str:
+    """A server's state against the one that is asked for.
+
+    Ready is who takes traffic. To be taken out is more than to be out: a server that is out
+    because it tracks another, or has no address, comes back when those do.
+    """
+    return server.admin if state == "ready" else server.forced
+
+
+def _because(server: Server, state: str) -> str:
+    return f", as {server.kept_out_by}" if state == "ready" and server.kept_out_by else ""
 
 
 def _settings(name: str, entry: object) -> tuple[tuple[str, ...], float]:
@@ -321,8 +334,8 @@ def _settings(name: str, entry: object) -> tuple[tuple[str, ...], float]:
             f"haproxy.{name} in the inventory has unknown keys: {', '.join(unknown)}",
             hint="known are `address` (one, or a list) and `timeout` (seconds)",
         )
-    given = entry["address"]
-    addresses = tuple(str(one) for one in (given if isinstance(given, list) else [given]))
+    listed = entry["address"]
+    addresses = tuple(str(one) for one in (listed if isinstance(listed, list) else [listed]))
     for address in addresses:
         _target(address)
     return addresses, _seconds(name, entry.get("timeout", _TIMEOUT))

@@ -275,7 +275,7 @@ class HAProxy:
                     haproxy_runtime.find(servers, self._setup.backend, name)
                     for name in self._setup.servers[version]
                 ]
-                if not any(one.admin == "ready" and one.operational == "up" for one in named):
+                if not any(one.serves for one in named):
                     states = ", ".join(f"{one.name} {one.operational}/{one.admin}" for one in named)
                     lines.append(f"HAProxy at {address} has no server for {version}: {states}")
         return lines

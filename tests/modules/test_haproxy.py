@@ -87,7 +87,7 @@ def test_it_works_over_tcp(make_context: MakeContext, edge: RealHAProxy) -> None
         ),
         ("claude_split", {"stabel": 1}, "no server 'stabel' … did you mean 'stable'?"),
         ("claude_split", {"stable": 300}, "must be 0 to 256, not 300"),
-        ("claude_split", {}, "no weights"),
+        ("claude_split", {}, "names no server"),
         ("a; shutdown sessions", {"stable": 1}, "cannot be the name"),
         ("claude_split", {"stable weight 0;": 1}, "cannot be the name"),
         ("fixed", {"one": 5}, "static algorithm"),
