@@ -115,7 +115,7 @@ def nasty(desk: Desk) -> Desk:
 
 
 def test_a_run_and_all_that_is_told_of_it_afterwards_is_harmless(nasty: Desk) -> None:
-    run = nasty.ce_run("book.yml", "-v", "--diff", "-e", f"word={NASTY}")
+    run = nasty.ce_run("book.yml", "-v", "--diff", "-e", json.dumps({"word": NASTY}))
     assert run.returncode == 1, run.stdout + run.stderr
     assert "\\x1b]52;c;" in run.stdout
     for words in (
@@ -162,7 +162,7 @@ def test_a_run_and_all_that_is_told_of_it_afterwards_is_harmless(nasty: Desk) ->
 def test_a_log_and_a_page_of_github_actions_obey_nothing(nasty: Desk) -> None:
     page = nasty.folder / "summary.md"
     env = {"GITHUB_ACTIONS": "true", "GITHUB_STEP_SUMMARY": str(page)}
-    extra = ("-e", f"word={NASTY}")
+    extra = ("-e", json.dumps({"word": NASTY}))
     for words in (
         ("book.yml", *extra),
         ("book.yml", "-v", "--diff", *extra),
