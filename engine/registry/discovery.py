@@ -54,6 +54,7 @@ class Registry:
         self._imports = imports
         self._folders: list[Path] = []
         self._files: dict[str, Path] = {}
+        self._twins: dict[str, Path] = {}
         self._modules: dict[str, ModuleInfo] = {}
         self._actions: dict[str, ActionInfo | None] = {}
         self._entry_points: dict[str, object] | None = None
@@ -146,11 +147,15 @@ class Registry:
     def _list(self, folder: Path, skip: Iterable[str] = ()) -> None:
         packages = list(folder.glob("*/__init__.py"))
         for file in sorted([*folder.glob("*.py"), *packages]):
-            stem = file.parent.name if file.name == "__init__.py" else file.stem
+            stem = _stem(file)
             name = fold(stem.rstrip("_"))  # assert_.py: a name that Python keeps for itself
-            if not stem.startswith("_") and name not in skip:
-                self._files[name] = file
-                self._modules.pop(name, None)
+            if stem.startswith("_") or name in skip:
+                continue
+            other = self._files.get(name)
+            if other is not None and _home(other) == folder:
+                self._twins[name] = other
+            self._files[name] = file
+            self._modules.pop(name, None)
 
     def _installed(self) -> dict[str, object]:
         if self._entry_points is None:
@@ -163,8 +168,9 @@ class Registry:
     def _import(self, name: str) -> ModuleInfo | None:
         file = self._files.get(name)
         if file is not None:
+            self._refuse_twins(name, file)
             with _blaming(name, file):
-                builtin = file.parent == self._builtin
+                builtin = _home(file) == self._builtin
                 if not (self._imports or builtin):
                     return _described(name, str(file), *read_module(file))
                 return _describe(name, _load_file(file, builtin=builtin))
@@ -173,6 +179,14 @@ class Registry:
             with _blaming(name, Path(str(getattr(point, "value", name)))):
                 return _describe(name, point.load())  # type: ignore[attr-defined]
         return None
+
+    def _refuse_twins(self, name: str, file: Path) -> None:
+        """Which of two files of one folder is meant cannot be told: neither is taken."""
+        twin = self._twins.get(name)
+        if twin is not None and _home(twin) == _home(file):
+            message = f"the module {name} is there twice: {_below(twin)} and {_below(file)}"
+            only = "keep one of them"
+            raise InvalidRunbook([Problem(display_name(file), 0, 0, message, suggestion=only)])
 
 
 def _builtin_folder() -> Path | None:
@@ -184,11 +198,10 @@ def _builtin_folder() -> Path | None:
 
 def _load_file(file: Path, *, builtin: bool) -> types.ModuleType:
     if builtin:
-        _make_package("modules", file.parent)
-        return importlib.import_module(f"modules.{file.stem}")
-    package = _package_of(_home(file))
+        _make_package("modules", _home(file))
+        return importlib.import_module(f"modules.{_stem(file)}")
     is_package = file.name == "__init__.py"
-    name = f"{package}.{file.parent.name if is_package else file.stem}"
+    name = f"{_package_of(_home(file))}.{_stem(file)}"
     if name in sys.modules:
         return sys.modules[name]
     below = [str(file.parent)] if is_package else None
@@ -205,9 +218,19 @@ def _load_file(file: Path, *, builtin: bool) -> types.ModuleType:
     return module
 
 
+def _below(file: Path) -> str:
+    """A module's file as its folder of modules lists it."""
+    return str(file.relative_to(_home(file)))
+
+
 def _home(file: Path) -> Path:
     """The folder of modules that a module's file, or its package, lies in."""
     return file.parent.parent if file.name == "__init__.py" else file.parent
+
+
+def _stem(file: Path) -> str:
+    """A module's name in Python: of its file, or of its package's folder."""
+    return file.parent.name if file.name == "__init__.py" else file.stem
 
 
 def _package_of(folder: Path) -> str:

@@ -102,6 +102,7 @@ class _Reader:
             bool(said.get("inline")),
             bool(said.get("local")),
             str(said.get("remote") or ""),
+            bool(said.get("simulates")),
         )
 
     def _parameters(self, arguments: ast.arguments) -> Iterator[inspect.Parameter]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import shutil
 import textwrap
 from pathlib import Path
 
@@ -9,11 +10,7 @@ import pytest
 
 from engine.errors import InvalidRunbook
 from engine.registry import Registry
-from engine.registry.discovery import _builtin_folder
 from tests.cli.conftest import Desk
-
-BUILTIN = _builtin_folder()
-assert BUILTIN is not None
 
 HOSTILE = '''\
 """Does harm when it is imported."""
@@ -99,17 +96,21 @@ def test_what_is_no_python_is_told_with_its_line(tmp_path: Path) -> None:
     assert caught.value.problems[0].line == 1
 
 
-@pytest.mark.parametrize("name", sorted(each.stem for each in BUILTIN.glob("[a-z]*.py")))
+@pytest.mark.parametrize("name", Registry().names())
 def test_the_built_in_modules_read_as_they_are_imported(tmp_path: Path, name: str) -> None:
-    assert BUILTIN is not None
-    (tmp_path / f"{name}.py").write_bytes((BUILTIN / f"{name}.py").read_bytes())
-    read = Registry([tmp_path], builtin=False, imports=False).modules()[0]
-    imported = Registry().module(name.rstrip("_"))
+    imported = Registry().module(name)
     assert imported is not None
-    assert list(read.actions) == list(imported.actions)
+    file = Path(imported.file)
+    if file.name == "__init__.py":
+        shutil.copytree(file.parent, tmp_path / file.parent.name)
+    else:
+        shutil.copy(file, tmp_path)
+    read = Registry([tmp_path], builtin=False, imports=False).modules()[0]
+    assert sorted(read.actions) == sorted(imported.actions)
     for each, info in imported.actions.items():
         other = read.actions[each]
         assert (other.effect, other.doc, other.local) == (info.effect, info.doc, info.local)
+        assert other.action.simulates == info.action.simulates
         assert list(other.parameters) == list(info.parameters)
         required = [p.name for p in info.parameters.values() if p.required]
         assert [p.name for p in other.parameters.values() if p.required] == required
@@ -142,3 +143,21 @@ def test_a_module_may_be_a_package(tmp_path: Path, imports: bool) -> None:
     assert (info.summary, list(info.parameters)) == ("Paint a room.", ["name"])
     if imports:
         assert info.function(None, "hall").message == "hall is red"
+
+
+@pytest.mark.parametrize("imports", [True, False])
+def test_a_module_that_is_there_twice_is_refused(tmp_path: Path, imports: bool) -> None:
+    (tmp_path / "paint").mkdir()
+    (tmp_path / "paint" / "__init__.py").write_text("")
+    (tmp_path / "paint.py").write_text("")
+    with pytest.raises(InvalidRunbook) as caught:
+        Registry([tmp_path], imports=imports).module("paint")
+    assert "is there twice: paint/__init__.py and paint.py" in caught.value.problems[0].message
+
+
+def test_a_folder_of_ones_own_may_replace_a_module_by_a_package(tmp_path: Path) -> None:
+    (tmp_path / "shell").mkdir()
+    (tmp_path / "shell" / "__init__.py").write_text('"""Mine."""\n')
+    info = Registry([tmp_path]).module("shell")
+    assert info is not None
+    assert info.doc == "Mine."
