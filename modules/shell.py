@@ -2,6 +2,14 @@
 
 No inventory section. The command sees the run in its environment (``CE_RUN_ID``, and
 ``CE_RUN_TOKEN``, the fencing token), so that a script can pass them on to what it calls.
+
+Below ``hosts:`` a step says where: ``on: hosts`` is `ssh.run` on each of them, and with
+``on: controller`` it runs here, once for each host.
+
+At a deadline or a cancellation the command and everything that it started get SIGTERM, two seconds
+later SIGKILL; what still runs of it after a crash is ended before it is repeated. Put secrets into
+`env` or `stdin`: a command line can be read by every user. A text with a secret in it is handed to
+the shell unseen, but what the shell starts with it is not; a list with a secret in it is refused.
 """
 
 from __future__ import annotations
@@ -32,20 +40,11 @@ def run(
 ) -> Result:
     """Run a command with ``/bin/sh -c``, or, given as a list, without a shell, on this machine.
 
-    Below ``hosts:`` a step says where: ``on: hosts`` is `ssh.run` on each of them, and with
-    ``on: controller`` it runs here, once for each host.
-
     Result data: ``code`` (exit status), ``stdout``, ``stderr`` (text without the last newline),
-    ``truncated`` (whether output was longer than `limit`; then its middle is left out, the
-    step's log has it all), ``skipped`` (true when `creates` or `unless` said there is nothing
-    to do). ``changed`` unless it was skipped or its effect is ``read``.
-
-    Effect once: after a crash in the middle the run asks whether to repeat it, unless `creates`
-    or `unless` can tell, or `effect` says that repeating is safe; what still runs of it is ended
-    before it is repeated. At a deadline or a cancellation the command and everything that it
-    started get SIGTERM, two seconds later SIGKILL. Put secrets into `env` or `stdin`: a command
-    line can be read by every user. A text with a secret in it is handed to the shell unseen, but
-    what the shell starts with it is not; a list with a secret in it is refused.
+    ``truncated`` (output beyond `limit`: its middle is left out, the step's log has it all),
+    ``skipped`` (`creates` or `unless` said that there is nothing to do). ``changed`` unless it
+    was skipped or its effect is ``read``. Effect once: after a crash in the middle the run asks
+    whether to repeat it, unless `creates`, `unless` or `effect` can tell.
 
     Args:
         command: text for the shell, or a list of words to run as they are.
@@ -65,22 +64,9 @@ def run(
     if _satisfied(ctx, conditions):
         return process_command.skipped(creates, unless)
     finished = child_process.run(
-        ctx,
-        command,
-        cwd=_folder(ctx, cwd),
-        env=_environment(ctx, env),
-        stdin=stdin,
-        limit=limit,
+        ctx, command, cwd=_folder(ctx, cwd), env=_environment(ctx, env), stdin=stdin, limit=limit
     )
-    return process_command.outcome(
-        command,
-        finished.code,
-        finished.stdout,
-        finished.stderr,
-        finished.truncated,
-        expect=expect,
-        changed=effect != "read",
-    )
+    return process_command.outcome(command, finished, expect=expect, changed=effect != "read")
 
 
 @run.check

@@ -47,7 +47,6 @@ from modules._pg import beside as pg_beside
 from modules._pg import connection as pg_connection
 from modules._pg import database as pg_database
 from modules._pg import ledger as pg_ledger
-from modules._pg import manifest as pg_manifest
 from modules._pg import pooler as pg_pooler
 from modules._pg import query as pg_query
 from modules._pg import restore as pg_restore
@@ -225,7 +224,7 @@ def backup(
     return Result(
         changed=is_new,
         data=pg_backup.data(ctx, source, manifest, as_),
-        message=f"{verb} {_size(manifest)} as {name}",
+        message=f"{verb} {manifest.size} as {name}",
     )
 
 
@@ -246,7 +245,7 @@ def backup_check(ctx: Context, args: Arguments) -> Result:
     return Result(
         changed=True,
         data=pg_backup.data(ctx, source, manifest, args.as_),
-        diff=f"+ backup {name}: {_size(manifest)}\n",
+        diff=f"+ backup {name}: {manifest.size}\n",
         message=f"would back {source} up as {name}",
     )
 
@@ -320,29 +319,7 @@ def restore(
             the old database: ``refuse`` to restore, or ``leave`` them, with a warning.
     """
     target = pg_database.lookup(ctx, database)
-    used = pg_restore.names(ctx, target, from_, keep_as)
-    manifest, _ = pg_backup.find(ctx, target, from_)
-    with pg_admin.connect(ctx, target) as connection:
-        done = pg_restore.swapped(connection, used)
-        terms = pg_restore.Terms(keep, replication)
-        behind = pg_restore.left_behind(ctx, connection, used, terms, done)
-    if not done:
-        pg_restore.prepare(ctx, target, used, from_)
-        pg_restore.swap(ctx, target, used, terms)
-    kept = pg_restore.set_aside(ctx, target, used, manifest)
-    with pg_admin.connect(ctx, target) as connection:
-        if not keep:
-            with ctx.fence():
-                pg_admin.drop(connection, used.old)
-        old = used.old if pg_admin.exists(connection, used.old) else ""
-    data = pg_restore.data(manifest, target.dbname, old, kept, behind)
-    newer = [f"{data['set_aside_rows']} newer rows are only in {old or 'no database any more'}"]
-    newer += [
-        f"{pg_restore.beyond(counts)} more were set aside before, in {name}"
-        for name, counts in data["earlier"].items()
-    ]
-    restored = f"restored {_size(manifest)} from {from_}"
-    return Result(changed=not done, data=data, message="; ".join([restored, *newer]))
+    return pg_restore.restore(ctx, target, from_, keep_as, pg_restore.Terms(keep, replication))
 
 
 @restore.check
@@ -446,11 +423,6 @@ def prune_check(ctx: Context, args: Arguments) -> Result:
     names = pg_backup.expired(ctx, folder, args.older_than, args.prefix, args.keep)
     diff = "".join(f"- backup {name}\n" for name in names)
     return Result(changed=bool(names), data={"removed": names}, diff=diff)
-
-
-def _size(manifest: pg_manifest.Manifest) -> str:
-    tables = count(len(manifest.tables), "table")
-    return f"{tables}, {count(manifest.rows, 'row')}"
 
 
 # -- in a simulated world -----------------------------------------------------------------------

@@ -86,15 +86,7 @@ def run(
         return process_command.skipped(creates, unless)
     text = process_command.text_of(command)
     done = ssh_command.run(ctx, where, text, stdin=stdin, limit=limit)
-    return process_command.outcome(
-        command,
-        done.code,
-        done.stdout,
-        done.stderr,
-        done.truncated,
-        expect=expect,
-        changed=effect != "read",
-    )
+    return process_command.outcome(command, done, expect=expect, changed=effect != "read")
 
 
 @run.check

@@ -19,7 +19,7 @@ PARAMETERS = 8
 SIGNATURES = ("click.", "run_argument", "action(")
 """Decorators of functions whose parameters are what users write: a command line, a step."""
 
-LONG_FILES: frozenset[str] = frozenset(("modules/sql.py",))
+LONG_FILES: frozenset[str] = frozenset()
 
 LONG_FUNCTIONS: frozenset[str] = frozenset(
     (
@@ -34,9 +34,6 @@ LONG_FUNCTIONS: frozenset[str] = frozenset(
         "modules/metrics.py:compare",
         "modules/metrics.py:soak",
         "modules/notify.py:send",
-        "modules/shell.py:run",
-        "modules/sql.py:restore",
-        "modules/ssh.py:run",
     )
 )
 

@@ -64,7 +64,7 @@ def modules(name: str | None, modules: tuple[str, ...], no_color: bool, output: 
         if output == "json":
             _print_json(_action_data(action))
         else:
-            writer.lines(_action(action))
+            writer.lines([*_action(action), *(_about(module) if module is not None else ())])
     else:
         raise UsageError(f"there is no module or action '{name}'", hint=_suggest(registry, name))
 
@@ -132,6 +132,14 @@ def _action(info: ActionInfo) -> list[Line]:
     for each in info.parameters.values():
         lines += _parameter(each, first=each.name == info.first)
     return lines
+
+
+def _about(module: ModuleInfo) -> list[Line]:
+    """What holds for the module as a whole, below its only action."""
+    from engine.report.words import Span, line
+
+    text = [line(f"  {_plain(text)}") if text else () for text in module.doc.splitlines()]
+    return [(), line(Span("Module", "head")), *text]
 
 
 def _check_words(info: ActionInfo) -> str:

@@ -5,11 +5,14 @@ from __future__ import annotations
 import shlex
 from typing import Any
 
+import msgspec
+
 from engine.module_api import Context, Failed, Result
 from modules._kube import exec as kube_exec
 from modules._kube import logs as kube_logs
 from modules._kube.api import Object, subject
 from modules._kube.exec import Place
+from modules._process.finished import Finished
 
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
@@ -83,12 +86,12 @@ def judged(
     ctx: Context,
     pod: str,
     command: Command,
-    finished: kube_exec.Finished,
+    finished: Finished,
     expect: int | list[int],
     changed: bool,
 ) -> Result:
     """The result of a command that ran; Failed when its exit status is not an expected one."""
-    data = {**nothing(pod), **finished._asdict()}
+    data = {**nothing(pod), **msgspec.structs.asdict(finished)}
     ctx.log(finished.stdout)
     ctx.log(finished.stderr)
     if finished.code not in ([expect] if isinstance(expect, int) else expect):

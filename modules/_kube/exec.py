@@ -19,19 +19,11 @@ from modules._kube.api import Cluster
 from modules._kube.errors import lost, refusal
 from modules._kube.kinds import known
 from modules._kube.transport import cut
+from modules._process.finished import Finished
 
 _PROTOCOLS = ["v5.channel.k8s.io", "v4.channel.k8s.io"]
 _STDIN, _STDOUT, _STDERR, _STATUS, _CLOSE = 0, 1, 2, 3, 255
 _CONNECT = 3.0
-
-
-class Finished(NamedTuple):
-    """How a command ended."""
-
-    code: int
-    stdout: str
-    stderr: str
-    truncated: bool
 
 
 class Place(NamedTuple):
@@ -119,7 +111,7 @@ def _simulated(ctx: Context, place: Place, command: list[str]) -> Finished:
     if spoken.assumed:
         ctx.log("assumed: the simulated world does not know this command; it succeeds, silently")
     ctx.sleep(seconds)
-    return Finished(spoken.code, spoken.stdout, spoken.stderr, False)
+    return Finished(spoken.code, spoken.stdout, spoken.stderr)
 
 
 def _connect(ctx: Context, cluster: Cluster, path: str) -> Any:

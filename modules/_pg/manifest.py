@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine.module_api import Context
+from engine.module_api import Context, count
 
 if TYPE_CHECKING:
     import psycopg
@@ -87,6 +87,11 @@ class Manifest(msgspec.Struct, frozen=True, kw_only=True):
     def rows(self) -> int:
         """Rows of all tables."""
         return sum(table.rows for table in self.tables.values())
+
+    @property
+    def size(self) -> str:
+        """How much it is, for people."""
+        return f"{count(len(self.tables), 'table')}, {count(self.rows, 'row')}"
 
 
 class Contents(msgspec.Struct, frozen=True):

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 
 import msgspec
 
-from engine.module_api import ActionError, Context, Failed, Refused
+from engine.module_api import ActionError, Context, Failed, Refused, Result
 from modules._pg import admin as pg_admin
 from modules._pg import backup as pg_backup
 from modules._pg import beside as pg_beside
@@ -86,6 +86,32 @@ def names(ctx: Context, database: Database, backup: str, keep_as: str) -> Names:
         f"[restored from backup {backup} by ce-run, {short}]",
         f"[set aside for backup {backup} by ce-run, {short}]",
     )
+
+
+def restore(ctx: Context, target: Database, backup: str, keep_as: str, terms: Terms) -> Result:
+    """Restore a backup, or go on where an earlier attempt was broken off."""
+    used = names(ctx, target, backup, keep_as)
+    manifest, _ = pg_backup.find(ctx, target, backup)
+    with pg_admin.connect(ctx, target) as connection:
+        done = swapped(connection, used)
+        behind = left_behind(ctx, connection, used, terms, done)
+    if not done:
+        prepare(ctx, target, used, backup)
+        swap(ctx, target, used, terms)
+    kept = set_aside(ctx, target, used, manifest)
+    with pg_admin.connect(ctx, target) as connection:
+        if not terms.keep:
+            with ctx.fence():
+                pg_admin.drop(connection, used.old)
+        old = used.old if pg_admin.exists(connection, used.old) else ""
+    outcome = data(manifest, target.dbname, old, kept, behind)
+    newer = [f"{outcome['set_aside_rows']} newer rows are only in {old or 'no database any more'}"]
+    newer += [
+        f"{beyond(counts)} more were set aside before, in {name}"
+        for name, counts in outcome["earlier"].items()
+    ]
+    message = "; ".join([f"restored {manifest.size} from {backup}", *newer])
+    return Result(changed=not done, data=outcome, message=message)
 
 
 def swapped(connection: psycopg.Connection[Any], used: Names) -> bool:

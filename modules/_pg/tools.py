@@ -17,7 +17,7 @@ from engine.module_api import Context, Failed, Refused
 from modules._pg.database import Database
 
 if TYPE_CHECKING:
-    from modules._process import child as child_process
+    from modules._process.finished import Finished
 
 
 def find(ctx: Context, database: Database, server: int) -> Path:
@@ -82,7 +82,7 @@ def run(
     arguments: list[str],
     *,
     quiet: bool = False,
-) -> child_process.Finished:
+) -> Finished:
     """Run a tool to its end; Failed, with its own words, unless it succeeded.
 
     With `quiet` its output is only returned, all of it, and not logged.

@@ -18,6 +18,7 @@ from pathlib import Path
 
 from engine.module_api import Cancelled, Context, Failed, Refused, TimedOut, command_mark
 from modules._process import group as process_group
+from modules._process.finished import Finished
 
 GRACE = 2.0
 """Seconds between asking a process group to end (SIGTERM) and ending it (SIGKILL)."""
@@ -33,18 +34,6 @@ left its session, and who their parent was nobody knows any more."""
 _RUN = b"CE_RUN_ID"
 
 _NUMBERS = itertools.count(1)
-
-
-class Finished:
-    """How a process ended: its exit `code` (negative: a signal), and what it said."""
-
-    __slots__ = ("code", "stderr", "stdout", "truncated")
-
-    def __init__(self, code: int, stdout: str, stderr: str, truncated: bool) -> None:
-        self.code = code
-        self.stdout = stdout
-        self.stderr = stderr
-        self.truncated = truncated
 
 
 class Captured:

@@ -6,29 +6,21 @@ import signal
 from typing import Any
 
 from engine.module_api import Arguments, Context, Failed, Probe, Refused, Result
+from modules._process.finished import Finished
 
 Command = str | list[str]
 
 
 def outcome(
-    command: Command,
-    code: int,
-    stdout: str,
-    stderr: str,
-    truncated: bool,
-    *,
-    expect: int | list[int],
-    changed: bool,
+    command: Command, finished: Finished, *, expect: int | list[int], changed: bool
 ) -> Result:
-    """The result of a command that has ended; Failed if its exit status is not expected.
-
-    A negative code is a signal.
-    """
+    """The result of a command that has ended; Failed if its exit status is not expected."""
+    code = finished.code
     data: dict[str, Any] = {
         "code": code,
-        "stdout": stdout.removesuffix("\n"),
-        "stderr": stderr.removesuffix("\n"),
-        "truncated": truncated,
+        "stdout": finished.stdout.removesuffix("\n"),
+        "stderr": finished.stderr.removesuffix("\n"),
+        "truncated": finished.truncated,
         "skipped": False,
     }
     accepted = [expect] if isinstance(expect, int) else expect
@@ -36,7 +28,7 @@ def outcome(
         return Result(changed=changed, data=data)
     how = f"was ended by {_signal(-code)}" if code < 0 else f"ended with exit status {code}"
     unlike = "" if accepted == [0] else f", not {' or '.join(map(str, accepted))}"
-    output = stderr.strip() or stdout.strip()
+    output = finished.stderr.strip() or finished.stdout.strip()
     raise Failed(
         f"`{short(text_of(command))}` {how}{unlike}",
         hint=_hint(code),
@@ -72,15 +64,8 @@ def simulated(ctx: Context, where: str, args: Arguments) -> Result:
     if spoken.assumed:
         ctx.log("assumed: the simulated world does not know this command; it succeeds, silently")
     ctx.sleep(seconds)
-    return outcome(
-        args.command,
-        spoken.code,
-        spoken.stdout,
-        spoken.stderr,
-        False,
-        expect=args.expect,
-        changed=args.effect != "read",
-    )
+    finished = Finished(spoken.code, spoken.stdout, spoken.stderr)
+    return outcome(args.command, finished, expect=args.expect, changed=args.effect != "read")
 
 
 def skipped(creates: str, unless: str) -> Result:

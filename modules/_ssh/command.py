@@ -24,10 +24,9 @@ import urllib.parse
 from collections.abc import Callable
 from typing import TYPE_CHECKING
 
-import msgspec
-
 from engine.module_api import Cancelled, Context, Failed, TimedOut, Unreachable
 from modules._process import child as child_process
+from modules._process.finished import Finished
 from modules._ssh import connection as ssh_connection
 from modules._ssh.address import CONNECT_TIMEOUT, Address
 
@@ -83,15 +82,6 @@ fi
 echo "left:$left."
 """
 """Ends a process with all below it, and tells which of them are still there."""
-
-
-class Finished(msgspec.Struct, frozen=True):
-    """How a remote command ended; `code` is negative for a signal."""
-
-    code: int
-    stdout: str
-    stderr: str
-    truncated: bool
 
 
 def run(

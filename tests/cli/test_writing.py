@@ -92,7 +92,10 @@ def test_github_actions_gets_annotations(
 def test_modules_of_a_folder_are_listed_with_the_built_in_ones(desk: Desk) -> None:
     desk.write(
         '''
-        """Cook."""
+        """Cook.
+
+        Inventory section ``kitchen``: none.
+        """
 
         from engine.module_api import Context, Result, action
 
@@ -107,6 +110,9 @@ def test_modules_of_a_folder_are_listed_with_the_built_in_ones(desk: Desk) -> No
     listed = desk.ce_run("modules", "--modules", "mine").stdout
     assert "kitchen  Cook." in listed
     assert "kubectl.apply" in listed
+    told = desk.ce_run("modules", "kitchen", "--modules", "mine").stdout
+    assert "Cook a dish." in told
+    assert "Inventory section `kitchen`: none." in told
     [action] = json.loads(
         desk.ce_run("modules", "kitchen", "--modules", "mine", "--output", "json").stdout
     )["arguments"]
