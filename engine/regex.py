@@ -27,6 +27,7 @@ _APART = """
 import json, re, resource, sys
 resource.setrlimit(resource.RLIMIT_AS, (1 << 30, 1 << 30))
 resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+resource.setrlimit(resource.RLIMIT_CPU, (6, 6))  # also if nobody is left to kill it
 work, pattern, texts, replacement, count = json.load(sys.stdin)
 found = re.compile(pattern)
 if work == "sub":

@@ -6,11 +6,22 @@ changing anything there is `http-check`.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from typing import Any, Literal
 
-from engine.module_api import Context, Duration, Failed, Probe, Refused, Result, Unreachable, action
+from engine.module_api import (
+    ActionError,
+    Arguments,
+    Context,
+    Duration,
+    Failed,
+    Probe,
+    Result,
+    Unreachable,
+    action,
+)
 from modules._http import client as http_client
+from modules._http import section as http_section
+from modules._http.response import Response, StatusText, fits
 
 _TEXT = 16384
 
@@ -22,7 +33,7 @@ class InDoubt(Unreachable):
 
 
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
-Status = http_client.StatusText | list[http_client.StatusText]
+Status = StatusText | list[StatusText]
 
 
 @action(effect="once", simulates=True)
@@ -60,73 +71,78 @@ def request(
     if done_if and _is_done(ctx, done_if, timeout):
         return _already()
     safe = repeatable or bool(done_if)
+    answer = _send(ctx, method, url, headers, body, timeout, safe)
+    statuses = status if isinstance(status, list) else [status]
+    if any(fits(answer.status, one) for one in statuses):
+        done = f"{answer.status} to {method} {url}"
+        return Result(changed=True, data=_data(answer), message=done)
+    expected = " or ".join(str(one) for one in statuses)
+    raise _failure(answer, f"{method} {url}: expected status {expected}, got {answer.status}", safe)
+
+
+def _send(
+    ctx: Context,
+    method: str,
+    url: str,
+    headers: dict[str, Any] | None,
+    body: Any,
+    timeout: float,
+    safe: bool,
+) -> Response:
+    """The answer; without one, whether to ask again is open unless that is `safe`."""
+    section = http_section.read(ctx, "http")
     try:
         with ctx.fence():
-            answer = http_client.request(
+            return http_client.request(
                 ctx,
                 method,
                 url,
-                headers={"Idempotency-Key": ctx.key, **_headers(ctx, headers)},
-                tls=http_client.Tls.of(ctx.connection("http"), "http"),
+                headers={"Idempotency-Key": ctx.key, **section.with_headers(headers)},
+                tls=section.tls("http"),
                 timeout=timeout,
-                **_body(body),
+                **http_client.content(body),
             )
     except http_client.NotSent:
         raise
     except Unreachable as error:
         raise error if safe else _in_doubt(error.message, error.evidence) from None
-    data = _data(answer)
-    wanted = status if isinstance(status, list) else [status]
-    if any(http_client.fits(answer.status, one) for one in wanted):
-        return Result(changed=True, data=data, message=f"{answer.status} to {method} {url}")
-    expected = " or ".join(str(one) for one in wanted)
-    message = f"{method} {url}: expected status {expected}, got {answer.status}"
+
+
+def _failure(answer: Response, message: str, safe: bool) -> ActionError:
+    """What an answer of another status means; whether sending again is `safe` decides with it."""
     if answer.status in (502, 504) and not safe:
-        raise _in_doubt(message, answer.lines())
+        return _in_doubt(message, answer.lines())
     if answer.status in (429, 502, 503, 504):
-        raise Unreachable(message, hint="try again later (`retry`)", evidence=answer.lines())
-    raise Failed(message, evidence=answer.lines(), data=data)
+        return Unreachable(message, hint="try again later (`retry`)", evidence=answer.lines())
+    hint = "ask where it leads to, or log in first" if answer.is_redirect else ""
+    return Failed(message, hint=hint, evidence=answer.lines(), data=_data(answer))
 
 
 @request.check
-def request_check(
-    ctx: Context,
-    url: str,
-    *,
-    method: str = "POST",
-    body: Any = None,
-    done_if: str = "",
-    timeout: Duration = http_client.TIMEOUT,
-    **others: Any,
-) -> Result:
+def request_check(ctx: Context, args: Arguments) -> Result:
     """Show the request; only `done_if` is asked."""
-    if done_if and _is_done(ctx, done_if, timeout):
+    http_section.read(ctx, "http")
+    if args.done_if and _is_done(ctx, args.done_if, args.timeout):
         return _already()
-    shown = "" if body is None else f" {body if isinstance(body, str) else _json(body)}"
+    body = args.body
+    shown = "" if body is None else body if isinstance(body, str) else http_client.as_json(body)
+    line = f"{args.method} {args.url} {shown}".rstrip()
     return Result(
         changed=True,
         data={"status": None, "headers": {}, "json": None, "text": "", "already_done": False},
-        diff=f"+ {method} {url}{shown}\n",
-        message=f"would send {method} {url}",
+        diff=f"+ {line}\n",
+        message=f"would send {args.method} {args.url}",
     )
 
 
 @request.probe
-def request_probe(
-    ctx: Context,
-    url: str,
-    *,
-    done_if: str = "",
-    repeatable: bool = False,
-    timeout: Duration = http_client.TIMEOUT,
-    **others: Any,
-) -> Probe:
+def request_probe(ctx: Context, args: Arguments) -> Probe:
     """Ask `done_if`."""
-    if done_if:
-        if _is_done(ctx, done_if, timeout):
+    if args.done_if:
+        if _is_done(ctx, args.done_if, args.timeout):
             return Probe("done", _already())
-        return Probe("not_done", message=f"{done_if} does not have it")
-    if repeatable:
+        return Probe("not_done", message=f"{args.done_if} does not have it")
+    if args.repeatable:
         return Probe("not_done", message="sending it again is safe")
     return Probe("unknown", message="nobody can be asked whether the request arrived")
 
@@ -141,12 +157,13 @@ def _in_doubt(message: str, evidence: list[str]) -> InDoubt:
 
 
 def _is_done(ctx: Context, url: str, timeout: float) -> bool:
+    section = http_section.read(ctx, "http")
     answer = http_client.request(
         ctx,
         "GET",
         url,
-        headers=_headers(ctx, None),
-        tls=http_client.Tls.of(ctx.connection("http"), "http"),
+        headers=section.with_headers(None),
+        tls=section.tls("http"),
         timeout=timeout,
     )
     if 200 <= answer.status < 300:
@@ -159,27 +176,7 @@ def _is_done(ctx: Context, url: str, timeout: float) -> bool:
     )
 
 
-def _headers(ctx: Context, more: Mapping[str, Any] | None) -> dict[str, str]:
-    section = ctx.connection("http").get("headers") or {}
-    return {name: str(value) for name, value in {**section, **(more or {})}.items()}
-
-
-def _body(body: Any) -> dict[str, Any]:
-    if body is None:
-        return {}
-    return {"content": body} if isinstance(body, str) else {"json": body}
-
-
-def _json(body: Any) -> str:
-    import json
-
-    try:
-        return json.dumps(body, ensure_ascii=False)
-    except TypeError as error:
-        raise Refused(f"`body` cannot be written as JSON: {error}") from None
-
-
-def _data(answer: http_client.Response) -> dict[str, Any]:
+def _data(answer: Response) -> dict[str, Any]:
     try:
         document = answer.json()
     except Failed:

@@ -128,7 +128,7 @@ def test_what_is_public_is_documented(path: Path) -> None:
     assert missing == []
 
 
-SLEEPING = ("modules/http_check.py",)
+SLEEPING = ("modules/_http/sampling.py",)
 """What sleeps on an event loop of its own: many senders at once, each between two requests."""
 
 

@@ -29,8 +29,6 @@ LONG_FUNCTIONS: frozenset[str] = frozenset(
         "modules/_docker/engine.py:_connect",
         "modules/_traffic/setup.py:setup",
         "modules/docker.py:build",
-        "modules/http.py:request",
-        "modules/http_check.py:get",
         "modules/metrics.py:compare",
         "modules/metrics.py:soak",
         "modules/notify.py:send",

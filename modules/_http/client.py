@@ -8,16 +8,16 @@ reading alike, and lets `http-check` send many at a time. `httpx` is imported at
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, TypeVar
+from collections.abc import AsyncIterator, Awaitable, Callable
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
-from engine.module_api import ActionError, Check, Context, Failed, Refused, Unreachable
+from engine.module_api import ActionError, Context, Failed, Refused, Unreachable
+from modules._http import decoding
+from modules._http import tls as http_tls
+from modules._http.response import Response
+from modules._http.tls import Tls
 
 if TYPE_CHECKING:
-    import ssl
-
     import httpx
 
 T = TypeVar("T")
@@ -35,116 +35,6 @@ _UNFIT = (ValueError, TypeError)
 
 class NotSent(Unreachable):
     """There was no connection, so the request cannot have arrived."""
-
-
-class Response:
-    """An answer, read to its end (or to `BODY` bytes). `seconds` until then."""
-
-    __slots__ = ("body", "headers", "seconds", "status", "tls_expiry", "url")
-
-    def __init__(
-        self,
-        url: str,
-        status: int,
-        headers: dict[str, str],
-        body: bytes,
-        seconds: float,
-        tls_expiry: float | None,
-    ) -> None:
-        """`tls_expiry` is the end of the server's certificate, epoch seconds; None without TLS."""
-        self.url = url
-        self.status = status
-        self.headers = headers
-        self.body = body
-        self.seconds = seconds
-        self.tls_expiry = tls_expiry
-
-    @property
-    def text(self) -> str:
-        """The body as text."""
-        return self.body.decode(errors="replace")
-
-    def json(self) -> Any:
-        """The body as JSON; raises Failed if it is none."""
-        import json as json_module
-
-        try:
-            return json_module.loads(self.body, parse_constant=_not_json)
-        except (ValueError, RecursionError) as error:
-            raise Failed(
-                f"{self.url} did not answer with JSON: {error}", evidence=self.lines()
-            ) from None
-
-    def lines(self, most: int = 5) -> list[str]:
-        """The beginning of the body, for evidence."""
-        return [line[:300] for line in self.text[:4000].splitlines() if line.strip()][:most]
-
-    @property
-    def retry_after(self) -> float | None:
-        """Seconds that the server asks to be left alone for; None where it does not."""
-        text = self.headers.get("retry-after", "").strip()
-        return float(text) if text.isascii() and text.isdigit() else None
-
-
-def _not_json(word: str) -> Any:
-    raise ValueError(f"{word} is not a JSON value")
-
-
-def valid_status(text: int | str) -> None:
-    """Refused for what is neither a status nor a class of them, such as ``2xx``."""
-    if not re.fullmatch(r"[1-5](\d\d|xx)", str(text)):
-        raise Refused(f"{text!r} is not a status", hint="write 200, [200, 204] or 2xx")
-
-
-StatusText = Annotated[int | str, Check(valid_status)]
-"""A status or a class of them."""
-
-
-def fits(status: int, wanted: int | str) -> bool:
-    """Whether a status is the wanted one, or of the wanted class: ``2xx``."""
-    text = str(wanted)
-    return str(status)[0] == text[0] if text.endswith("xx") else str(status) == text
-
-
-class Tls:
-    """How a server's certificate is checked: by `verify`, against `ca` if there is one."""
-
-    def __init__(self, verify: bool = True, ca: str = "", section: str = "") -> None:
-        """`section` is the part of the inventory that says so."""
-        self.verify = verify
-        self.ca = ca
-        self.section = section
-
-    @classmethod
-    def of(cls, settings: Mapping[str, Any], section: str) -> Tls:
-        """From the keys ``verify`` and ``ca`` of a part of the inventory."""
-        verify = settings.get("verify", True) is not False
-        return cls(verify, str(settings.get("ca") or ""), section)
-
-    def context(self, ctx: Context) -> ssl.SSLContext:
-        """The TLS settings, made once a run (reading the authorities takes a while)."""
-        if not self.verify:
-            said = f"`{self.section}` of the inventory says so"
-            ctx.warn(f"TLS certificates are not verified: {said}")
-        return ctx.cached(f"http:tls:{self.verify}:{self.ca}", lambda: self._make(ctx))
-
-    def _make(self, ctx: Context) -> ssl.SSLContext:
-        import ssl
-
-        import httpx
-
-        if not self.verify:
-            unchecked = ssl.create_default_context()
-            unchecked.check_hostname = False
-            unchecked.verify_mode = ssl.CERT_NONE
-            return unchecked
-        if not self.ca:
-            return httpx.create_ssl_context()
-        path = Path(self.ca) if Path(self.ca).is_absolute() else ctx.file(self.ca)
-        try:
-            return ssl.create_default_context(cafile=str(path))
-        except OSError as error:
-            raise Refused(f"the CA file {path} cannot be used: {error}") from None
 
 
 def run(ctx: Context, work: Callable[[], Awaitable[T]]) -> T:
@@ -189,24 +79,19 @@ async def client(
 
     import httpx
 
+    from modules._http.routes import Routes
+
     limits = httpx.Limits(max_connections=connections, max_keepalive_connections=connections)
     # A cookie kept from one answer would tie all further requests to the server that gave it.
     none = http.cookiejar.DefaultCookiePolicy(allowed_domains=[])
-    try:
-        made = httpx.AsyncClient(
-            verify=tls.context(ctx),
-            limits=limits,
-            timeout=None,
-            cookies=http.cookiejar.CookieJar(none),
-        )
-    except (ImportError, ValueError) as error:
-        raise Refused(
-            "the proxy of the environment (HTTP_PROXY, HTTPS_PROXY, ALL_PROXY) cannot be used",
-            hint="name an http:// or https:// proxy, or set NO_PROXY for this server",
-            evidence=[str(error)],
-        ) from None
-    async with made:
-        yield made
+    async with httpx.AsyncClient(
+        transport=cast("httpx.AsyncBaseTransport", Routes(tls.context(ctx), limits)),
+        trust_env=False,  # proxies are chosen by Routes
+        timeout=None,
+        cookies=http.cookiejar.CookieJar(none),
+        headers={"Accept-Encoding": decoding.ACCEPTED},
+    ) as session:
+        yield session
 
 
 def simulated(
@@ -226,6 +111,29 @@ def simulated(
         raise NotSent(f"{named} cannot be reached", hint="is it up, and is the address right?")
     expiry = ctx.now().timestamp() + answer.tls_days * 86400 if url.startswith("https:") else None
     return Response(named, answer.status, dict(answer.headers), answer.body, answer.seconds, expiry)
+
+
+def content(body: Any) -> dict[str, Any]:
+    """The option for `send` of a body: text as it is, anything else as JSON."""
+    if body is None:
+        return {}
+    if isinstance(body, str):
+        return {"content": body}
+    as_json(body)
+    return {"json": body}
+
+
+def as_json(body: Any) -> str:
+    """A body as JSON; Refused for what JSON has no word for."""
+    import json
+
+    try:
+        return json.dumps(body, ensure_ascii=False, allow_nan=False)
+    except TypeError as error:
+        kind = str(error).removeprefix("Object of type ").partition(" ")[0]
+        raise Refused(f"`body` holds a {kind}, which JSON has no word for") from None
+    except ValueError:
+        raise Refused("`body` holds a number that JSON has no word for (NaN, Infinity)") from None
 
 
 def request(
@@ -281,16 +189,16 @@ async def send(
             asyncio.timeout(timeout),
             session.stream(method, url, headers=headers, **options) as answer,
         ):
-            body = await _read(answer)
-            expiry = _expiry(answer)
+            response = await _read(named, answer)
     except TimeoutError:
         raise Unreachable(
             f"{named} did not answer within {timeout:g} s", hint="is it up, or only slow?"
         ) from None
     except (httpx.HTTPError, httpx.InvalidURL, ssl.SSLError, OSError, *_UNFIT) as error:
         raise _in_our_words(named, error) from None
-    seconds = ctx.monotonic() - started
-    return Response(named, answer.status_code, dict(answer.headers.items()), body, seconds, expiry)
+    response.seconds = ctx.monotonic() - started
+    response.at = ctx.now()
+    return response
 
 
 def _hide_password(ctx: Context, url: str) -> None:
@@ -305,13 +213,27 @@ def _hide_password(ctx: Context, url: str) -> None:
             ctx.mask(unquote(password))
 
 
-async def _read(answer: httpx.Response) -> bytes:
+async def _read(named: str, answer: httpx.Response) -> Response:
+    """The answer with its body, decoded, up to `BODY` bytes."""
+    decoder = decoding.Decoder(named, answer.headers.get("content-encoding", ""))
     body = bytearray()
-    async for part in answer.aiter_bytes():
-        body += part
-        if len(body) >= BODY:
+    async for data in answer.aiter_raw():
+        for piece in decoder.feed(data):
+            body += piece
+            if len(body) > BODY:
+                break
+        if len(body) > BODY:
             break
-    return bytes(body[:BODY])
+    else:
+        decoder.end()
+    headers = dict(answer.headers.items())
+    response = Response(named, answer.status_code, headers, bytes(body[:BODY]), 0.0, None)
+    response.is_cut = len(body) > BODY
+    stream = answer.extensions.get("network_stream")
+    tls = stream.get_extra_info("ssl_object") if stream is not None else None
+    if tls is not None and (expiry := http_tls.expiry(tls)):
+        response.tls_expiry, response.tls_subject = expiry
+    return response
 
 
 def _in_our_words(named: str, error: Exception) -> ActionError:
@@ -337,21 +259,3 @@ def _in_our_words(named: str, error: Exception) -> ActionError:
             evidence=[words],
         )
     return Unreachable(f"{named} broke off the connection", evidence=[words])
-
-
-def _expiry(answer: httpx.Response) -> float | None:
-    """When the server's certificate ends, epoch seconds."""
-    stream = answer.extensions.get("network_stream")
-    tls = stream.get_extra_info("ssl_object") if stream is not None else None
-    if tls is None:
-        return None
-    import ssl
-
-    if verified := tls.getpeercert():
-        return float(ssl.cert_time_to_seconds(verified["notAfter"]))
-    encoded = tls.getpeercert(binary_form=True)  # all there is when nothing was verified
-    if not encoded:
-        return None
-    from cryptography import x509
-
-    return x509.load_der_x509_certificate(encoded).not_valid_after_utc.timestamp()

@@ -17,8 +17,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine.module_api import Context, Failed, Refused
 from modules._kube import proxy as kube_proxy
 from modules._kube.kubeconfig import Config
-from modules._kube.proxy import Proxy
 from modules._kube.tls import path_of, pem, text_of, tls_context
+from modules._shared.proxy import Proxy
 
 if TYPE_CHECKING:
     import ssl

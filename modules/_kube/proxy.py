@@ -1,124 +1,27 @@
-"""Which proxy the way to a cluster leads through, as kubectl has it (Go's ``httpproxy``).
+"""Which proxy the way to a cluster leads through, as kubectl has it.
 
 A kubeconfig's ``proxy-url`` holds for its cluster, whatever else is set. Else the environment's
-``HTTPS_PROXY`` does (for a server without TLS ``HTTP_PROXY``), unless ``NO_PROXY`` names the
-server: by name, domain, address or network (``10.0.0.0/8``), each with a port or without. This
-machine is never asked for through a proxy of the environment.
+does (`modules._shared.proxy`).
 """
 
 from __future__ import annotations
 
-import ipaddress
-import os
-from typing import NamedTuple
-from urllib.parse import unquote, urlsplit
-
 from engine.module_api import Refused
-
-_SCHEMES = ("http", "https")
-
-
-class Proxy(NamedTuple):
-    """A proxy, and who to be for it."""
-
-    url: str
-    """Without user and password."""
-    user: str = ""
-    password: str = ""
-
-    @property
-    def basic(self) -> str:
-        """``user:password``; empty if it wants none."""
-        return f"{self.user}:{self.password}" if self.user else ""
+from modules._shared import proxy as shared_proxy
+from modules._shared.proxy import Proxy
 
 
 def choose(server: str, configured: object, where: str) -> Proxy | None:
     """The proxy for a server, or None; `configured` is what its kubeconfig `where` says."""
-    tls = server.startswith("https:")
     if configured:
-        return _read(str(configured), f"`proxy-url` of {where}", tls)
-    names = ("HTTPS_PROXY", "https_proxy") if tls else ("HTTP_PROXY", "http_proxy")
-    name = next((name for name in names if os.environ.get(name)), "")
-    if not name or is_direct(server):
-        return None
-    return _read(os.environ[name], name, tls)
-
-
-def is_direct(server: str) -> bool:
-    """Whether a server is reached without the environment's proxy."""
-    parts = urlsplit(server)
-    host = (parts.hostname or "").lower().rstrip(".")
-    port = str(parts.port or (443 if parts.scheme == "https" else 80))
-    address = _address(host)
-    if host == "localhost" or (address and address.is_loopback):
-        return True
-    rules = os.environ.get("NO_PROXY") or os.environ.get("no_proxy") or ""
-    return any(_matches(rule.strip().lower(), host, port) for rule in rules.split(","))
-
-
-def _matches(rule: str, host: str, port: str) -> bool:
-    if not rule:
-        return False
-    if rule == "*":
-        return True
-    address = _address(host)
-    if "/" in rule:
-        try:
-            return bool(address) and address in ipaddress.ip_network(rule, strict=False)
-        except ValueError:
-            return False
-    name, only_port = _split(rule)
-    if only_port and only_port != port:
-        return False
-    if address or _address(name):
-        return bool(address) and address == _address(name)
-    name = name.removeprefix("*")
-    return (
-        host.endswith(name)
-        if name.startswith(".")
-        else host in (name,) or host.endswith(f".{name}")
-    )
-
-
-def _split(rule: str) -> tuple[str, str]:
-    """``host:port`` → both; an IPv6 address has its port after brackets."""
-    if rule.startswith("["):
-        name, _, rest = rule[1:].partition("]")
-        return name, rest.removeprefix(":")
-    name, colon, port = rule.rpartition(":")
-    return (name, port) if colon and ":" not in name else (rule, "")
-
-
-def _address(host: str) -> ipaddress.IPv4Address | ipaddress.IPv6Address | None:
-    try:
-        return ipaddress.ip_address(host)
-    except ValueError:
-        return None
-
-
-def _read(text: str, said_by: str, tls: bool) -> Proxy:
-    """A proxy as it is written; without a scheme it is an HTTP proxy."""
-    url = text if "://" in text else f"http://{text}"
-    try:
-        parts = urlsplit(url)
-        host, port = parts.hostname, parts.port
-    except ValueError:
-        host, port, parts = None, None, urlsplit("")
-    if not host:
-        raise Refused(f"{said_by} is no address of a proxy", hint="write http://host:port")
-    if parts.scheme not in _SCHEMES:
-        raise Refused(
-            f"{said_by} names a proxy by {parts.scheme}, which cannot be used here",
-            hint="name an http:// or https:// proxy, or reach the cluster directly (NO_PROXY)",
-        )
-    if not tls:
+        said_by = f"`proxy-url` of {where}"
+        proxy: Proxy | None = shared_proxy.read(str(configured), said_by)
+    else:
+        said_by = "the environment"
+        proxy = shared_proxy.of_environment(server)
+    if proxy is not None and not server.startswith("https:"):
         raise Refused(
             f"{said_by} names a proxy for a cluster without TLS: that is not supported",
             hint="reach it by https, or directly (NO_PROXY)",
         )
-    place = f"[{host}]" if ":" in host else host
-    return Proxy(
-        f"{parts.scheme}://{place}{f':{port}' if port else ''}",
-        unquote(parts.username or ""),
-        unquote(parts.password or ""),
-    )
+    return proxy

@@ -25,6 +25,8 @@ from engine.module_api import (
     parse_duration,
 )
 from modules._http import client as http_client
+from modules._http.response import Response
+from modules._http.tls import Tls
 
 _SIMULATED_LATENCY = 0.02
 """Seconds that the simulated world's monitoring takes for an answer."""
@@ -310,7 +312,7 @@ class _PrometheusAnswer(msgspec.Struct):
     warnings: list[str] = []
 
 
-def _must_serve(name: str, url: str, answer: http_client.Response) -> None:
+def _must_serve(name: str, url: str, answer: Response) -> None:
     """Unreachable where a server, or a proxy before it, says that it cannot answer now."""
     if answer.status in (429, 500, 502, 503, 504):
         raise Unreachable(
@@ -364,8 +366,8 @@ def _finite(value: float) -> float | None:
     return float(max(-most, min(most, value)))
 
 
-def _tls(name: str, what: Definition) -> http_client.Tls:
-    return http_client.Tls(what.verify, what.ca, f"metrics.{name}")
+def _tls(name: str, what: Definition) -> Tls:
+    return Tls(what.verify, what.ca, f"metrics.{name}")
 
 
 def _headers(what: Definition) -> dict[str, str]:

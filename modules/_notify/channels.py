@@ -13,6 +13,8 @@ import msgspec
 
 from engine.module_api import ActionError, Context, Failed, Refused, Unreachable
 from modules._http import client as http_client
+from modules._http.response import Response
+from modules._http.tls import Tls
 from modules._notify import mail as notify_mail
 from modules._notify import statuspage as notify_statuspage
 from modules._notify.text import Words
@@ -214,9 +216,7 @@ def probe(ctx: Context, target: Target, incident: str) -> Answer:
     return "not_done" if target.deduplicates else "unknown"
 
 
-def post(
-    ctx: Context, target: Target, url: str, body: dict[str, Any], patience: float
-) -> http_client.Response:
+def post(ctx: Context, target: Target, url: str, body: dict[str, Any], patience: float) -> Response:
     """POST JSON to a receiver, whose address is never shown: it may be all one needs to write."""
     import json
 
@@ -234,7 +234,11 @@ def post(
                 **_signature(ctx, target, content),
                 **{name: str(value) for name, value in headers.items()},
             },
-            tls=http_client.Tls.of(target.settings, f"{target.transport} of notify.{target.name}"),
+            tls=Tls(
+                target.settings.get("verify", True),
+                target.settings.get("ca", ""),
+                f"{target.transport} of notify.{target.name}",
+            ),
             timeout=patience,
             what=f"the {target.transport} of {target.name}",
         )
@@ -253,7 +257,7 @@ def _signature(ctx: Context, target: Target, content: bytes) -> dict[str, str]:
     return {"X-CE-Timestamp": moment, "X-CE-Signature": f"sha256={signed.hexdigest()}"}
 
 
-def refusal(target: Target, answer: http_client.Response) -> ActionError:
+def refusal(target: Target, answer: Response) -> ActionError:
     """What an answer that is no success means."""
     message = f"{target.transport} answered with status {answer.status}"
     if answer.status == 429 or answer.status >= 500:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from engine.module_api import Context, Failed, Refused, Unreachable, is_local
 from modules._http import client as http_client
+from modules._http.tls import Tls
 
 if TYPE_CHECKING:
     import smtplib
@@ -89,7 +90,7 @@ def _session(ctx: Context, settings: Mapping[str, Any]) -> Iterator[smtplib.SMTP
     timeout = ctx.remaining(at_most=patience) or patience
     if mode == "none" and not is_local(host):
         ctx.warn(f"mail goes to {host} without TLS: `notify` of the inventory says so")
-    tls = http_client.Tls.of(settings, "email of notify")
+    tls = Tls(settings.get("verify", True), settings.get("ca", ""), "email of notify")
     security = tls.context(ctx) if mode != "none" else None
     try:
         session = _connect(ctx, host, port, timeout, security if mode == "tls" else None)

@@ -13,6 +13,7 @@ import msgspec
 
 from engine.module_api import Context, Failed, Refused, Unreachable
 from modules._http import client as http_client
+from modules._http.tls import Tls
 
 _STATES = {
     "operational": "operational",
@@ -94,7 +95,7 @@ def _call(ctx: Context, settings: Mapping[str, Any], method: str, path: str, bod
         method,
         url,
         headers={"Authorization": f"OAuth {settings['token']}"},
-        tls=http_client.Tls.of(settings, "statuspage of notify"),
+        tls=Tls(settings.get("verify", True), settings.get("ca", ""), "statuspage of notify"),
         timeout=float(settings.get("patience") or http_client.TIMEOUT),
         what="Statuspage",
         **options,
