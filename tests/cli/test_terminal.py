@@ -142,7 +142,7 @@ def test_a_question_answered_from_another_shell_goes_away(desk: Desk, on_screen:
     screen = on_screen("book.yml")
     screen.wait_for("y approves")
     assert desk.ce_run("approve", "last", "--tick", "all").returncode == 0
-    screen.wait_for("approved  switch", "by ada@", "Deploy: succeeded")
+    screen.wait_for("approved  switch", "points ticked", "Deploy: succeeded")
     assert screen.end() == 0
 
 

@@ -296,11 +296,11 @@ def test_the_inventorys_credentials_go_with_builds_and_pushes(make_context: Make
 
     async def built(request: web.Request) -> web.Response:
         await request.read()
-        seen["build"] = decoded(request.headers["X-ImageRegistry-Config"])
+        seen["build"] = decoded(request.headers["X-Registry-Config"])
         return web.json_response({"stream": "Successfully built"})
 
     async def pushed(request: web.Request) -> web.Response:
-        seen["push"] = decoded(request.headers["X-ImageRegistry-Auth"])
+        seen["push"] = decoded(request.headers["X-Registry-Auth"])
         return web.json_response({"aux": {"Digest": "sha256:1"}})
 
     async def inspected(request: web.Request) -> web.Response:

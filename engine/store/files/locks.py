@@ -158,7 +158,9 @@ class FileLock:
         engine, doubts = None, []
         if entry.alive():
             pid = entry.owner_pid()
-            if pid is not None and has_open(pid, entry.path / "run.lock"):
+            if pid == os.getpid():  # what stands below us is ours, whichever run started it
+                engine = None
+            elif pid is not None and has_open(pid, entry.path / "run.lock"):
                 engine = pid
             else:  # a number of another container, say
                 doubts.append(
