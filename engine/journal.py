@@ -76,17 +76,22 @@ class Disk(Protocol):
 
 
 class FileDisk:
-    """A real file, 0600, opened for appending. Raises JournalError when that is impossible."""
+    """A real file, 0600, opened for appending. Raises JournalError when that is impossible.
 
-    def __init__(self, path: Path) -> None:
+    What is written waits for the disk, unless it is not to be `durable`: a run that changes nothing
+    in the world announces nothing that a crash may not forget.
+    """
+
+    def __init__(self, path: Path, *, durable: bool = True) -> None:
         try:
             new = not path.exists()
             self._descriptor = open_file(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND)
-            if new:
+            if new and durable:
                 sync_folder(path.parent)
         except OSError as error:
             raise _unwritable(error) from error
         self._path = path
+        self._durable = durable
         self._end = self.size()
 
     def check(self) -> None:
@@ -123,7 +128,8 @@ class FileDisk:
 
     def sync(self) -> None:
         """``fdatasync``: the data and the file's new length, not its time stamps."""
-        _sync_data(self._descriptor)
+        if self._durable:
+            _sync_data(self._descriptor)
 
     def size(self) -> int:
         """Bytes in the file."""

@@ -287,6 +287,11 @@ class Context(Protocol):
         """The simulated world, in mode ``simulate``; there is none in the others."""
         ...
 
+    def holds_while(self, condition: Callable[[], bool]) -> None:
+        """In mode ``simulate``: asked again, the action would answer the same as long as the
+        condition holds. It is tested after whatever happens in the world."""
+        ...
+
     def connection(self, module: str) -> Mapping[str, Any]:
         """The inventory's section for a module (``kubectl``, ``sql``, ...); may be empty.
 

@@ -31,6 +31,7 @@ class Jobs:
         self._scopes = scopes
         self._preparing = preparing
         self._unrecorded = unrecorded
+        self._constant: dict[tuple[int, int], bool] = {}  # guards that ask the same each time
         self._bound: dict[int, dict[str, Any]] = {}  # arguments without templates, by step
 
     def job(self, state: RunState, node: Node, task: int) -> Job | Failure:
@@ -87,7 +88,29 @@ class Jobs:
             material.services, terms, scope=lambda: scope, templates=material.templates
         )
         function = info.function_for(material.mode)
-        return Job(node.path, guard, 1, function, arguments, context, purpose="guard")
+        return Job(
+            node.path,
+            guard,
+            1,
+            function,
+            arguments,
+            context,
+            purpose="guard",
+            constant=material.mode == "simulate" and self._is_constant(node, guard, scope),
+        )
+
+    def _is_constant(self, node: Node, guard: int, scope: Scope) -> bool:
+        """Whether a guard asks and judges the same each time."""
+        known = self._constant.get((node.index, guard))
+        if known is None:
+            from engine.evaluation.constant import is_constant
+
+            spec = node.guards[guard]
+            known = is_constant(spec.call.arguments, scope) and is_constant(
+                spec.trip, scope, expression=True
+            )
+            self._constant[node.index, guard] = known
+        return known
 
     def _host(self, state: RunState, node: Node, spec: TaskSpec = PLAIN) -> Host | None:
         """The host that a task works on, its variables rendered when the module reads them."""

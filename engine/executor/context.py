@@ -75,6 +75,7 @@ class TaskContext:
         self._stopping = False
         self._stop: threading.Event | None = None  # made when somebody waits for it
         self._answered: threading.Event | None = None  # while a request is on its way
+        self.lasting: Callable[[], bool] | None = None
         self._callbacks: list[Callable[[], None]] = []
         self._lock = threading.Lock()
 
@@ -190,6 +191,10 @@ class TaskContext:
         assert self._services.world is not None, "only a run in mode simulate has a world"
         world: World = self._services.world
         return world
+
+    def holds_while(self, condition: Callable[[], bool]) -> None:
+        """Keep the condition for whoever would ask again."""
+        self.lasting = condition
 
     @property
     def endpoints(self) -> Mapping[str, Any]:

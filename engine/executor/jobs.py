@@ -17,7 +17,8 @@ class Job(msgspec.Struct, eq=False):
     """One attempt to carry out: the function to call, its arguments and its context.
 
     `purpose` tells what the outcome is for; with ``guard``, `task` is the guard's number.
-    `inline` jobs only compute and may run on the runner's own thread.
+    `inline` jobs only compute and may run on the runner's own thread. An observation is `constant`
+    if the guard asks the same each time and judges the same answer alike.
     """
 
     step: str
@@ -28,6 +29,7 @@ class Job(msgspec.Struct, eq=False):
     context: TaskContext
     purpose: Literal["run", "probe", "guard"] = "run"
     inline: bool = False
+    constant: bool = False
 
 
 class Outcome(msgspec.Struct):

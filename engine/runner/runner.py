@@ -53,6 +53,7 @@ from engine.plan import Node, Plan
 from engine.runner.messages import Broken, Caution, Progress, Signal, Wake
 from engine.runner.ports import Evaluator, Observer
 from engine.runner.questions import PROBE_TIME, SHORTEST_OBSERVATION, QuestionKey, Questions
+from engine.runner.repeats import Repeats
 from engine.scheduler import DEFAULT_FORKS, decide, is_over, wake_at
 from engine.state import RunState, TaskKey
 from engine.store import Command
@@ -96,6 +97,7 @@ class Runner:
         self.tick = parts.tick
         self._jobs: dict[TaskKey, Job] = {}
         self._questions = Questions(parts.clock, parts.executor)
+        self._repeats = Repeats()
 
     def run(self) -> RunState:
         """Work until the run is finished or this process has to leave it; returns the state.
@@ -155,7 +157,8 @@ class Runner:
 
     def _until(self, now: float) -> float | None:
         tick = None if self.tick is None else now + self.tick
-        times = (self._questions.wake_at(), wake_at(self.state, now), tick)
+        guards = self._repeats.wake_at()
+        times = (self._questions.wake_at(), wake_at(self.state, now), guards, tick)
         return min((each for each in times if each is not None), default=None)
 
     def _carry_out(self, actions: list[Action]) -> bool:
@@ -265,7 +268,7 @@ class Runner:
 
     def _observe(self, node: Node, guard: int) -> bool:
         key = QuestionKey("guard", node.index, guard)
-        if key in self._questions:
+        if key in self._questions or self._repeats.spares(key, self.clock.now()):
             return False
         job = self.evaluator.observation(self.state, node, guard)
         if isinstance(job, Failure):
@@ -297,6 +300,8 @@ class Runner:
         group = step.group if step is not None and step.status == "opened" else None
         if group is not None and group.in_body:
             self.append(self.evaluator.judge_observation(self.state, node, number, outcome))
+            key = QuestionKey("guard", node.index, number)
+            self._repeats.keep(key, outcome, group.guards[number])
 
     # -- messages -------------------------------------------------------------------------------
     def _handle(self, message: object) -> None:

@@ -56,7 +56,7 @@ def begin(runbook_path: str, options: Options, surroundings: Surroundings) -> Se
                 options=options,
                 mode=options.mode,
                 entry=entry,
-                journal=entry.journal(),
+                journal=entry.journal(durable=options.mode != "simulate"),
                 state=RunState(plan),
                 clock=clock,
                 surroundings=surroundings,

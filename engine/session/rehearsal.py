@@ -10,6 +10,7 @@ import msgspec
 from engine.clock import Mailbox, SystemClock
 from engine.events import GateOpened, Person, Record
 from engine.executor import Executor
+from engine.runner import Wake
 from engine.session.composition import Surroundings
 from engine.simulation import WARM_UP, Scale, SimulatedClock, SimulatedExecutor, World, world_of
 from engine.simulation.setting import address, secret
@@ -83,6 +84,7 @@ class Rehearsal:
 
     def _executor(self, mailbox: Mailbox) -> Executor:
         self._people = People(self.clock, mailbox)
+        self.world.subscribe(lambda: mailbox.put(Wake()))
         return SimulatedExecutor(self.clock, mailbox)
 
     # -- an observer of the run -----------------------------------------------------------------

@@ -7,14 +7,19 @@ the form that the lab's monitoring has, so that a metric means the same in both.
 
 from __future__ import annotations
 
+import functools
+import itertools
 import math
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from statistics import NormalDist
+from typing import NamedTuple, TypeVar
 
 import msgspec
 
 from engine.production.counts import UNKNOWN, Slice, bucket
 from engine.production.metrics import ALL, PodSample, View
+
+_T = TypeVar("_T")
 
 KEEP = 3600.0
 """Seconds that flows are remembered: the longest window that anybody asks for."""
@@ -37,6 +42,23 @@ BYTES = 2_000
 """Of an answer, on average."""
 
 
+class Fare(NamedTuple):
+    """How the requests of a flow fare: its shares, and whether anybody answers."""
+
+    failing: float
+    reason: str
+    delay: float
+    workflow_errors: float
+    agents_down: float
+    paused: bool
+    unanswered: bool
+
+    @property
+    def is_well(self) -> bool:
+        """Nothing of it fails, so that also the number of failures stays what it is: none."""
+        return not (self.failing or self.workflow_errors or self.agents_down or self.paused)
+
+
 class Flow(msgspec.Struct, frozen=True):
     """Requests of one entrance that one version answers (or nobody)."""
 
@@ -56,6 +78,19 @@ class Flow(msgspec.Struct, frozen=True):
     paused: bool = False
     """Writes are refused, and nobody takes that for a failure."""
 
+    @property
+    def fare(self) -> Fare:
+        """How each of its requests fares, however many they are."""
+        return Fare(
+            self.failing,
+            self.reason,
+            self.delay,
+            self.workflow_errors,
+            self.agents_down,
+            self.paused,
+            self.version == UNKNOWN,
+        )
+
 
 class _Stretch(msgspec.Struct):
     """Flows from one change to the next."""
@@ -70,14 +105,14 @@ class Load:
 
     Args:
         now: the time, in seconds.
-        pods: what monitoring sees of the pods now.
+        pods: what monitoring sees now of the pods of a version (or `all`).
         disk: how full the database's volume is, in percent.
     """
 
     def __init__(
         self,
         now: Callable[[], float],
-        pods: Callable[[], list[PodSample]],
+        pods: Callable[[str], list[PodSample]],
         disk: Callable[[], float],
     ) -> None:
         self._now = now
@@ -86,11 +121,12 @@ class Load:
         self._began = now()
         self._stretches: list[_Stretch] = []
         self._earlier: dict[str, Slice] = {}
-        """By version: what happened before the stretches that are remembered."""
+        """By version, and of `all`: what happened before the stretch that lasts."""
 
     def change(self, flows: Sequence[Flow]) -> None:
         """From now on it is these flows."""
         now = self._now()
+        flows = tuple(flows)
         if self._stretches:
             last = self._stretches[-1]
             if last.flows == flows:
@@ -98,9 +134,11 @@ class Load:
             last.ended = now
             if last.ended == last.began:
                 self._stretches.pop()
-        self._stretches.append(_Stretch(now, math.inf, tuple(flows)))
+            else:
+                self._sum_up(last)
+        self._stretches.append(_Stretch(now, math.inf, flows))
         while len(self._stretches) > 1 and self._stretches[0].ended < now - KEEP:
-            self._forget(self._stretches.pop(0))
+            self._stretches.pop(0)
 
     @property
     def flows(self) -> Sequence[Flow]:
@@ -121,31 +159,49 @@ class Load:
         """What was seen of a version (or `all`) during the last `window` seconds."""
         now = self._now()
         counts, ever = Slice(ALL, version), Slice(ALL, version)
-        for stretch in self._stretches:
-            ended = min(stretch.ended, now)
-            _add(ever, stretch.flows, version, ended - stretch.began)
-            _add(counts, stretch.flows, version, ended - max(stretch.began, now - window))
-        for each, earlier in self._earlier.items():
-            if version in (ALL, each):
-                ever.add(earlier)
+        for stretch in self._within(now - window):
+            seconds = min(stretch.ended, now) - max(stretch.began, now - window)
+            _add(counts, stretch.flows, version, seconds)
+        if version in self._earlier:
+            ever.add(self._earlier[version])
+        if self._stretches:
+            last = self._stretches[-1]
+            _add(ever, last.flows, version, now - last.began)
         return View(
             counts=counts,
             ever=ever,
             seconds=min(window, now - self._began),
-            pods=[pod for pod in self._pods() if version in (ALL, pod.version)],
+            pods=self._pods(version),
             disk=self._disk() if version == ALL else None,
         )
 
+    def is_even(self, version: str, window: float) -> bool:
+        """Whether shares and percentiles of a version stay what they are until flows change.
+
+        That is so if flows did not change during the window; or if all its requests fared alike and
+        well, and there are not fewer of them now, so that the window will hold no less.
+        """
+        if self.is_steady(window):
+            return True
+        stretches = list(self._within(self._now() - window))
+        rates = [_rate(stretch.flows, version) for stretch in stretches]
+        fares = _fares(stretches, version)
+        return len(fares) < 2 and all(fare.is_well for fare in fares) and rates[0] == max(rates)
+
+    def is_steady(self, window: float) -> bool:
+        """Whether nothing has changed during the window: every figure of it stays what it is."""
+        return not self._stretches or self._now() - self._stretches[-1].began >= window
+
+    def _within(self, moment: float) -> Iterator[_Stretch]:
+        """The stretches that lasted beyond a moment, the last one first."""
+        for stretch in reversed(self._stretches):
+            if stretch.ended <= moment:
+                return
+            yield stretch
+
     def acknowledged(self) -> int:
         """How many orders users were promised so far."""
-        now = self._now()
-        remembered = sum(
-            flow.rate * WRITES * (1 - flow.failing) * (min(stretch.ended, now) - stretch.began)
-            for stretch in self._stretches
-            for flow in stretch.flows
-            if not flow.paused
-        )
-        return int(remembered) + sum(earlier.writes for earlier in self._earlier.values())
+        return self.view(ALL, 0.0).ever.writes
 
     def failed_since(self, moment: float) -> float:
         """How many requests failed since then."""
@@ -165,10 +221,24 @@ class Load:
             longest = max(longest, length)
         return longest
 
-    def _forget(self, stretch: _Stretch) -> None:
-        for version in {flow.version for flow in stretch.flows}:
+    def _sum_up(self, stretch: _Stretch) -> None:
+        """Remember a stretch that is over."""
+        for version in {ALL, *(flow.version for flow in stretch.flows)}:
             earlier = self._earlier.setdefault(version, Slice(ALL, version))
             _add(earlier, stretch.flows, version, stretch.ended - stretch.began)
+
+
+def _fares(stretches: Iterable[_Stretch], version: str) -> set[Fare]:
+    return {
+        flow.fare
+        for stretch in stretches
+        for flow in stretch.flows
+        if version in (ALL, flow.version)
+    }
+
+
+def _rate(flows: Iterable[Flow], version: str) -> float:
+    return sum(flow.rate for flow in flows if version in (ALL, flow.version))
 
 
 def _add(counts: Slice, flows: Iterable[Flow], version: str, seconds: float) -> None:
@@ -202,19 +272,40 @@ def _count(counts: Slice, flow: Flow, number: float) -> None:
         _answers(counts, flow, requests - paused, failed)
 
 
+class _Table(NamedTuple):
+    """How answers of one delay are distributed: parts of the fifty points, from first to last."""
+
+    buckets: tuple[tuple[int, int, int], ...]
+    """(bucket of the latency, its first point, the first point after it)."""
+    pleased: tuple[tuple[float, int, int], ...]
+    """(how pleased such an answer makes, 0 to 1, first point, first point after it)."""
+
+
+@functools.lru_cache(maxsize=256)
+def _table(delay: float) -> _Table:
+    latencies = [point + delay for point in _POINTS]
+    pleased = [
+        1.0 if each <= _SATISFIED else 0.5 if each <= _TOLERATED else 0.0 for each in latencies
+    ]
+    return _Table(_runs([bucket(each) for each in latencies]), _runs(pleased))
+
+
+def _runs(values: Sequence[_T]) -> tuple[tuple[_T, int, int], ...]:
+    """Equal neighbours as (value, place of the first, place after the last)."""
+    runs = []
+    for value, places in itertools.groupby(range(len(values)), key=lambda place: values[place]):
+        first, *others = places
+        runs.append((value, first, first + len(others) + 1))
+    return tuple(runs)
+
+
 def _answers(counts: Slice, flow: Flow, answered: int, failed: int) -> None:
     """Latencies of the answers, and how many of the users were pleased."""
     well = max(0, answered - failed)
-    for number, point in enumerate(_POINTS):
-        latency = point + flow.delay
-        place = bucket(latency)
-        several = _part(answered, number)
-        counts.latencies[place] = counts.latencies.get(place, 0) + several
-        pleased = 1.0 if latency <= _SATISFIED else 0.5 if latency <= _TOLERATED else 0.0
-        counts.satisfied += pleased * _part(well, number)
-
-
-def _part(total: int, number: int) -> int:
-    """How many of `total` fall to one point, so that all points together have them all."""
-    points = len(_POINTS)
-    return total * (number + 1) // points - total * number // points
+    table = _table(flow.delay)
+    latencies, points = counts.latencies, len(_POINTS)
+    for place, first, after in table.buckets:
+        several = answered * after // points - answered * first // points
+        latencies[place] = latencies.get(place, 0) + several
+    for pleased, first, after in table.pleased:
+        counts.satisfied += pleased * (well * after // points - well * first // points)

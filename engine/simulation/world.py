@@ -21,7 +21,7 @@ from engine.production.cluster.objects.store import Change, ObjectStore
 from engine.production.cluster.runtime import Usage
 from engine.production.counts import UNKNOWN
 from engine.production.faults import Fault, Faults
-from engine.production.metrics import PodSample, Value
+from engine.production.metrics import ALL, PodSample, Value
 from engine.production.names import (
     AGENTS_CONFIGMAP,
     APP_LABEL,
@@ -42,7 +42,7 @@ from engine.simulation.commands import Commands
 from engine.simulation.databases import Database
 from engine.simulation.kubernetes import Kubernetes
 from engine.simulation.load import Flow, Load
-from engine.simulation.monitoring import known_metrics, meaning, version_of
+from engine.simulation.monitoring import Monitoring, known_metrics
 from engine.simulation.people import Inbox, Notice
 from engine.simulation.timeline import ClockTimeline
 from engine.simulation.web import Web
@@ -132,6 +132,8 @@ class World:
         self.parts: dict[str, Any] = {}
         """What modules keep here of their own systems, by a name of theirs."""
         self._stale = False
+        self._changes = 0
+        self._listeners: list[Callable[[], None]] = []
         self._stood: _Standing | None = None
         self._timeline = ClockTimeline(clock)
         self.pods = ModelPods(
@@ -147,6 +149,9 @@ class World:
         self.edge: Edge | None = None
         self.kubernetes = Kubernetes(self.cluster, self._usage, lambda pod: "")
         self.load = Load(clock.now, self._samples, lambda: self.scale.disk)
+        self._monitoring = Monitoring(
+            self.load, lambda: (clock.now(), self._changes), self._leaking
+        )
         self.cluster.subscribe(self._follow)
         self.faults.subscribe(self._change)
         self.cluster.begin(["node-1", "node-2", "node-3"], istio=True)
@@ -229,11 +234,14 @@ class World:
 
         Raises KeyError for a name that the model gives no meaning.
         """
-        measure = meaning(name)
-        if measure is None:
-            raise KeyError(name)
         self._refresh()
-        return measure(self.load.view(version_of(version), window))
+        return self._monitoring.measure(name, version, window)
+
+    def lasting(self, name: str, version: str, window: float) -> Callable[[], bool] | None:
+        """Whether a metric is still what it is now, to be asked after each change of the world;
+        None for one that changes by itself, just now or always."""
+        self._refresh()
+        return self._monitoring.lasting(name, version, window)
 
     def known_metrics(self) -> list[str]:
         """Names of metrics that mean something in this world."""
@@ -274,8 +282,13 @@ class World:
         if change.resource in _TRAFFIC_KINDS:
             self._change()
 
+    def subscribe(self, listener: Callable[[], None]) -> None:
+        """Call `listener` after each change of what users or monitoring see."""
+        self._listeners.append(listener)
+
     def _change(self) -> None:
         """Something has changed; flows are made anew at this moment, once."""
+        self._changes += 1
         if not self._stale:
             self._stale = True
             self.clock.schedule(self.clock.now(), self._refresh)
@@ -284,6 +297,11 @@ class World:
         if self._stale:
             self._stale = False
             self.load.change(self._flows())
+            for listener in self._listeners:
+                listener()
+
+    def _leaking(self) -> bool:
+        return any(fault.memory_growth for fault in self.faults.table().values())
 
     def _flows(self) -> list[Flow]:
         table = self.routes()
@@ -351,29 +369,37 @@ class World:
     def _usage(self, uid: str) -> Usage:
         """What a pod uses now."""
         version = self._standing().versions.get(uid, "")
+        return Usage(cpu=self._cpu(version), memory=round(self.pods.memory(uid) * _MEBIBYTE))
+
+    def _cpu(self, version: str) -> int:
+        """Millicores that each pod of a version uses now."""
         rate = sum(flow.rate for flow in self.load.flows if flow.version == version)
         room = self.scale.requests_per_second / self.scale.pods_for_full_load
-        return Usage(
-            cpu=round(150 + 1000 * rate / max(1, self._ready(version)) / room),
-            memory=round(self.pods.memory(uid) * _MEBIBYTE),
-        )
+        return round(150 + 1000 * rate / max(1, self._ready(version)) / room)
 
-    def _samples(self) -> list[PodSample]:
-        """What the application's pods tell on their metrics ports."""
-        agents = self.agents
+    def _samples(self, version: str) -> list[PodSample]:
+        """What the application's pods of a version (or `all`) tell on their metrics ports."""
+        standing, now = self._standing(), self.clock.now()
+        told: dict[str, tuple[dict[str, float], int]] = {}
         samples = []
-        for pod in self._standing().running:
-            down = min(agents, self.faults.of(pod.version).agents_down)
+        for pod in standing.running:
+            if version not in (ALL, pod.version):
+                continue
+            if pod.version not in told:
+                active = standing.agents - self.faults.of(pod.version).agents_down
+                agents = {
+                    "ce_agents_total": float(standing.agents),
+                    "ce_agents_active": float(max(0, active)),
+                }
+                told[pod.version] = agents, self._cpu(pod.version)
+            metrics, cpu = told[pod.version]
             samples.append(
                 PodSample(
                     pod=pod.name,
                     version=pod.version,
-                    at=self.clock.now(),
-                    metrics={
-                        "ce_agents_total": float(agents),
-                        "ce_agents_active": float(agents - down),
-                    },
-                    usage=self._usage(pod.uid),
+                    at=now,
+                    metrics=metrics,
+                    usage=Usage(cpu=cpu, memory=round(self.pods.memory(pod.uid) * _MEBIBYTE)),
                     cpu_limit=2000,
                     memory_limit=4096 * _MEBIBYTE,
                 )

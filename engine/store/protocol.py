@@ -156,7 +156,7 @@ class RunEntry(Protocol):
         """All records of the journal; raises JournalDamaged or JournalError."""
         ...
 
-    def journal(self) -> Journal:
+    def journal(self, *, durable: bool = True) -> Journal:
         """A new journal, for the process that owns the run."""
         ...
 

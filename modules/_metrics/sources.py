@@ -248,6 +248,9 @@ def _simulated(ctx: Context, name: str, what: Definition, values: Mapping[str, s
             f"the simulated world does not know what metric {name} means",
             hint=f"it knows {', '.join(ctx.world.known_metrics())}",
         ) from None
+    lasting = ctx.world.lasting(name, values.get("version", ""), window)
+    if lasting is not None:
+        ctx.holds_while(lasting)
     value, samples = (None, 0) if measured is None else (measured.value, measured.samples)
     return Reading(
         name, value, samples if what.samples else None, what.unit, what.min_samples, what.better

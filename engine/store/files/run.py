@@ -265,9 +265,9 @@ class FileRun:
         journal.refuse_loss(self.journal_path, len(records), confirmed)
         return records
 
-    def journal(self) -> Journal:
-        """A new journal."""
-        return Journal(FileDisk(self.journal_path))
+    def journal(self, *, durable: bool = True) -> Journal:
+        """A new journal; one that is not `durable` announces nothing that could be lost."""
+        return Journal(FileDisk(self.journal_path, durable=durable))
 
     def reopen(self) -> tuple[list[Record], Journal]:
         """The records of the journal, and the journal ready to be continued."""

@@ -1,0 +1,68 @@
+"""Observations that could only repeat the last one, and so are left out.
+
+In a simulated world most observations of a healthy production find what the one before has found.
+Whoever answered the last one may say until when that is so (`Context.holds_while`). As long as it
+holds the guard is not asked; afterwards it is, at the moment at which it would have been anyway.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+
+import msgspec
+
+from engine.executor import Outcome
+from engine.runner.questions import QuestionKey
+from engine.state.records import GuardState
+
+
+class _Kept(msgspec.Struct):
+    """An answer that holds for a while."""
+
+    holds: Callable[[], bool]
+    observed: float
+    every: float
+    again: float | None = None
+    """When it is to be asked again; None as long as the answer holds."""
+
+
+class Repeats:
+    """The guards of a run whose last answers hold still."""
+
+    def __init__(self) -> None:
+        self._kept: dict[QuestionKey, _Kept] = {}
+
+    def keep(self, key: QuestionKey, outcome: Outcome, guard: GuardState) -> None:
+        """Remember an answer that was judged just now, if another like it would be judged alike.
+
+        A guard that fails, or has too few samples yet, is asked each time.
+        """
+        holds = outcome.job.context.lasting
+        if holds is None or not outcome.job.constant:
+            return
+        if guard.last == "pass" or (guard.last == "inconclusive" and guard.value is None):
+            self._kept[key] = _Kept(holds, guard.observed, guard.timing.every)
+
+    def spares(self, key: QuestionKey, now: float) -> bool:
+        """Whether the guard need not be asked at this moment."""
+        kept = self._kept.get(key)
+        if kept is None:
+            return False
+        if kept.again is None:
+            if kept.holds():
+                return True
+            intervals = math.ceil((now - kept.observed) / kept.every) if kept.every else 0
+            kept.again = kept.observed + intervals * kept.every
+        if now < kept.again:
+            return True
+        del self._kept[key]
+        return False
+
+    def forget(self, key: QuestionKey) -> None:
+        """Have the guard asked at the next occasion."""
+        self._kept.pop(key, None)
+
+    def wake_at(self) -> float | None:
+        """When the next guard is to be asked again; None if none is."""
+        return min((each.again for each in self._kept.values() if each.again), default=None)
