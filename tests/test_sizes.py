@@ -23,9 +23,6 @@ LONG_FILES: frozenset[str] = frozenset()
 
 LONG_FUNCTIONS: frozenset[str] = frozenset(
     (
-        "engine/cli/run.py:run",
-        "engine/lab/entrances.py:describe",
-        "engine/report/gather.py:gather",
         "modules/_docker/engine.py:_connect",
         "modules/_traffic/setup.py:setup",
         "modules/docker.py:build",
@@ -35,7 +32,7 @@ LONG_FUNCTIONS: frozenset[str] = frozenset(
     )
 )
 
-MANY_PARAMETERS: frozenset[str] = frozenset(("engine/lab/cluster/api/server.py:__init__",))
+MANY_PARAMETERS: frozenset[str] = frozenset()
 
 
 def functions() -> Iterator[tuple[str, ast.FunctionDef | ast.AsyncFunctionDef]]:

@@ -29,11 +29,13 @@ from engine.cli.options import (
 if TYPE_CHECKING:
     from engine.cli.ask import Asker
     from engine.cli.plain import JsonView, PlainView
-    from engine.session import Session, Surroundings
+    from engine.session import Options, Session, Surroundings
 
     View = PlainView | JsonView
 
 OUTPUTS = ("auto", "live", "plain", "json")
+_SHOWN = ("output", "no_color", "verbose", "diff", "yes")
+"""What `output_options` say of how a run is shown."""
 
 
 def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
@@ -94,24 +96,7 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--list-tasks", "listed", is_flag=True, help="List the steps; run nothing.")
 @modules_option
 @output_options
-def run(
-    file: str,
-    inventories: tuple[str, ...],
-    extra: tuple[str, ...],
-    check: bool,
-    simulate: bool,
-    speed: float | None,
-    tags: tuple[str, ...],
-    skip_tags: tuple[str, ...],
-    limit: str | None,
-    forks: int | None,
-    force: bool,
-    reason: str,
-    listed: bool,
-    modules: tuple[str, ...],
-    state: str | None,
-    **shown: Any,
-) -> int:
+def run(file: str, state: str | None, listed: bool, speed: float | None, **words: Any) -> int:
     """Run a runbook. `ce-run FILE` is the same.
 
     Everything is checked before the first step. On a terminal a live view shows phases, running
@@ -125,27 +110,11 @@ def run(
       ce-run runbooks/deploy-5.1.yml -e version=5.1 -e @release.yml --tags canary
       ce-run runbooks/emergency-rollback.yml --force --reason error_rate_high
     """
-    from engine.scheduler import DEFAULT_FORKS
-    from engine.session import Options, begin
+    from engine.session import begin
 
-    options = Options(
-        inventory=inventories[0] if inventories else None,
-        more_inventories=inventories[1:],
-        extra=extra_vars(extra),
-        check=check,
-        tags=comma_list(tags),
-        skip_tags=comma_list(skip_tags),
-        limit=limit,
-        forks=forks or DEFAULT_FORKS,
-        force=force,
-        reason=reason,
-        yes=shown["yes"],
-        modules=modules,
-        simulate=simulate,
-    )
-    if simulate and check:
-        raise click.UsageError("--check reads the real world, --simulate none: choose one")
-    if speed is not None and not simulate:
+    shown = {name: words.pop(name) for name in _SHOWN}
+    options = _options(words, yes=shown["yes"])
+    if speed is not None and not options.simulate:
         raise click.UsageError("--speed goes with --simulate")
     if listed:
         from engine.cli.tasks import list_tasks
@@ -153,18 +122,37 @@ def run(
 
         Writer(no_color=shown["no_color"]).lines(list_tasks(file, options))
         return 0
-    workspace = Workspace(state, file)
-    watcher = Watcher(workspace, **shown, approved=force)
+    watcher = Watcher(Workspace(state, file), **shown, approved=options.force)
 
     def start() -> Session:
         around = watcher.surroundings()
-        if simulate:
+        if options.simulate:
             from engine.session.rehearsal import Rehearsal
 
             around = Rehearsal(speed=speed).surroundings(around)
         return begin(file, options, around)
 
     return watcher.watch(start)
+
+
+def _options(words: dict[str, Any], *, yes: bool) -> Options:
+    """What the command line's words say about a run."""
+    from engine.scheduler import DEFAULT_FORKS
+    from engine.session import Options
+
+    if words["simulate"] and words["check"]:
+        raise click.UsageError("--check reads the real world, --simulate none: choose one")
+    inventories = words.pop("inventories")
+    return Options(
+        inventory=inventories[0] if inventories else None,
+        more_inventories=inventories[1:],
+        extra=extra_vars(words.pop("extra")),
+        tags=comma_list(words.pop("tags")),
+        skip_tags=comma_list(words.pop("skip_tags")),
+        forks=words.pop("forks") or DEFAULT_FORKS,
+        yes=yes,
+        **words,
+    )
 
 
 @click.command()

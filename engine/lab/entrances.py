@@ -41,12 +41,11 @@ esac
 
 def describe(lab: Lab, ca_file: str, haproxy: HAProxy) -> LabInfo:
     """The running lab, for `lab.json`."""
-    network, layout, postgres = lab.network, lab.layout, lab.postgres
+    network, layout = lab.network, lab.layout
 
     def url(service: str, path: str = "", scheme: str = "http") -> str:
         return f"{scheme}://{network.address(service)}{path}"
 
-    inbox = url("inbox")
     docker = layout.docker_socket
     return LabInfo(
         pid=os.getpid(),
@@ -62,22 +61,10 @@ def describe(lab: Lab, ca_file: str, haproxy: HAProxy) -> LabInfo:
         kubeconfig=str(lab.kube.kubeconfig_path),
         context=CONTEXT,
         namespace=NAMESPACE,
-        dsn=postgres.dsn,
-        postgres_host=postgres.host,
-        postgres_port=postgres.port,
-        postgres_user=USER,
-        postgres_password=postgres.password,
-        postgres_database=DATABASE,
-        postgres_bin=str(postgres.binaries),
         redis_url=url("redis", scheme="redis"),
         haproxy_socket=haproxy.socket_path,
         haproxy_address=network.address("haproxy"),
         metrics_url=url("metrics"),
-        inbox_url=inbox,
-        slack_url=f"{inbox}/slack",
-        pagerduty_url=f"{inbox}{PAGERDUTY_PATH}",
-        statuspage_url=f"{inbox}/statuspage/v1",
-        webhook_url=f"{inbox}/webhook",
         smtp_host=network.host("smtp"),
         smtp_port=network.port("smtp"),
         registry=network.address("registry"),
@@ -85,7 +72,33 @@ def describe(lab: Lab, ca_file: str, haproxy: HAProxy) -> LabInfo:
         pod_ports=network.pod_ports,
         request_rate=lab.settings.request_rate,
         request_log=str(layout.requests),
+        **_database(lab.postgres),
+        **_people(url("inbox")),
     )
+
+
+def _database(postgres: Postgres) -> dict[str, Any]:
+    """Where the database of the lab is, and who may use it."""
+    return {
+        "dsn": postgres.dsn,
+        "postgres_host": postgres.host,
+        "postgres_port": postgres.port,
+        "postgres_user": USER,
+        "postgres_password": postgres.password,
+        "postgres_database": DATABASE,
+        "postgres_bin": str(postgres.binaries),
+    }
+
+
+def _people(inbox: str) -> dict[str, Any]:
+    """Where those listen who are told of a run."""
+    return {
+        "inbox_url": inbox,
+        "slack_url": f"{inbox}/slack",
+        "pagerduty_url": f"{inbox}{PAGERDUTY_PATH}",
+        "statuspage_url": f"{inbox}/statuspage/v1",
+        "webhook_url": f"{inbox}/webhook",
+    }
 
 
 async def serve_mail(inbox: Inbox, host: str, port: int) -> asyncio.Server:

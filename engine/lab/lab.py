@@ -19,7 +19,7 @@ from engine.lab.balancers.certificate import make_certificate
 from engine.lab.balancers.dataplane import BACKENDS, EDGE, MESH, Dataplane
 from engine.lab.balancers.haproxy import HAProxy, Runtime
 from engine.lab.clock import CLOCK
-from engine.lab.cluster.api.server import KubeServer
+from engine.lab.cluster.api.server import KubeServer, ServerSettings
 from engine.lab.cluster.node.kubelet import Kubelet, Neighbours
 from engine.lab.control_server import ControlServer
 from engine.lab.databases.postgres import Postgres
@@ -76,9 +76,7 @@ class Lab:
         self.dataplane = Dataplane(self.runtime, network.pod_ports)
         self.registry = ImageRegistry()
         self.kubelet = Kubelet(layout, network, settings, self.faults, self._neighbours())
-        self.kube = KubeServer(
-            self.kubelet,
-            layout.kubernetes,
+        api = ServerSettings(
             host=network.host("kubernetes"),
             port=network.port("kubernetes"),
             pace=settings.pace,
@@ -87,6 +85,7 @@ class Lab:
             context=entrances.CONTEXT,
             request_log=layout.requests,
         )
+        self.kube = KubeServer(self.kubelet, layout.kubernetes, api)
         self._wiring = Wiring(self.kube.store, self.dataplane, self.kubelet)
         self._zygote = zygote
         self._redis = Redis()

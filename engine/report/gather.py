@@ -53,10 +53,33 @@ def gather(
     alive: bool = False,
 ) -> RunFacts:
     """All facts. Without `records` the diffs of changes and the order of failures are missing."""
+    end = state.finished or (now if alive else state.time)
+    facts = _as_a_whole(state, run_status(state, alive=alive), end)
+    root = state.steps.get(0)
+    facts.budget = root.budget if root is not None and root.budget else _number(plan.root.budget)
+    facts.steps = [_step(state, node, end) for node in _shown(state)]
+    if not alive:
+        _stand_still(facts, state)
+    facts.phases = _phases(plan, facts.steps)
+    facts.gates = [_gate(state, index) for index in state.gates]
+    facts.guards = list(_guards(state, end))
+    facts.doubts = _doubts(state)
+    facts.changes = list(_changes(plan, state, records))
+    facts.failures = _failures(state)
+    facts.undone = {plan.nodes[index].path: status for index, status in state.undone.items()}
+    facts.rescues = _rescues(state)
+    facts.reopenable = _reopenable(state) if facts.status not in ("running", "stopping") else []
+    facts.measured = headlines.measured(state)
+    facts.figures = headlines.answered(state)
+    facts.notes = headlines.notes(facts.steps, state)
+    facts.resumed = sum(isinstance(record.event, RunResumed) for record in records)
+    return facts
+
+
+def _as_a_whole(state: RunState, status: str, end: float) -> RunFacts:
+    """The facts that no step has a part in."""
     start = state.start
     assert start is not None
-    status = run_status(state, alive=alive)
-    end = state.finished or (now if alive else state.time)
     facts = RunFacts(
         run=start.run,
         name=start.name,
@@ -77,32 +100,19 @@ def gather(
         warnings=state.warnings,
         failure=state.failure,
     )
-    root = state.steps.get(0)
-    facts.budget = root.budget if root is not None and root.budget else _number(plan.root.budget)
     if state.stop is not None and state.life in ("stopping", "stopped"):
         facts.stop_reason = state.stop.reason
         facts.stopped_by = state.stop.by
-    facts.steps = [_step(state, node, end) for node in _shown(state)]
-    if not alive and not facts.over:
-        facts.unwatched = [node.path for node in state.open_groups() if node.guards]
-    if not alive:
-        words = _STANDING_STILL | (_NEVER if facts.over else {})
-        for each in facts.steps:
-            each.word = words.get(each.word, each.word)
-    facts.phases = _phases(plan, facts.steps)
-    facts.gates = [_gate(state, index) for index in state.gates]
-    facts.guards = list(_guards(state, end))
-    facts.doubts = _doubts(state)
-    facts.changes = list(_changes(plan, state, records))
-    facts.failures = _failures(state)
-    facts.undone = {plan.nodes[index].path: status for index, status in state.undone.items()}
-    facts.rescues = _rescues(state)
-    facts.reopenable = _reopenable(state) if status not in ("running", "stopping") else []
-    facts.measured = headlines.measured(state)
-    facts.figures = headlines.answered(state)
-    facts.notes = headlines.notes(facts.steps, state)
-    facts.resumed = sum(isinstance(record.event, RunResumed) for record in records)
     return facts
+
+
+def _stand_still(facts: RunFacts, state: RunState) -> None:
+    """Say of a run that no process carries what does not go on by itself."""
+    if not facts.over:
+        facts.unwatched = [node.path for node in state.open_groups() if node.guards]
+    words = _STANDING_STILL | (_NEVER if facts.over else {})
+    for each in facts.steps:
+        each.word = words.get(each.word, each.word)
 
 
 def _number(value: float | str | None) -> float | None:

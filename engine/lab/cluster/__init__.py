@@ -8,7 +8,7 @@ HTTP, TLS and real time. What runs inside the pods is somebody else's: see
 """
 
 from engine.lab.cluster.api.requestlog import RequestRecord
-from engine.lab.cluster.api.server import KubeServer
+from engine.lab.cluster.api.server import KubeServer, ServerSettings
 from engine.lab.cluster.node.runtime import ExecResult, NodeRuntime
 from engine.production.cluster.objects.common import Obj
 from engine.production.cluster.objects.refusals import ApiError
@@ -24,5 +24,6 @@ __all__ = [
     "Obj",
     "PodReport",
     "RequestRecord",
+    "ServerSettings",
     "Usage",
 ]

@@ -13,7 +13,7 @@ from typing import Any, TypeVar
 
 import httpx
 
-from engine.lab.cluster import KubeServer
+from engine.lab.cluster import KubeServer, ServerSettings
 from tests.lab.cluster.memory_runtime import MemoryRuntime
 
 T = TypeVar("T")
@@ -25,7 +25,7 @@ class RunningServer:
 
     def __init__(self, directory: Path, runtime: MemoryRuntime | None = None, **options: Any):
         self.runtime = runtime or MemoryRuntime()
-        self.server = KubeServer(self.runtime, directory, **options)
+        self.server = KubeServer(self.runtime, directory, ServerSettings(**options))
         self._door = threading.Lock()
         self._over = False
         self._loop = asyncio.new_event_loop()

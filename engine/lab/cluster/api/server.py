@@ -20,6 +20,7 @@ import secrets
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
+from typing import NamedTuple
 
 from aiohttp import web
 
@@ -59,68 +60,66 @@ _VERSION = {
 _HEALTH = frozenset({"healthz", "livez", "readyz"})
 
 
+class ServerSettings(NamedTuple):
+    """What an API server is like."""
+
+    host: str = "127.0.0.1"
+    port: int = 0
+    """Where to listen; 0 takes a free one."""
+    pace: float = 1.0
+    """Divides the cluster's delays (back-off, progress deadlines, minReadySeconds, preStop
+    sleeps). Grace periods are left alone: processes need real time to end."""
+    nodes: Sequence[str] = ("node-1",)
+    """Their names."""
+    istio: bool = True
+    """Whether VirtualService and DestinationRule are there from the start."""
+    metrics: bool = True
+    """Whether metrics.k8s.io is served; can be switched later by `serve_metrics`."""
+    namespace: str = "default"
+    """The kubeconfig's default one."""
+    context: str = "lab"
+    token: str = ""
+    """What the kubeconfig's user shows; empty: a random one."""
+    request_log: Path | None = None
+    """A JSONL file to which every request is appended."""
+    git_version: str = "v1.36.0"
+    """The build that /version names; kubectl wants it to be a semantic version."""
+    history: int = 1000
+    """How many changes per resource a watch can go back."""
+
+
 class KubeServer(Cluster):
-    """A Kubernetes API server with its controllers, for one event loop.
+    """A Kubernetes API server with its controllers, for one event loop."""
 
-    Args:
-        runtime: runs the pods.
-        directory: where certificate, key and kubeconfig are written (mode 0600).
-        host, port: where to listen; port 0 takes a free one.
-        pace: divides the cluster's delays (back-off, progress deadlines, minReadySeconds, preStop
-            sleeps). Grace periods are left alone: processes need real time to end.
-        nodes: their names.
-        istio: whether VirtualService and DestinationRule are there from the start.
-        metrics: whether metrics.k8s.io is served; can be switched later by `serve_metrics`.
-        namespace: the kubeconfig's default one.
-        request_log: a JSONL file to which every request is appended.
-        git_version: the build that /version names; kubectl wants it to be a semantic version.
-        history: how many changes per resource a watch can go back.
-    """
-
-    def __init__(
-        self,
-        runtime: NodeRuntime,
-        directory: Path,
-        *,
-        host: str = "127.0.0.1",
-        port: int = 0,
-        pace: float = 1.0,
-        nodes: Sequence[str] = ("node-1",),
-        istio: bool = True,
-        metrics: bool = True,
-        namespace: str = "default",
-        context: str = "lab",
-        token: str = "",
-        request_log: Path | None = None,
-        git_version: str = "v1.36.0",
-        history: int = 1000,
-    ) -> None:
+    def __init__(self, runtime: NodeRuntime, directory: Path, settings: ServerSettings) -> None:
+        """`runtime` runs the pods; into `directory` certificate, key and kubeconfig are written
+        (mode 0600)."""
         self._pods_work = AsyncPods(runtime)
         super().__init__(
             self._pods_work,
-            LoopTimeline(pace),
+            LoopTimeline(settings.pace),
             # Not a shared generator: whoever seeds that one would get the same names again.
             Identities(random.SystemRandom()),
-            namespace=namespace,
-            history=history,
+            namespace=settings.namespace,
+            history=settings.history,
         )
-        self.token = token or secrets.token_urlsafe(24)
+        self.token = settings.token or secrets.token_urlsafe(24)
         self.access = Access(self.store, self.token)
-        self.requests = RequestLog(request_log)
+        self.requests = RequestLog(settings.request_log)
         self._directory = directory
-        self._host = host
-        self._port = port
-        self._nodes = tuple(nodes)
-        self._istio = istio
-        self._context = context
-        self._version = {**_VERSION, "gitVersion": git_version}
+        self._host = settings.host
+        self._port = settings.port
+        self._nodes = tuple(settings.nodes)
+        self._istio = settings.istio
+        self._context = settings.context
+        self._version = {**_VERSION, "gitVersion": settings.git_version}
         self._watches = Watches(self.store)
         self._streams = Streams(self.api, runtime)
         self._handlers = Handlers(
             self.api, self._watches, self._streams, Metrics(self.api, runtime), self.access
         )
         self._runner: web.ServerRunner | None = None
-        self.serve_metrics(metrics)
+        self.serve_metrics(settings.metrics)
 
     # -- life ----------------------------------------------------------------------------
 
