@@ -35,4 +35,4 @@ class Broken(msgspec.Struct, frozen=True):
 
 
 class Wake(msgspec.Struct, frozen=True):
-    """Message: have a look (at the locks, for instance)."""
+    """Message: something has happened elsewhere, have a look (at the locks, for instance)."""

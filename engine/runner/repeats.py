@@ -23,6 +23,8 @@ class _Kept(msgspec.Struct):
     holds: Callable[[], bool]
     observed: float
     every: float
+    tested: int
+    """How much had happened when it was last seen to hold."""
     again: float | None = None
     """When it is to be asked again; None as long as the answer holds."""
 
@@ -32,6 +34,7 @@ class Repeats:
 
     def __init__(self) -> None:
         self._kept: dict[QuestionKey, _Kept] = {}
+        self._happened = 0
 
     def keep(self, key: QuestionKey, outcome: Outcome, guard: GuardState) -> None:
         """Remember an answer that was judged just now, if another like it would be judged alike.
@@ -42,7 +45,7 @@ class Repeats:
         if holds is None or not outcome.job.constant:
             return
         if guard.last == "pass" or (guard.last == "inconclusive" and guard.value is None):
-            self._kept[key] = _Kept(holds, guard.observed, guard.timing.every)
+            self._kept[key] = _Kept(holds, guard.observed, guard.timing.every, self._happened)
 
     def spares(self, key: QuestionKey, now: float) -> bool:
         """Whether the guard need not be asked at this moment."""
@@ -50,7 +53,8 @@ class Repeats:
         if kept is None:
             return False
         if kept.again is None:
-            if kept.holds():
+            if kept.tested == self._happened or kept.holds():
+                kept.tested = self._happened
                 return True
             intervals = math.ceil((now - kept.observed) / kept.every) if kept.every else 0
             kept.again = kept.observed + intervals * kept.every
@@ -59,9 +63,9 @@ class Repeats:
         del self._kept[key]
         return False
 
-    def forget(self, key: QuestionKey) -> None:
-        """Have the guard asked at the next occasion."""
-        self._kept.pop(key, None)
+    def something_happened(self) -> None:
+        """What was told of the world may no longer hold."""
+        self._happened += 1
 
     def wake_at(self) -> float | None:
         """When the next guard is to be asked again; None if none is."""

@@ -321,7 +321,7 @@ class Runner:
             case Broken(error=error):
                 raise error
             case Wake():
-                pass
+                self._repeats.something_happened()
             case _:
                 raise AssertionError(f"unknown message {message!r}")
 

@@ -17,7 +17,7 @@ from typing import NamedTuple, TypeVar
 import msgspec
 
 from engine.production.counts import UNKNOWN, Slice, bucket
-from engine.production.metrics import ALL, PodSample, View
+from engine.production.metrics import ALL
 
 _T = TypeVar("_T")
 
@@ -103,21 +103,11 @@ class _Stretch(msgspec.Struct):
 class Load:
     """Everything that users met so far.
 
-    Args:
-        now: the time, in seconds.
-        pods: what monitoring sees now of the pods of a version (or `all`).
-        disk: how full the database's volume is, in percent.
+    `now` tells the time, in seconds.
     """
 
-    def __init__(
-        self,
-        now: Callable[[], float],
-        pods: Callable[[str], list[PodSample]],
-        disk: Callable[[], float],
-    ) -> None:
+    def __init__(self, now: Callable[[], float]) -> None:
         self._now = now
-        self._pods = pods
-        self._disk = disk
         self._began = now()
         self._stretches: list[_Stretch] = []
         self._earlier: dict[str, Slice] = {}
@@ -155,25 +145,28 @@ class Load:
             shares[flow.version] = shares.get(flow.version, 0.0) + flow.rate
         return {version: 100 * rate / total for version, rate in shares.items()} if total else {}
 
-    def view(self, version: str, window: float) -> View:
-        """What was seen of a version (or `all`) during the last `window` seconds."""
+    def counts(self, version: str, window: float) -> Slice:
+        """What happened to the requests of a version (or `all`) in the last `window` seconds."""
         now = self._now()
-        counts, ever = Slice(ALL, version), Slice(ALL, version)
+        counts = Slice(ALL, version)
         for stretch in self._within(now - window):
             seconds = min(stretch.ended, now) - max(stretch.began, now - window)
             _add(counts, stretch.flows, version, seconds)
+        return counts
+
+    def ever(self, version: str) -> Slice:
+        """What happened to the requests of a version (or `all`) so far."""
+        counts = Slice(ALL, version)
         if version in self._earlier:
-            ever.add(self._earlier[version])
+            counts.add(self._earlier[version])
         if self._stretches:
             last = self._stretches[-1]
-            _add(ever, last.flows, version, now - last.began)
-        return View(
-            counts=counts,
-            ever=ever,
-            seconds=min(window, now - self._began),
-            pods=self._pods(version),
-            disk=self._disk() if version == ALL else None,
-        )
+            _add(counts, last.flows, version, self._now() - last.began)
+        return counts
+
+    def observed(self, window: float) -> float:
+        """How many seconds of a window there were users."""
+        return min(window, self._now() - self._began)
 
     def is_even(self, version: str, window: float) -> bool:
         """Whether shares and percentiles of a version stay what they are until flows change.
@@ -201,11 +194,11 @@ class Load:
 
     def acknowledged(self) -> int:
         """How many orders users were promised so far."""
-        return self.view(ALL, 0.0).ever.writes
+        return self.ever(ALL).writes
 
     def failed_since(self, moment: float) -> float:
         """How many requests failed since then."""
-        return self.view(ALL, self._now() - moment).counts.failed
+        return self.counts(ALL, self._now() - moment).failed
 
     def longest_failing(self, since: float, share: float = 0.01) -> float:
         """The longest stretch in seconds during which more than `share` of the requests failed."""

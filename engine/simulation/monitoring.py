@@ -4,7 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from engine.production.metrics import ALL, METRICS, Value, View
+import msgspec
+
+from engine.production.counts import Slice
+from engine.production.metrics import ALL, METRICS, PodSample, Value, View
 from engine.simulation.load import Load
 
 Moment = tuple[float, int]
@@ -44,21 +47,12 @@ _DERIVED: dict[str, Callable[[View], Value | None]] = {
 }
 
 
-_OF_PODS = frozenset(
-    (
-        "agents_total",
-        "agents_active",
-        "agents_loaded",
-        "agent_availability",
-        "cpu",
-        "memory",
-        "disk",
-    )
-)
+_OF_PODS = "agents_total agents_active agents_loaded agent_availability cpu memory disk"
+_SINCE_EVER = "requests_total failures_total sessions_lost writes_acknowledged"
+_KINDS = dict.fromkeys(_OF_PODS.split(), "pods") | dict.fromkeys(_SINCE_EVER.split(), "ever")
+"""What a metric looks at, if not at what users met during a window."""
+
 _OF_RATES = frozenset(("requests_per_second", "network"))
-_SINCE_EVER = frozenset(
-    ("requests_total", "failures_total", "sessions_lost", "writes_acknowledged")
-)
 
 
 def known_metrics() -> list[str]:
@@ -72,23 +66,32 @@ def version_of(version: str) -> str:
     return ALL if version in _EVERY_VERSION else version
 
 
+class Sight(msgspec.Struct, frozen=True):
+    """What monitoring can see of the world beside its users."""
+
+    pods: Callable[[str], list[PodSample]]
+    """The pods of a version (or `all`)."""
+    disk: Callable[[], float]
+    """How full the database's volume is, in percent."""
+    leaking: Callable[[], bool]
+    """Whether the memory of some pod grows."""
+
+
 class Monitoring:
     """Measures what the users met; what was seen at one moment is looked up once.
 
     Args:
         load: what they met.
+        sight: what else can be seen.
         moment: the time, with the number of the world's changes before it.
-        leaking: whether the memory of some pod grows.
     """
 
-    def __init__(
-        self, load: Load, moment: Callable[[], Moment], leaking: Callable[[], bool]
-    ) -> None:
+    def __init__(self, load: Load, sight: Sight, moment: Callable[[], Moment]) -> None:
         self._load = load
+        self._sight = sight
         self._moment = moment
-        self._leaking = leaking
         self._seen: Moment = (0.0, -1)
-        self._views: dict[tuple[str, float], View] = {}
+        self._views: dict[tuple[str, str, float], View] = {}
 
     def measure(self, name: str, version: str, window: float) -> Value | None:
         """A metric over the last `window` seconds; None without data.
@@ -98,7 +101,8 @@ class Monitoring:
         measure = _DERIVED.get(name) or METRICS.get(_OTHER_NAMES.get(name, name))
         if measure is None:
             raise KeyError(name)
-        return measure(self._view(version_of(version), window))
+        kind = _KINDS.get(name, "users")
+        return measure(self._view(kind, version_of(version), window))
 
     def lasting(self, name: str, version: str, window: float) -> Callable[[], bool] | None:
         """A test whether a metric is still what it is now; None if it changes by itself."""
@@ -118,18 +122,29 @@ class Monitoring:
 
         What counts since ever never does; what is told of pods does, but for a memory that leaks.
         """
-        if name in _SINCE_EVER or (name == "memory" and self._leaking()):
-            return False
+        kind = _KINDS.get(name, "users")
+        if kind == "pods":
+            return name != "memory" or not self._sight.leaking()
         if name in _OF_RATES:
             return self._load.is_steady(window)
-        return name in _OF_PODS or self._load.is_even(version_of(version), window)
+        return kind == "users" and self._load.is_even(version_of(version), window)
 
-    def _view(self, version: str, window: float) -> View:
+    def _view(self, kind: str, version: str, window: float) -> View:
         moment = self._moment()
         if moment != self._seen:
             self._seen = moment
             self._views.clear()
-        view = self._views.get((version, window))
+        view = self._views.get((kind, version, window))
         if view is None:
-            view = self._views[version, window] = self._load.view(version, window)
+            view = self._views[kind, version, window] = self._look(kind, version, window)
         return view
+
+    def _look(self, kind: str, version: str, window: float) -> View:
+        nothing = Slice(ALL, version)
+        return View(
+            counts=self._load.counts(version, window) if kind == "users" else nothing,
+            ever=self._load.ever(version) if kind == "ever" else nothing,
+            seconds=self._load.observed(window),
+            pods=self._sight.pods(version) if kind == "pods" else [],
+            disk=self._sight.disk() if version == ALL else None,
+        )

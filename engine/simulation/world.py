@@ -17,33 +17,28 @@ import msgspec
 from engine.module_api import Context
 from engine.production.cluster.cluster import Cluster
 from engine.production.cluster.identities import Identities
-from engine.production.cluster.objects.store import Change, ObjectStore
+from engine.production.cluster.objects.store import Change
 from engine.production.cluster.runtime import Usage
 from engine.production.counts import UNKNOWN
 from engine.production.faults import Fault, Faults
 from engine.production.metrics import ALL, PodSample, Value
 from engine.production.names import (
-    AGENTS_CONFIGMAP,
-    APP_LABEL,
     CANARY_VERSION,
-    DESTINATION_RULE,
-    MAINTENANCE_CONFIGMAP,
     NAMESPACE,
-    SERVICE,
     STABLE_VERSION,
-    VIRTUAL_SERVICE,
 )
 from engine.production.objects import production
 from engine.production.pods import Habits, ModelPods
-from engine.production.routing import Routes, Server, routes
+from engine.production.routing import Routes
 from engine.simulation.balancers import BalancedServer, Balancer
 from engine.simulation.clock import SimulatedClock
 from engine.simulation.commands import Commands
 from engine.simulation.databases import Database
 from engine.simulation.kubernetes import Kubernetes
 from engine.simulation.load import Flow, Load
-from engine.simulation.monitoring import Monitoring, known_metrics
+from engine.simulation.monitoring import Monitoring, Sight, known_metrics
 from engine.simulation.people import Inbox, Notice
+from engine.simulation.standing import Standing, by_version, standing_of
 from engine.simulation.timeline import ClockTimeline
 from engine.simulation.web import Web
 
@@ -89,28 +84,6 @@ class Edge(msgspec.Struct, frozen=True):
     """Server → ``stable`` (where the Service leads) or ``canary`` (the pods of the new version)."""
 
 
-class _Pod(msgspec.Struct, frozen=True):
-    """A running pod of the application."""
-
-    uid: str
-    name: str
-    version: str
-
-
-class _Standing(msgspec.Struct, frozen=True):
-    """What follows from the cluster's objects at one of their versions."""
-
-    version: int
-    routes: Routes
-    versions: dict[str, str]
-    """uid of a pod → version."""
-    ready: dict[str, int]
-    """Version → pods that serve."""
-    running: list[_Pod]
-    writes_paused: bool
-    agents: int
-
-
 class World:
     """One simulated production; it goes on with its clock."""
 
@@ -134,7 +107,7 @@ class World:
         self._stale = False
         self._changes = 0
         self._listeners: list[Callable[[], None]] = []
-        self._stood: _Standing | None = None
+        self._stood: Standing | None = None
         self._timeline = ClockTimeline(clock)
         self.pods = ModelPods(
             self._timeline,
@@ -148,9 +121,11 @@ class World:
         self.balancers: dict[str, Balancer] = {}
         self.edge: Edge | None = None
         self.kubernetes = Kubernetes(self.cluster, self._usage, lambda pod: "")
-        self.load = Load(clock.now, self._samples, lambda: self.scale.disk)
+        self.load = Load(clock.now)
         self._monitoring = Monitoring(
-            self.load, lambda: (clock.now(), self._changes), self._leaking
+            self.load,
+            Sight(self._samples, lambda: self.scale.disk, self._leaking),
+            lambda: (clock.now(), self._changes),
         )
         self.cluster.subscribe(self._follow)
         self.faults.subscribe(self._change)
@@ -270,11 +245,11 @@ class World:
         """Who should serve what, by the cluster's objects."""
         return self._standing().routes
 
-    def _standing(self) -> _Standing:
+    def _standing(self) -> Standing:
         """What follows from the cluster's objects; made anew when one of them has changed."""
         store = self.cluster.store
         if self._stood is None or self._stood.version != store.version:
-            self._stood = _stand(store)
+            self._stood = standing_of(store)
         return self._stood
 
     # -- how flows follow --------------------------------------------------------------------------
@@ -317,7 +292,7 @@ class World:
             left = rate
             for part, share in parts.items():
                 pods = table.canary if part == "canary" else table.stable
-                for version, portion in _by_version(pods, versions).items():
+                for version, portion in by_version(pods, versions).items():
                     place = entrance, version
                     rates[place] = rates.get(place, 0.0) + rate * share * portion
                 left -= rate * share
@@ -405,50 +380,3 @@ class World:
                 )
             )
         return samples
-
-
-def _stand(store: ObjectStore) -> _Standing:
-    """Read the objects that decide about traffic; they are looked at, never changed."""
-    pods = list(store.items("pods", NAMESPACE))
-    table = routes(
-        pods,
-        store.get("endpoints", NAMESPACE, SERVICE),
-        store.get("virtualservices.networking.istio.io", NAMESPACE, VIRTUAL_SERVICE),
-        store.get("destinationrules.networking.istio.io", NAMESPACE, DESTINATION_RULE),
-    )
-    versions = {pod["metadata"]["uid"]: _label(pod, "version") for pod in pods}
-    ready: dict[str, int] = {}
-    for uid in {*table.stable, *table.canary}:
-        ready[versions[uid]] = ready.get(versions[uid], 0) + 1
-    key, value = APP_LABEL
-    running = [
-        _Pod(pod["metadata"]["uid"], pod["metadata"]["name"], _label(pod, "version"))
-        for pod in pods
-        if _label(pod, key) == value and pod["status"].get("phase") == "Running"
-    ]
-    maintenance = store.get("configmaps", NAMESPACE, MAINTENANCE_CONFIGMAP) or {}
-    agents = store.get("configmaps", NAMESPACE, AGENTS_CONFIGMAP) or {}
-    return _Standing(
-        version=store.version,
-        routes=table,
-        versions=versions,
-        ready=ready,
-        running=running,
-        writes_paused=(maintenance.get("data") or {}).get("writes") == "paused",
-        agents=len(agents.get("data") or {}),
-    )
-
-
-def _label(pod: Mapping[str, Any], name: str) -> str:
-    return str((pod["metadata"].get("labels") or {}).get(name, ""))
-
-
-def _by_version(pods: Mapping[str, Server], versions: Mapping[str, str]) -> dict[str, float]:
-    """Version → its part of the requests to these pods, which take turns; nobody: `unknown`."""
-    if not pods:
-        return {UNKNOWN: 1.0}
-    parts: dict[str, float] = {}
-    for uid in pods:
-        version = versions.get(uid, UNKNOWN)
-        parts[version] = parts.get(version, 0.0) + 1 / len(pods)
-    return parts
