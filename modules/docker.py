@@ -16,9 +16,12 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.module_api import Context, Failed, Refused, Result, action
+from engine.module_api import Arguments, Context, Failed, Refused, Result, action
 from modules._docker import engine as docker_engine
+from modules._docker import section as docker_section
 from modules._docker import simulated as docker_simulated
+from modules._docker import stream as docker_stream
+from modules._docker.names import split
 
 
 @action(effect="idempotent", local=True)
@@ -53,7 +56,7 @@ def build(
         cache: whether layers of earlier builds may be used.
     """
     folder = _folder(ctx, context, dockerfile)
-    options: dict[str, Any] = {
+    options = {
         "path": str(folder),
         "dockerfile": dockerfile,
         "tag": tag,
@@ -61,30 +64,43 @@ def build(
         "labels": {name: str(value) for name, value in (labels or {}).items()},
         "pull": pull,
         "nocache": not cache,
-        "rm": True,
-        "decode": True,
         **({"target": target} if target else {}),
         **({"platform": platform} if platform else {}),
     }
+    return _build(ctx, tag, options)
+
+
+def _build(ctx: Context, tag: str, options: dict[str, Any]) -> Result:
+    """Build with the library's options; the image is the one that the engine has built, not one
+    that had the name before."""
+    what = f"the build of {tag}"
     with docker_engine.client(ctx) as engine:
         before = docker_engine.find(engine, tag)
         with ctx.fence():
-            stream = engine.build(timeout=docker_engine.seconds(ctx), **options)
-        docker_engine.follow(ctx, stream, f"the build of {tag}")
+            stream = engine.build(
+                timeout=docker_engine.seconds(ctx), rm=True, decode=True, **options
+            )
+        end = docker_stream.follow(ctx, stream, what)
+        if not end.image and not end.is_success:
+            raise Failed(f"{what} ended without a word of success", hint="see the step's log")
         after = docker_engine.find(engine, tag)
     if after is None:
-        raise Failed(f"the build of {tag} ended without an image", hint="see the step's log")
+        raise Failed(f"{what} ended without an image", hint="see the step's log")
+    if end.image and not str(after["Id"]).startswith(end.image):
+        raise Failed(
+            f"{what} made {end.image[:19]}, but {tag} is {after['Id'][:19]}",
+            hint="does somebody else build under this name?",
+        )
     data = _image_data(tag, after)
     changed = before is None or before["Id"] != after["Id"]
     return Result(changed=changed, data=data, message=f"built {tag} as {data['id'][:19]}")
 
 
 @build.check
-def build_check(
-    ctx: Context, context: str, tag: str, *, dockerfile: str = "Dockerfile", **others: Any
-) -> Result:
+def build_check(ctx: Context, args: Arguments) -> Result:
     """See that the context and the engine are there."""
-    _folder(ctx, context, dockerfile)
+    _folder(ctx, args.context, args.dockerfile)
+    tag = args.tag
     with docker_engine.client(ctx) as engine:
         there = docker_engine.find(engine, tag)
     data = {"image": tag, "id": "", "size": 0} if there is None else _image_data(tag, there)
@@ -115,29 +131,36 @@ def push(ctx: Context, image: str) -> Result:
     Args:
         image: its name with the registry, such as ``registry.example.com/claude-enhancer:5.1``.
     """
-    name, tag = docker_engine.split(image)
+    name, tag = split(image)
     if "@" in image:
         raise Refused(f"{image} names a digest", hint="push it under a tag")
+    what = f"the push of {image}"
     with docker_engine.client(ctx) as engine:
         if docker_engine.find(engine, image) is None:
             raise Failed(f"there is no image {image} to push", hint="build or tag it first")
         before = docker_engine.registry_digest(ctx, engine, image)
         docker_engine.patient(ctx, engine)  # a large layer may go without a word for long
+        login = docker_section.login(ctx, name)
         with ctx.fence():
-            stream = engine.push(
-                name, tag, stream=True, decode=True, auth_config=docker_engine.login(ctx, name)
-            )
-        told = docker_engine.follow(ctx, stream, f"the push of {image}")
-        digest = told or docker_engine.registry_digest(ctx, engine, image)
-    if not digest:
-        raise Failed(f"the push of {image} ended without a digest", hint="see the step's log")
-    data = {"image": image, "digest": digest}
-    return Result(changed=before != digest, data=data, message=f"pushed {image} as {digest[:19]}")
+            stream = engine.push(name, tag, stream=True, decode=True, auth_config=login)
+        end = docker_stream.follow(ctx, stream, what)
+        if not end.digest:
+            raise Failed(f"{what} ended without a digest", hint="see the step's log")
+        there = docker_engine.registry_digest(ctx, engine, image)
+    if there != end.digest:
+        raise Failed(
+            f"{what} sent {end.digest[:19]}, but the registry has {there[:19] or 'nothing'} there",
+            hint="does somebody else push under this tag? Use the digest",
+            data={"image": image, "digest": there},
+        )
+    data = {"image": image, "digest": there}
+    return Result(changed=before != there, data=data, message=f"pushed {image} as {there[:19]}")
 
 
 @push.check
-def push_check(ctx: Context, image: str) -> Result:
+def push_check(ctx: Context, args: Arguments) -> Result:
     """Compare what is here with what the registry has."""
+    image = args.image
     with docker_engine.client(ctx) as engine:
         local = docker_engine.find(engine, image)
         there = docker_engine.registry_digest(ctx, engine, image)
@@ -190,27 +213,33 @@ def tag(ctx: Context, image: str, new: str) -> Result:
         image: the image: a name or an id.
         new: the name to add.
     """
-    name, label = docker_engine.split(new)
+    name, label = split(new)
     with docker_engine.client(ctx) as engine:
-        found, before = docker_engine.find(engine, image), docker_engine.find(engine, new)
-        if found is None:
+        source, before = docker_engine.find(engine, image), docker_engine.find(engine, new)
+        if source is None:
             raise Failed(f"there is no image {image}")
-        same = before is not None and before["Id"] == found["Id"]
+        same = before is not None and before["Id"] == source["Id"]
         if not same:
             with ctx.fence():
                 engine.tag(image, name, label)
-    return Result(changed=not same, data=_image_data(new, found))
+            after = docker_engine.find(engine, new)
+            if after is None or after["Id"] != source["Id"]:
+                has = "nothing" if after is None else after["Id"][:19]
+                raise Failed(f"{new} was to name {source['Id'][:19]}, but names {has}")
+    return Result(changed=not same, data=_image_data(new, source))
 
 
 @tag.check
-def tag_check(ctx: Context, image: str, new: str) -> Result:
+def tag_check(ctx: Context, args: Arguments) -> Result:
     """Say whether the name would change."""
+    new = args.new
     with docker_engine.client(ctx) as engine:
-        found, before = docker_engine.find(engine, image), docker_engine.find(engine, new)
-    if found is None:
+        source, before = docker_engine.find(engine, args.image), docker_engine.find(engine, new)
+    if source is None:
         return Result(changed=True, data={"image": new, "id": "", "size": 0}, diff=f"+ {new}\n")
-    same = before is not None and before["Id"] == found["Id"]
-    return Result(changed=not same, data=_image_data(new, found), diff="" if same else f"+ {new}\n")
+    same = before is not None and before["Id"] == source["Id"]
+    diff = "" if same else f"+ {new}\n"
+    return Result(changed=not same, data=_image_data(new, source), diff=diff)
 
 
 # -- in a simulated world -----------------------------------------------------------------------

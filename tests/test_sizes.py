@@ -23,9 +23,7 @@ LONG_FILES: frozenset[str] = frozenset()
 
 LONG_FUNCTIONS: frozenset[str] = frozenset(
     (
-        "modules/_docker/engine.py:_connect",
         "modules/_traffic/setup.py:setup",
-        "modules/docker.py:build",
         "modules/metrics.py:compare",
         "modules/metrics.py:soak",
         "modules/notify.py:send",

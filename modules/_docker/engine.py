@@ -6,12 +6,12 @@
 from __future__ import annotations
 
 import contextlib
-import re
-from collections.abc import Callable, Iterable, Iterator, Mapping
-from pathlib import Path
+from collections.abc import Callable, Iterator, Mapping
 from typing import TYPE_CHECKING, Any
 
-from engine.module_api import ActionError, Context, Failed, Refused, Unreachable, is_local
+from engine.module_api import ActionError, Context, Failed, Refused, Unreachable
+from modules._docker import section as docker_section
+from modules._docker.names import repository, split
 
 if TYPE_CHECKING:
     import docker
@@ -85,10 +85,40 @@ def client(ctx: Context) -> Iterator[docker.APIClient]:
 def _connect(ctx: Context, wire: _Wire) -> docker.APIClient:
     """A client that has agreed with the engine on a version; Unreachable if it does not answer."""
     import docker
+    import requests
+
+    with ctx.fence():
+        pass  # a run that was taken over asks nothing, though reading alone harms nobody
+    section = docker_section.read(ctx)
+    host = section.host or docker_section.default_host()
+    try:
+        _knock(host)
+        return _client_class(wire)(
+            base_url=host,
+            version="auto",
+            timeout=seconds(ctx, TIMEOUT) or 60,
+            tls=docker_section.tls(ctx, host, section.tls),
+        )
+    except (docker.errors.DockerException, requests.RequestException, OSError) as error:
+        ctx.checkpoint()
+        if "SOCKS" in str(error) or "proxy" in type(error).__name__.lower():
+            raise Refused(
+                f"the proxy of the environment cannot be used for the Docker engine {host}",
+                hint="name an http:// proxy, or reach the engine directly (NO_PROXY)",
+                evidence=[str(error)],
+            ) from None
+        raise Unreachable(
+            f"the Docker engine {host} cannot be reached",
+            hint="does it run, may this user use it, and is DOCKER_HOST or `docker: {host}` right?",
+            evidence=[str(error)],
+        ) from None
+
+
+def _client_class(wire: _Wire) -> type[docker.APIClient]:
+    """A client that tells the wire what it opens."""
+    import docker
 
     class Client(docker.APIClient):
-        """Tells the wire what it opens."""
-
         def get_adapter(self, url: str) -> Any:
             adapter = super().get_adapter(url)
             wire.watch(adapter)
@@ -111,37 +141,13 @@ def _connect(ctx: Context, wire: _Wire) -> docker.APIClient:
                 wire.answer.close()
             super().close()
 
-    with ctx.fence():
-        pass  # a run that was taken over asks nothing, though reading alone harms nobody
-    section = ctx.connection("docker")
-    host = str(section.get("host") or _default_host())
-    try:
-        _knock(host)
-        return Client(
-            base_url=host,
-            version="auto",
-            timeout=seconds(ctx, TIMEOUT) or 60,
-            tls=_tls(ctx, host, section.get("tls")),
-        )
-    except (docker.errors.DockerException, OSError) as error:
-        ctx.checkpoint()
-        raise Unreachable(
-            f"the Docker engine {host} cannot be reached",
-            hint="does it run, may this user use it, and is DOCKER_HOST or `docker: {host}` right?",
-            evidence=[str(error)],
-        ) from None
+    return Client
 
 
 def seconds(ctx: Context, at_most: float | None = None) -> int | None:
     """What is left of the attempt, in the whole seconds that the library wants."""
     left = ctx.remaining(at_most=at_most)
     return None if left is None else max(1, round(left))
-
-
-def _default_host() -> str:
-    import os
-
-    return os.environ.get("DOCKER_HOST") or "unix:///var/run/docker.sock"
 
 
 def _knock(host: str) -> None:
@@ -154,61 +160,22 @@ def _knock(host: str) -> None:
             probe.connect(host.removeprefix("unix://"))
 
 
-def _tls(ctx: Context, host: str, settings: Any) -> Any:
-    if not isinstance(settings, Mapping):
-        from urllib.parse import urlsplit
-
-        if host.startswith("tcp:") and not is_local(urlsplit(host).hostname or ""):
-            ctx.warn(f"the Docker engine {host} is spoken to without TLS: `docker` has no `tls`")
-        return False
-    import docker
-
-    def path(name: str) -> str | None:
-        given = settings.get(name)
-        if not given:
-            return None
-        found = Path(str(given)).expanduser()
-        return str(found if found.is_absolute() else ctx.file(found))
-
-    cert, key = path("cert"), path("key")
-    verify = settings.get("verify", True) is not False
-    if not verify:
-        import urllib3
-
-        # Said once, by the run; not by urllib3 with every request.
-        urllib3.disable_warnings(urllib3.exceptions.InsecureRequestWarning)
-        ctx.warn(
-            "the Docker engine's TLS certificate is not verified: `docker` of the inventory says so"
-        )
-    try:
-        return docker.tls.TLSConfig(
-            client_cert=(cert, key) if cert and key else None, ca_cert=path("ca"), verify=verify
-        )
-    except docker.errors.TLSParameterError as error:
-        raise Refused(f"`tls` of the inventory's `docker` is not right: {error}") from None
-
-
 def _in_our_words(error: Exception) -> ActionError:
     import docker
 
     if isinstance(error, docker.errors.APIError):
         words = str(error.explanation or error)
         status = error.status_code or 0
+        if status in (429, 502, 503, 504):
+            return Unreachable(f"Docker cannot answer now: {words}")
         if status in (401, 403):
             return Refused(f"Docker refused it: {words}", hint="check the registry's credentials")
         return Failed(f"Docker says: {words}")
     if isinstance(error, docker.errors.DockerException):
         return Failed(f"Docker says: {error}")
+    if isinstance(error, ValueError):  # requests' JSONDecodeError
+        return Failed("what answered is no Docker engine: it did not answer with JSON")
     return Unreachable("the Docker engine broke off", evidence=[str(error)])
-
-
-def split(image: str) -> tuple[str, str]:
-    """Name and tag of an image; without a tag it is ``latest``. A digest is left out."""
-    image = image.partition("@")[0]
-    head, colon, tag = image.rpartition(":")
-    if not colon or "/" in tag:
-        return image, "latest"
-    return head, tag
 
 
 def find(engine: Any, image: str) -> dict[str, Any] | None:
@@ -225,11 +192,11 @@ def find(engine: Any, image: str) -> dict[str, Any] | None:
 def local_digest(engine: Any, image: str) -> str:
     """The digest under which the engine pulled or pushed an image; empty if it did not."""
     found = find(engine, image)
-    name = split(image)[0]
+    name = repository(image)
     for one in (found or {}).get("RepoDigests") or []:
-        repository, _, digest = one.partition("@")
-        if repository == name:
-            return str(digest)
+        its_name, _, digest = str(one).partition("@")
+        if repository(its_name) == name:
+            return digest
     return ""
 
 
@@ -238,7 +205,9 @@ def registry_digest(ctx: Context, engine: Any, image: str) -> str:
     import docker
 
     try:
-        found = engine.inspect_distribution(image, auth_config=login(ctx, split(image)[0]))
+        found = engine.inspect_distribution(
+            image, auth_config=docker_section.login(ctx, split(image)[0])
+        )
     except docker.errors.NotFound:
         return ""
     except docker.errors.APIError as error:
@@ -247,7 +216,11 @@ def registry_digest(ctx: Context, engine: Any, image: str) -> str:
         if "manifest unknown" in words or "not found" in words or "name unknown" in words:
             return ""
         raise
-    return str(found["Descriptor"]["digest"])
+    descriptor = found.get("Descriptor") if isinstance(found, Mapping) else None
+    digest = descriptor.get("digest") if isinstance(descriptor, Mapping) else None
+    if not digest:
+        raise Failed(f"the engine did not tell the digest of {image} in its registry")
+    return str(digest)
 
 
 def patient(ctx: Context, engine: Any) -> None:
@@ -255,63 +228,8 @@ def patient(ctx: Context, engine: Any) -> None:
     engine.timeout = seconds(ctx)
 
 
-def login(ctx: Context, name: str) -> dict[str, str] | None:
-    """Credentials of the inventory for an image's registry; None leaves it to the user's own."""
-    registry, slash, _ = name.partition("/")
-    if not slash or not re.search(r"[.:]|^localhost$", registry):
-        registry = "docker.io"
-    return _credentials(ctx).get(registry)
-
-
-def _credentials(ctx: Context) -> dict[str, dict[str, str]]:
-    """What the inventory has, by registry."""
-    found = {}
-    for registry, entry in (ctx.connection("docker").get("registries") or {}).items():
-        if isinstance(entry, Mapping):
-            password = str(entry.get("password") or "")
-            if password:
-                ctx.mask(password)
-            found[registry] = {"username": str(entry.get("username") or ""), "password": password}
-    return found
-
-
 def _log_in(ctx: Context, engine: Any) -> None:
     """Give a client the inventory's credentials, for what a build has to pull."""
-    for registry, entry in _credentials(ctx).items():
+    for registry, entry in docker_section.credentials(ctx).items():
         known = "https://index.docker.io/v1/" if registry == "docker.io" else registry
         engine._auth_configs.add_auth(known, entry)
-
-
-def follow(ctx: Context, stream: Iterable[Any], what: str) -> str:
-    """Read what the engine tells until it has ended; the digest that it named, if any.
-
-    Raises Failed with the last lines if the engine tells of an error.
-    """
-    digest, tail = "", list[str]()
-    for message in stream:
-        ctx.checkpoint()
-        if not isinstance(message, Mapping):
-            continue
-        if error := message.get("error"):
-            words = str(error).strip()
-            denied = any(word in words.lower() for word in ("unauthorized", "denied", "forbidden"))
-            kind: type[ActionError] = Refused if denied else Failed
-            raise kind(f"{what} failed: {words}", evidence=tail[-10:])
-        line = _line(message)
-        if line:
-            tail = [*tail[-20:], line]
-            ctx.log(line)
-        aux = message.get("aux")
-        if isinstance(aux, Mapping) and aux.get("Digest"):
-            digest = str(aux["Digest"])
-    ctx.checkpoint()  # a stream that we broke off ends, too
-    return digest
-
-
-def _line(message: Mapping[str, Any]) -> str:
-    if "stream" in message:
-        return str(message["stream"]).rstrip()
-    if "progressDetail" in message and message.get("progressDetail"):
-        return ""  # the moving bar of a layer
-    words = [str(message[key]) for key in ("id", "status") if message.get(key)]
-    return ": ".join(words)

@@ -301,7 +301,7 @@ def test_the_inventorys_credentials_go_with_builds_and_pushes(make_context: Make
 
     async def pushed(request: web.Request) -> web.Response:
         seen["push"] = decoded(request.headers["X-Registry-Auth"])
-        return web.json_response({"aux": {"Digest": "sha256:1"}})
+        return web.json_response({"aux": {"Digest": "sha256:0"}})
 
     async def inspected(request: web.Request) -> web.Response:
         return web.json_response({"Id": "sha256:0", "Descriptor": {"digest": "sha256:0"}})
@@ -335,3 +335,166 @@ def test_an_image_can_be_asked_for_by_its_digest(ctx: TaskContext, image: str) -
     assert docker.inspect_digest(ctx, named, local=True).data["digest"] == digest
     with pytest.raises(Refused, match="names a digest"):
         docker.push(ctx, named)
+
+
+# -- an engine that tells what it likes ----------------------------------------------------------
+OLD, NEW = f"sha256:{'b' * 64}", f"sha256:{'a' * 64}"
+ID = f"sha256:{'c' * 64}"
+Script = dict[str, Any]
+
+
+@pytest.fixture
+def scripted(make_context: MakeContext) -> Iterator[Callable[..., TaskContext]]:
+    """An engine whose build and push stream these messages, with this digest in its registry."""
+    apps = Apps()
+
+    def start(messages: list[Script], there: str = OLD, **section: Any) -> TaskContext:
+        async def version(request: web.Request) -> web.Response:
+            return web.json_response({"ApiVersion": "1.44"})
+
+        async def stream(request: web.Request) -> web.StreamResponse:
+            await request.read()
+            answer = web.StreamResponse(headers={"Content-Type": "application/json"})
+            answer.enable_chunked_encoding()
+            await answer.prepare(request)
+            for one in messages:
+                await answer.write(f"{json.dumps(one)}\r\n".encode())
+            await answer.write_eof()
+            return answer
+
+        async def inspected(request: web.Request) -> web.Response:
+            names = ["acme/shop", "nginx", "localhost:5000/shop"]
+            digests = [f"{name}@{NEW}" for name in names]
+            return web.json_response({"Id": ID, "RepoDigests": digests})
+
+        async def distribution(request: web.Request) -> web.Response:
+            return web.json_response({"Descriptor": {"digest": there} if there else None})
+
+        app = web.Application()
+        app.router.add_get("/version", version)
+        app.router.add_post("/v1.44/build", stream)
+        app.router.add_post(r"/v1.44/images/{name:.+}/push", stream)
+        app.router.add_get(r"/v1.44/images/{name:.+}/json", inspected)
+        app.router.add_get(r"/v1.44/distribution/{name:.+}/json", distribution)
+        host = f"tcp://127.0.0.1:{apps.serve(app)}"
+        return make_context({"docker": {"host": host, **section}})
+
+    yield start
+    apps.stop()
+
+
+Scripted = Callable[..., TaskContext]
+REFERS = {"status": "The push refers to repository [registry.example.com/shop]"}
+IMAGE = "registry.example.com/shop:5.1"
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([REFERS, {"errorDetail": {"message": "denied: no access"}}], "failed: denied: no access"),
+        ([REFERS, {"errorDetail": {"code": 500}}], "failed: the engine gave the code 500"),
+        ([REFERS, {"errorDetail": {}}], "failed: no reason given"),
+        ([REFERS, {"error": "blob upload unknown"}], "failed: blob upload unknown"),
+        ([REFERS], "ended without a digest"),
+        ([], "ended without a digest"),
+        ([REFERS, {"aux": {"Tag": "5.1", "Digest": NEW}}], "the registry has sha256:bbbbbbbbbbbb"),
+    ],
+)
+def test_a_push_is_done_when_the_registry_has_what_was_pushed(
+    scripted: Scripted, messages: list[Script], words: str
+) -> None:
+    with pytest.raises((Failed, Refused), match=words):
+        docker.push(scripted(messages), IMAGE)
+
+
+@pytest.mark.parametrize(
+    "last", [{"aux": {"Digest": OLD}}, {"status": f"5.1: digest: {OLD} size: 528"}]
+)
+def test_a_digest_may_stand_in_the_status(scripted: Scripted, last: Script) -> None:
+    assert docker.push(scripted([REFERS, last]), IMAGE).data["digest"] == OLD
+
+
+def test_a_registry_without_a_digest_is_told_in_words(scripted: Scripted) -> None:
+    ctx = scripted([], there="")
+    with pytest.raises(Failed, match="did not tell the digest of registry"):
+        docker.inspect_digest(ctx, IMAGE)
+
+
+@pytest.mark.parametrize(
+    ("messages", "words"),
+    [
+        ([{"stream": "Step 1/1 : FROM scratch\n"}], "ended without a word of success"),
+        ([{"errorDetail": {"message": "no space left"}}], "failed: no space left"),
+        ([{"aux": {"ID": OLD}}], "made sha256:bbbbbbbbbbbb, but .* is sha256:cccccccccccc"),
+    ],
+)
+@pytest.mark.usefixtures("context")
+def test_a_build_is_done_when_the_name_stands_for_what_was_built(
+    scripted: Scripted, messages: list[Script], words: str
+) -> None:
+    with pytest.raises(Failed, match=words):
+        build(scripted(messages), IMAGE)
+
+
+@pytest.mark.parametrize(
+    "last",
+    [
+        {"aux": {"ID": ID}},
+        {"stream": "Successfully built cccccccccccc\n"},
+        {"stream": f"{'c' * 64}\n"},
+    ],
+)
+@pytest.mark.usefixtures("context")
+def test_engines_tell_what_they_built_in_several_ways(scripted: Scripted, last: Script) -> None:
+    assert build(scripted([last]), IMAGE).data["id"] == ID
+
+
+def test_a_name_that_stays_with_another_image_is_no_success(make_context: MakeContext) -> None:
+    async def answer(request: web.Request) -> web.Response:
+        if request.path.endswith("/version"):
+            return web.json_response({"ApiVersion": "1.44"})
+        if request.method == "POST":
+            return web.Response(status=201)
+        return web.json_response({"Id": OLD if "stable" in request.path else ID})
+
+    app = web.Application()
+    app.router.add_route("*", "/{path:.*}", answer)
+    apps = Apps()
+    ctx = make_context({"docker": {"host": f"tcp://127.0.0.1:{apps.serve(app)}"}})
+    with pytest.raises(Failed, match="shop:stable was to name sha256:cccc"):
+        docker.tag(ctx, "shop:5.1", "shop:stable")
+    apps.stop()
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "docker.io/acme/shop:5.1",
+        "acme/shop",
+        "index.docker.io/acme/shop:5.1",
+        "nginx:1.27",
+        "docker.io/library/nginx",
+        "localhost:5000/shop:5.1",
+    ],
+)
+def test_an_image_is_found_by_each_of_its_names(scripted: Scripted, name: str) -> None:
+    assert docker.inspect_digest(scripted([]), name, local=True).data["digest"] == NEW
+
+
+@pytest.mark.parametrize(
+    ("section", "words"),
+    [
+        ({"registrys": {}}, "docker of the inventory has an unknown setting 'registrys'"),
+        ({"tls": {"cert": "c.pem"}}, "one of `cert` and `key`: both are needed"),
+        ({"tls": {"verfy": True}}, "docker.tls of the inventory has an unknown setting"),
+        (
+            {"registries": {"registry.example.com": {"user": "ce", "password": "x"}}},
+            "docker.registries.registry.example.com of the inventory has an unknown setting 'user'",
+        ),
+    ],
+)
+def test_settings_that_are_not_understood_are_refused_by_name(
+    scripted: Scripted, section: dict[str, Any], words: str
+) -> None:
+    with pytest.raises(Refused, match=words):
+        docker.inspect_digest(scripted([], **section), IMAGE)
