@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.module_api import Context, Duration, Result, action
+from engine.module_api import Arguments, Context, Duration, Result, action
 
 
 @action(effect="read", inline=True)
@@ -46,16 +46,10 @@ def ask(
 
 
 @ask.check
-def ask_check(
-    ctx: Context,
-    message: str,
-    *,
-    checklist: list[str] | None = None,
-    timeout: Duration | None = None,
-) -> Result:
+def ask_check(ctx: Context, args: Arguments) -> Result:
     """Say what would be asked."""
-    data = {"approved": True, "by": "", "at": "", "comment": "", "checklist": checklist or []}
-    return Result(data=data, message=f"would ask: {message}")
+    data = {"approved": True, "by": "", "at": "", "comment": "", "checklist": args.checklist or []}
+    return Result(data=data, message=f"would ask: {args.message}")
 
 
 def _answer(ctx: Context) -> dict[str, Any]:

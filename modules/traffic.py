@@ -24,7 +24,8 @@ before its successor serves, and all layers agree.
 
 from __future__ import annotations
 
-from engine.module_api import Context, Result, action
+from engine.module_api import Arguments, Context, Result, action
+from modules._traffic import rollback as traffic_rollback
 from modules._traffic import shift as traffic_shift
 from modules._traffic import telling as traffic_telling
 from modules._traffic.state import Traffic
@@ -38,7 +39,9 @@ def shift(ctx: Context, to: str, percent: int, *, force: bool = False) -> Result
     move first; at 100 % the Service follows once the version is known to serve. If a layer fails,
     the others are put back, and the error tells where each stands. All traffic to the *stable*
     version is a rollback: it is done at once, Service first, with a single question beforehand
-    (has the stable version a ready pod?), and what could be moved stays moved.
+    (has the stable version a ready pod?). What can be reached is moved and stays moved; what cannot
+    is tried again until the step's `timeout` (20 s without one), and then the error tells where
+    each layer stands and which command moves the rest.
 
     Result data: ``shares`` (version → percent), ``layers`` and ``before`` (``istio``,
     ``haproxy``, ``service`` → shares; a rollback does not look at the Service before, then it is
@@ -54,15 +57,15 @@ def shift(ctx: Context, to: str, percent: int, *, force: bool = False) -> Result
     traffic = Traffic(ctx)
     shares = traffic.shares(to, percent)
     if shares[traffic.setup.stable] == 100:
-        return traffic_shift.roll_back(ctx, traffic, force)
+        return traffic_rollback.roll_back(ctx, traffic, force)
     return traffic_shift.shift(ctx, traffic, shares, force)
 
 
 @shift.check
-def shift_check(ctx: Context, to: str, percent: int, *, force: bool = False) -> Result:
+def shift_check(ctx: Context, args: Arguments) -> Result:
     """Show how the shares would change; missing pods are told, as earlier steps may start them."""
     traffic = Traffic(ctx)
-    return traffic_telling.check(ctx, traffic, traffic.shares(to, percent))
+    return traffic_telling.check(ctx, traffic, traffic.shares(args.to, args.percent))
 
 
 @action(effect="read", simulates=True)

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from datetime import timedelta
 
-from engine.module_api import Context, Duration, Refused, Result, action, format_duration
+from engine.module_api import Arguments, Context, Duration, Refused, Result, action, format_duration
 
 
 @action(effect="read", simulates=True)
@@ -35,6 +35,6 @@ def wait(ctx: Context, for_: Duration, *, reason: str = "") -> Result:
 
 
 @wait.check
-def wait_check(ctx: Context, for_: Duration, *, reason: str = "") -> Result:
+def wait_check(ctx: Context, args: Arguments) -> Result:
     """Say how long it would wait."""
-    return Result(data={"seconds": for_}, message=f"would wait {format_duration(for_)}")
+    return Result(data={"seconds": args.for_}, message=f"would wait {format_duration(args.for_)}")

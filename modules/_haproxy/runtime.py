@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import contextlib
 import re
+import shlex
 import socket
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from typing import Annotated
@@ -25,6 +26,7 @@ from modules._haproxy.text import (
     complaint,
     disagreements,
     parse_servers,
+    parse_stats,
     plain,
 )
 
@@ -72,6 +74,11 @@ class Edge:
                 evidence=differences,
             )
         return list(backends.values())
+
+    def backups(self, ctx: Context, address: str, backend: str) -> set[str]:
+        """Servers of a backend that take traffic only while no other can."""
+        rows = parse_stats(self.ask(ctx, address, "show stat"))
+        return {str(row["svname"]) for row in rows if row["pxname"] == backend and row.get("bck")}
 
     def ask(self, ctx: Context, address: str, command: str) -> str:
         """Send a command that answers with data and return the data.
@@ -358,6 +365,13 @@ def _target(address: str) -> str | tuple[str, int]:
             hint="write `unix:/path/to/socket` or `host:port`",
         )
     return host.strip("[]"), int(port)
+
+
+def socat(address: str) -> str:
+    """A command that sends its input to a load balancer."""
+    target = _target(address)
+    where = f"UNIX-CONNECT:{target}" if isinstance(target, str) else f"TCP:{address}"
+    return f"socat stdio {shlex.quote(where)}"
 
 
 def _exchange(ctx: Context, address: str, command: str, at_most: float) -> str:

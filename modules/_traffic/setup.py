@@ -39,6 +39,11 @@ class Setup(NamedTuple):
         return self.canary if version == self.stable else self.stable
 
 
+def text(shares: Shares) -> str:
+    """Shares as people read them: ``5.0 95 %, 5.1 5 %``."""
+    return ", ".join(f"{version} {share} %" for version, share in sorted(shares.items()))
+
+
 def setup(ctx: Context, namespace: str) -> Setup:
     """Read the inventory's ``traffic`` section; Refused says what is wrong with it."""
     section = ctx.connection("traffic")
@@ -111,7 +116,7 @@ def _haproxy_part(
 
 
 def _mapping(section: Mapping[str, Any], key: str) -> dict[str, str]:
-    found = section.get(key)
-    if not isinstance(found, Mapping) or not found:
+    mapping = section.get(key)
+    if not isinstance(mapping, Mapping) or not mapping:
         raise Refused(f"`traffic.{key}` in the inventory must be a mapping")
-    return {str(name): str(value) for name, value in found.items()}
+    return {str(name): str(value) for name, value in mapping.items()}

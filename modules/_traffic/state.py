@@ -8,12 +8,14 @@ from __future__ import annotations
 
 from typing import NamedTuple
 
-from engine.module_api import Context, Refused
+from engine.module_api import ActionError, Context, Refused
 from modules._haproxy import runtime as haproxy_runtime
 from modules._kube import api as kube_api
 from modules._kube import pods as kube_pods
-from modules._kube.kinds import known
-from modules._traffic.layers import HAProxy, Istio, Layer, Service
+from modules._traffic.balancers import HAProxy
+from modules._traffic.istio import Istio
+from modules._traffic.layers import Layer, Weighted, kind
+from modules._traffic.service import Service
 from modules._traffic.setup import Setup, Shares, setup
 
 
@@ -33,19 +35,31 @@ class Traffic:
     """The traffic of the inventory: its versions, layers and pods."""
 
     def __init__(self, ctx: Context) -> None:
-        self.cluster = kube_api.cluster(ctx)
-        self.setup: Setup = setup(ctx, self.cluster.namespace)
-        self.istio = Istio(self.setup, self.cluster) if self.setup.virtual_service else None
+        self._cluster: kube_api.Cluster | ActionError
+        try:
+            self._cluster = kube_api.cluster(ctx)
+        except ActionError as error:
+            self._cluster = error  # whoever needs the cluster is told; HAProxy needs none
+        self.lost = isinstance(self._cluster, ActionError)
+        namespace = "" if isinstance(self._cluster, ActionError) else self._cluster.namespace
+        self.setup: Setup = setup(ctx, namespace)
+        self.istio = Istio(self.setup, self.reach) if self.setup.virtual_service else None
         self.haproxy = None
         if self.setup.backend:
             edge = haproxy_runtime.connect(ctx, self.setup.connection)
             self.haproxy = HAProxy(self.setup, edge)
-        self.service = Service(self.setup, self.cluster) if self.setup.service else None
+        self.service = Service(self.setup, self.reach) if self.setup.service else None
         self.seen = ""
         """The cluster's version when the pods were last counted."""
 
+    def reach(self) -> kube_api.Cluster:
+        """The cluster; raises what kept it from being found, such as a login that failed."""
+        if isinstance(self._cluster, ActionError):
+            raise self._cluster
+        return self._cluster
+
     @property
-    def weighted(self) -> list[Layer]:
+    def weighted(self) -> list[Weighted]:
         """The layers that have weights."""
         return [layer for layer in (self.istio, self.haproxy) if layer is not None]
 
@@ -67,10 +81,8 @@ class Traffic:
 
     def capacity(self, ctx: Context) -> dict[str, Capacity]:
         """What each version can carry: its ready pods against those that carry all."""
-        kind = known("Pod")
-        assert kind is not None
         labels = ",".join(f"{key}={value}" for key, value in self.setup.selector.items())
-        pods, self.seen = self.cluster.list(ctx, kind, self.setup.namespace, labels=labels)
+        pods, self.seen = self.reach().list(ctx, kind("Pod"), self.setup.namespace, labels=labels)
         counted = dict.fromkeys(self.setup.versions, 0)
         for pod in pods:
             version = (pod["metadata"].get("labels") or {}).get(self.setup.label)
@@ -85,19 +97,19 @@ class Traffic:
         """The shares of every layer."""
         return {layer.name: layer.read(ctx) for layer in self.layers}
 
-    def standing(self, ctx: Context, wanted: Shares) -> dict[str, Shares | None]:
+    def standing(self, ctx: Context, goal: Shares) -> dict[str, Shares | None]:
         """The shares of every layer before a shift, also where an earlier one was cut off."""
-        return {layer.name: layer.standing(ctx, wanted) for layer in self.layers}
+        return {layer.name: layer.standing(ctx, goal) for layer in self.layers}
 
     def settled(self, shares: Shares, now: dict[str, Shares | None]) -> dict[str, Shares]:
         """What each layer should say: a Service keeps its version while that has a share."""
-        wanted: dict[str, Shares] = {layer.name: shares for layer in self.weighted}
+        goal: dict[str, Shares] = {layer.name: shares for layer in self.weighted}
         if self.service:
             chosen = selected(now.get("service"))
             if chosen is None or not shares[chosen] or 100 in shares.values():
                 chosen = max(shares, key=lambda version: shares[version])
-            wanted["service"] = {one: 100 if one == chosen else 0 for one in shares}
-        return wanted
+            goal["service"] = {one: 100 if one == chosen else 0 for one in shares}
+        return goal
 
 
 def rising(shares: Shares, before: dict[str, Shares | None]) -> list[str]:
@@ -126,8 +138,3 @@ def overload(
 def selected(shares: Shares | None) -> str | None:
     """The version that has all, as a Service's selector says it."""
     return next((version for version, share in (shares or {}).items() if share == 100), None)
-
-
-def text(shares: Shares) -> str:
-    """Shares as people read them: ``5.0 95 %, 5.1 5 %``."""
-    return ", ".join(f"{version} {share} %" for version, share in sorted(shares.items()))

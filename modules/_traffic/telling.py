@@ -6,6 +6,7 @@ from engine.module_api import ActionError, Cancelled, Context, Result, TimedOut,
 from modules._kube import diff as kube_diff
 from modules._traffic import state as traffic_state
 from modules._traffic.setup import Shares
+from modules._traffic.setup import text as spell
 from modules._traffic.state import Capacity, Traffic
 
 
@@ -13,13 +14,13 @@ def check(ctx: Context, traffic: Traffic, shares: Shares) -> Result:
     """What a shift would change, and whether it would be refused as things are now."""
     before, capacity = traffic.standing(ctx, shares), traffic.capacity(ctx)
     after: dict[str, Shares | None] = {**traffic.settled(shares, before)}
-    told = result(traffic, shares, before, after, capacity, "would shift to")
+    outcome = result(traffic, shares, before, after, capacity, "would shift to")
     short = traffic_state.overload(traffic, shares, traffic_state.rising(shares, before), capacity)
     if traffic.istio and before["istio"] is not None:
-        counted(told, traffic.istio.pending(ctx, shares))
+        counted(outcome, traffic.istio.pending(ctx, shares))
     if short:
-        told.message += f"; refused as things are now: {'; '.join(short)}"
-    return told
+        outcome.message += f"; refused as things are now: {'; '.join(short)}"
+    return outcome
 
 
 def report(ctx: Context, traffic: Traffic) -> Result:
@@ -28,7 +29,12 @@ def report(ctx: Context, traffic: Traffic) -> Result:
     differences: list[str] = []
     for layer in traffic.layers:
         try:
-            layers[layer.name] = layer.read(ctx)
+            now = layers[layer.name] = layer.read(ctx)
+            if now is None:
+                differences.append(f"{layer.title} is not there")
+            else:
+                serving = [version for version, share in now.items() if share]
+                differences += layer.refusals(ctx, now, serving)
         except (Unreachable, Cancelled, TimedOut):
             raise
         except ActionError as error:
@@ -41,7 +47,7 @@ def report(ctx: Context, traffic: Traffic) -> Result:
         differences += _differences(traffic, shares, layers)
     capacity = traffic.capacity(ctx)
     short = traffic_state.overload(traffic, shares, list(shares), capacity) if shares else []
-    told = traffic_state.text(shares) if shares else "unknown"
+    words = spell(shares) if shares else "unknown"
     agree = not differences
     return Result(
         data={
@@ -52,7 +58,7 @@ def report(ctx: Context, traffic: Traffic) -> Result:
             "capacity": {version: one.data for version, one in capacity.items()},
             "within_capacity": not short,
         },
-        message=f"traffic: {told}" + ("" if agree else "; the layers do not agree"),
+        message=f"traffic: {words}" + ("" if agree else "; the layers do not agree"),
         shares=dict(shares or {}),
     )
 
@@ -62,25 +68,22 @@ def _differences(traffic: Traffic, shares: Shares, layers: dict[str, Shares | No
     for layer in traffic.weighted:
         now = layers[layer.name]
         if now is not None and now != shares:
-            lines.append(
-                f"{layer.title}: {traffic_state.text(now)}, not {traffic_state.text(shares)}"
-            )
+            lines.append(f"{layer.title}: {spell(now)}, not {spell(shares)}")
     chosen = traffic_state.selected(layers.get("service"))
     if traffic.service and layers.get("service") is not None:
         if chosen is None:
             lines.append(f"{traffic.service.title} selects none of the versions")
         elif not shares[chosen]:
             lines.append(f"{traffic.service.title} selects {chosen}, which has no share")
-    lines += [f"{layer.title} is not there" for layer in traffic.layers if not layers[layer.name]]
     return lines
 
 
-def counted(told: Result, changed: bool) -> Result:
-    """`told`, changed also where no share did: a route of people who opted in was led elsewhere."""
-    if changed and not told.changed:
-        told.changed = True
-        told.message += "; the routes of those who opted in follow"
-    return told
+def counted(outcome: Result, changed: bool) -> Result:
+    """`outcome`, changed also where no share did: those who opted in were led elsewhere."""
+    if changed and not outcome.changed:
+        outcome.changed = True
+        outcome.message += "; the routes of those who opted in follow"
+    return outcome
 
 
 def result(
@@ -102,7 +105,7 @@ def result(
         else []
     )
     changed = any(before.get(name) != now for name, now in after.items())
-    text = traffic_state.text(shares)
+    text = spell(shares)
     message = f"traffic {verb} {text}" if changed else f"traffic is at {text} already"
     if overloaded and verb != "would shift to":
         message += f"; above capacity: {'; '.join(overloaded)}"

@@ -12,104 +12,21 @@ import pytest
 from engine.executor import TaskContext
 from engine.module_api import Cancelled, Failed, Refused, Unreachable
 from modules import traffic
-from modules._traffic import shift as traffic_shift
+from modules._traffic import endpoints as traffic_endpoints
 from tests.lab.cluster.objects import NAMESPACE, SERVICES
 from tests.modules.conftest import MakeContext, Told
-from tests.modules.kube_cluster import TestCluster, app
+from tests.modules.kube_cluster import app
 from tests.modules.real_haproxy import RealHAProxy
-
-VIRTUAL_SERVICE = (
-    f"/apis/networking.istio.io/v1beta1/namespaces/{NAMESPACE}"
-    "/virtualservices/claude-enhancer-traffic"
+from tests.modules.traffic_world import (
+    AT_START,
+    VIRTUAL_SERVICE,
+    World,
+    destination,
+    green,
+    the_service,
+    virtual_service,
+    world_of,
 )
-SECTION: dict[str, Any] = {
-    "versions": {"stable": "5.0", "canary": "5.1"},
-    "selector": {"app": "claude-enhancer"},
-    "pods_for_full_load": 3,
-    "service": "claude-enhancer-service",
-    "virtual_service": "claude-enhancer-traffic",
-    "subsets": {"5.0": "stable", "5.1": "canary"},
-    "haproxy": {
-        "connection": "edge",
-        "backend": "claude_split",
-        "servers": {"5.0": "stable", "5.1": "canary"},
-    },
-}
-
-
-def destination(subset: str, weight: int | None = None) -> dict[str, Any]:
-    found: dict[str, Any] = {
-        "destination": {"host": "claude-enhancer-service", "subset": subset, "port": {"number": 80}}
-    }
-    return found if weight is None else {**found, "weight": weight}
-
-
-def virtual_service(*routes: dict[str, Any]) -> dict[str, Any]:
-    opted_in = {
-        "name": "canary-users",
-        "match": [{"headers": {"x-canary-user": {"exact": "true"}}}],
-        "route": [destination("canary")],
-    }
-    shared = {"name": "primary", "route": [destination("stable", 100), destination("canary", 0)]}
-    return {
-        "apiVersion": "networking.istio.io/v1beta1",
-        "kind": "VirtualService",
-        "metadata": {"name": "claude-enhancer-traffic", "namespace": NAMESPACE},
-        "spec": {
-            "hosts": ["claude-enhancer.example.com"],
-            "http": list(routes) or [opted_in, shared],
-        },
-    }
-
-
-def the_service(**selector: str) -> dict[str, Any]:
-    return {
-        "apiVersion": "v1",
-        "kind": "Service",
-        "metadata": {"name": "claude-enhancer-service", "namespace": NAMESPACE},
-        "spec": {
-            "selector": {"app": "claude-enhancer", "version": "5.0", **selector},
-            "ports": [{"port": 80, "targetPort": 8080}],
-        },
-    }
-
-
-class World:
-    """Cluster and HAProxy as a deployment begins: 5.0 has three pods and all traffic."""
-
-    def __init__(self, cluster: TestCluster, haproxy: RealHAProxy) -> None:
-        self.cluster = cluster
-        self.haproxy = haproxy
-
-    def inventory(self, **traffic: Any) -> dict[str, dict[str, Any]]:
-        return {
-            "kubectl": self.cluster.section,
-            "haproxy": {"edge": {"address": self.haproxy.admin}},
-            "traffic": {**SECTION, **traffic},
-        }
-
-    def weights(self) -> tuple[dict[str, int], dict[str, int], str]:
-        """What Istio, HAProxy and the Service say, asked of them and not of ce-run."""
-        routes = self.cluster.read(VIRTUAL_SERVICE)["spec"]["http"]
-        istio = {one["destination"]["subset"]: one["weight"] for one in routes[-1]["route"]}
-        selector = self.cluster.read(f"{SERVICES}/claude-enhancer-service")["spec"]["selector"]
-        return istio, self.haproxy.weights(), selector["version"]
-
-    def opted_in(self) -> str:
-        """The subset that people with the header get."""
-        routes = self.cluster.read(VIRTUAL_SERVICE)["spec"]["http"]
-        return str(routes[0]["route"][0]["destination"]["subset"])
-
-    def requests(self) -> list[str]:
-        """What ce-run asked of the cluster, in order, without queries."""
-        return [
-            f"{one.method} {one.path.partition('?')[0].rpartition('/')[2]}"
-            for one in self.cluster.server.requests
-            if one.user_agent == "ce-run"
-        ]
-
-
-AT_START = ({"stable": 100, "canary": 0}, {"stable": 100, "canary": 0}, "5.0")
 
 
 @pytest.fixture(scope="module")
@@ -120,24 +37,13 @@ def running_haproxy(tmp_path_factory: pytest.TempPathFactory) -> Iterator[RealHA
 
 @pytest.fixture
 def world(tmp_path: Path, running_haproxy: RealHAProxy) -> Iterator[World]:
-    with TestCluster(tmp_path / "kube", pace=10.0) as cluster:
-        cluster.put(app("claude-enhancer-blue", "5.0", 3))
-        cluster.put(the_service())
-        cluster.put(virtual_service())
-        running_haproxy.ask("set server claude_split/stable weight 100")
-        running_haproxy.ask("set server claude_split/canary weight 0")
-        for server in ("stable", "canary"):
-            running_haproxy.ask(f"set server claude_split/{server} state ready")
-        yield World(cluster, running_haproxy)
+    with world_of(tmp_path, running_haproxy) as world:
+        yield world
 
 
 @pytest.fixture
 def ctx(make_context: MakeContext, world: World) -> TaskContext:
     return make_context(world.inventory(), seconds=20)
-
-
-def green(world: World, replicas: int) -> None:
-    world.cluster.put(app("claude-enhancer-green", "5.1", replicas))
 
 
 # -- forward ------------------------------------------------------------------------------------
@@ -332,7 +238,7 @@ def test_a_successor_that_dies_meanwhile_never_gets_the_service(
 def test_a_service_that_leads_to_nobody_goes_back(
     ctx: TaskContext, world: World, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr(traffic_shift, "_SERVES_WITHIN", 0.3)
+    monkeypatch.setattr(traffic_endpoints, "SERVES_WITHIN", 0.3)
     world.cluster.put(the_service(track="claude-enhancer-blue"))
     green(world, 3)
     with pytest.raises(Failed, match=r"selects 5\.1, but leads to .*; everything was put back"):
@@ -607,7 +513,7 @@ def test_a_rollback_moves_what_it_can_reach_and_names_the_rest(
     inventory = world.inventory()
     inventory["haproxy"] = {"edge": {"address": [gone, world.haproxy.admin]}}
     with pytest.raises(Unreachable) as caught:
-        traffic.shift(make_context(inventory), "5.0", 100)
+        traffic.shift(make_context(inventory, seconds=1), "5.0", 100)
     assert f"HAProxy at {gone} could not be moved" in caught.value.message
     assert caught.value.data["not_moved"] == [f"HAProxy at {gone}"]
     assert world.weights() == AT_START
@@ -633,10 +539,10 @@ def test_without_the_cluster_a_rollback_needs_force(
     inventory = world.inventory()
     inventory["kubectl"] = {"server": "http://127.0.0.1:1", "namespace": NAMESPACE}
     with pytest.raises(Unreachable) as caught:
-        traffic.shift(make_context(inventory), "5.0", 100)
+        traffic.shift(make_context(inventory, seconds=1), "5.0", 100)
     assert "`force: true` moves the layers that can be reached" in caught.value.hint
     with pytest.raises(Unreachable, match=r"VirtualService .* could not be moved"):
-        traffic.shift(make_context(inventory), "5.0", 100, force=True)
+        traffic.shift(make_context(inventory, seconds=1), "5.0", 100, force=True)
     assert world.haproxy.weights() == {"stable": 100, "canary": 0}
 
 
