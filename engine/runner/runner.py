@@ -268,13 +268,17 @@ class Runner:
 
     def _observe(self, node: Node, guard: int) -> bool:
         key = QuestionKey("guard", node.index, guard)
-        if key in self._questions or self._repeats.spares(key, self.clock.now()):
+        group = self.state.group(node.index)
+        needed = not group.left and group.guards[guard].last != "pass"  # its last word is
+        if key in self._questions:
+            return False
+        if not needed and self._repeats.spares(key, self.clock.now()):
             return False
         job = self.evaluator.observation(self.state, node, guard)
         if isinstance(job, Failure):
             self.append(self.evaluator.judge_observation(self.state, node, guard, job))
             return True
-        every = self.state.group(node.index).guards[guard].timing.every
+        every = group.guards[guard].timing.every
         self._questions.ask(key, job, max(every, SHORTEST_OBSERVATION))
         return False
 

@@ -177,6 +177,8 @@ class Load:
         if self.is_steady(window):
             return True
         stretches = list(self._within(self._now() - window))
+        if stretches[0].began == self._now() and _rate(stretches[0].flows, version):
+            return False  # of what begins just now nobody has seen anything
         rates = [_rate(stretch.flows, version) for stretch in stretches]
         fares = _fares(stretches, version)
         return len(fares) < 2 and all(fare.is_well for fare in fares) and rates[0] == max(rates)

@@ -127,6 +127,10 @@ class World:
             Sight(self._samples, lambda: self.scale.disk, self._leaking),
             lambda: (clock.now(), self._changes),
         )
+        self._begin()
+
+    def _begin(self) -> None:
+        """Make the objects of the production, and follow what changes."""
         self.cluster.subscribe(self._follow)
         self.faults.subscribe(self._change)
         self.cluster.begin(["node-1", "node-2", "node-3"], istio=True)

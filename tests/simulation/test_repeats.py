@@ -21,7 +21,7 @@ steps:
       - name: error rate
         every: 10s
         for: 20s
-        metrics.read: {name: error_rate}
+        metrics.read: {name: error_rate, version: "VERSION"}
         trip: TRIP
     steps:
       - id: soak
@@ -32,14 +32,19 @@ steps:
 """
 INVENTORY = """
 name: small
+traffic:
+  versions: {stable: "5.0", canary: "5.1"}
+  haproxy: {connection: edge, backend: split, servers: {"5.0": old, "5.1": new}}
 endpoints: {prometheus: "http://prometheus.simulated"}
 metrics: {error_rate: {prometheus: errors, samples: requests, vars: {window: 1m}}}
 """
 
 
-def watch(folder: Path, *happenings: object, trip: str = "result.value > limit") -> Rehearsed:
+def watch(
+    folder: Path, *happenings: object, trip: str = "result.value > limit", version: str = ""
+) -> Rehearsed:
     book = folder / "book.yml"
-    book.write_text(BOOK.replace("TRIP", trip))
+    book.write_text(BOOK.replace("TRIP", trip).replace("VERSION", version))
     (folder / "inventory.yml").write_text(INVENTORY)
     return rehearse(
         book,
@@ -82,6 +87,30 @@ def test_a_guard_that_asks_for_the_time_is_asked_each_time(tmp_path: Path) -> No
     run = watch(tmp_path, trip="run.elapsed > 1800")
     assert run.status == 1, "no answer of the world says when the time is up"
     assert len(run.observations("watch")) > 100
+
+
+def begun(world: World) -> None:
+    deployment = world.cluster.get("Deployment", "claude-enhancer-green")
+    assert deployment is not None
+    deployment["spec"]["replicas"] = 10
+    world.cluster.api.save(deployment, manager="test")
+    world.balancers["edge"].set_weight("split", "new", 5)
+
+
+def test_a_guard_without_data_is_asked_when_there_is_some(tmp_path: Path) -> None:
+    run = watch(tmp_path, ("begin", 600.0, begun), version="5.1")
+    assert run.status == 0
+    verdicts = [verdict for _, verdict in run.observations("watch")]
+    assert verdicts[0] == "inconclusive", "nobody met it yet"
+    assert verdicts[-1] == "pass"
+    assert len(verdicts) < 12
+
+
+def test_a_guard_without_data_fails_its_gate_in_the_end(tmp_path: Path) -> None:
+    run = watch(tmp_path, version="5.1")
+    assert run.status == 1
+    assert [verdict for _, verdict in run.observations("watch")] == ["inconclusive"] * 2
+    assert "could not tell in the end" in str(run.records)
 
 
 def test_metrics_that_change_by_themselves_do_not_hold(tmp_path: Path) -> None:
