@@ -47,7 +47,7 @@ class Abandon(msgspec.Struct, frozen=True):
     task: int
 
 
-class Probe(msgspec.Struct, frozen=True):
+class AskProbe(msgspec.Struct, frozen=True):
     """Find out whether a once-only effect happened before the process went away."""
 
     node: int
@@ -61,4 +61,4 @@ class Observe(msgspec.Struct, frozen=True):
     guard: int
 
 
-Action: TypeAlias = Append | Prepare | Start | Cancel | Abandon | Probe | Observe
+Action: TypeAlias = Append | Prepare | Start | Cancel | Abandon | AskProbe | Observe

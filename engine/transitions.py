@@ -19,7 +19,7 @@ from engine.errors import IllegalEvent
 from engine.events import AnyEvent
 from engine.state import GuardState, RunState, StepState
 
-Subject = Literal["run", "step", "group", "task", "gate", "guard"]
+Lifecycle = Literal["run", "step", "group", "task", "gate", "guard"]
 Key: TypeAlias = str
 """The name of an event; of one that opens a block with the block's role: ``StepOpened rescue``."""
 
@@ -27,7 +27,7 @@ Key: TypeAlias = str
 class Rule(NamedTuple):
     """An event takes a subject from one of the states `before` to one of the states `after`."""
 
-    subject: Subject
+    subject: Lifecycle
     event: Key
     before: tuple[str, ...]
     after: tuple[str, ...]
@@ -42,7 +42,7 @@ _PHASES = ("body", "latched", "rescue", "undo", "always")
 _SEEN = ("unobserved", "pass", "fail", "inconclusive", "tripped")
 
 
-def _rules(subject: Subject, *rows: tuple[str, str, str], about: bool = True) -> list[Rule]:
+def _rules(subject: Lifecycle, *rows: tuple[str, str, str], about: bool = True) -> list[Rule]:
     return [
         Rule(subject, event, tuple(before.split()), tuple(after.split()), about)
         for event, before, after in rows
@@ -167,7 +167,7 @@ RULES: tuple[Rule, ...] = (
 )
 """The whole protocol."""
 
-_ABOUT: dict[tuple[Key, Subject], frozenset[str]] = {}
+_ABOUT: dict[tuple[Key, Lifecycle], frozenset[str]] = {}
 for _rule in RULES:
     if _rule.about:
         _known = _ABOUT.get((_rule.event, _rule.subject), frozenset())
@@ -230,7 +230,7 @@ def _check_group(
         _check(event, f"{name} {node.role}", "group", group_state(state.steps.get(owner)))
 
 
-def _check(event: AnyEvent, key: Key, subject: Subject, current: str) -> None:
+def _check(event: AnyEvent, key: Key, subject: Lifecycle, current: str) -> None:
     allowed = _ABOUT.get((key, subject))
     if allowed is not None and current not in allowed:
         states = " or ".join(sorted(allowed))
@@ -253,10 +253,10 @@ def missing(table: object) -> list[str]:
 def diagrams() -> str:
     """All of it, subject by subject: Mermaid state diagrams of the events about it, and in words
     what else befalls it. What changes no state is left out."""
-    return "\n\n".join(_diagram(subject) for subject in get_args(Subject))
+    return "\n\n".join(_diagram(subject) for subject in get_args(Lifecycle))
 
 
-def _diagram(subject: Subject) -> str:
+def _diagram(subject: Lifecycle) -> str:
     arrows: dict[tuple[str, str], list[str]] = {}
     for before, after, event in _arrows(subject):
         arrows.setdefault((before, after), []).append(event)
@@ -271,7 +271,7 @@ def _diagram(subject: Subject) -> str:
     return "\n".join((title, "", "```mermaid", "stateDiagram-v2", *lines, "```", *words))
 
 
-def _arrows(subject: Subject) -> Iterator[tuple[str, str, Key]]:
+def _arrows(subject: Lifecycle) -> Iterator[tuple[str, str, Key]]:
     for rule in RULES:
         if rule.subject == subject and rule.about:
             for before in rule.before:

@@ -33,7 +33,7 @@ class InDoubt(Unreachable):
 
 
 Method = Literal["POST", "PUT", "PATCH", "DELETE"]
-Status = StatusText | list[StatusText]
+StatusCode = StatusText | list[StatusText]
 
 
 @action(effect="once", simulates=True)
@@ -44,7 +44,7 @@ def request(
     method: Method = "POST",
     headers: dict[str, Any] | None = None,
     body: Any = None,
-    status: Status = "2xx",
+    status: StatusCode = "2xx",
     done_if: str = "",
     repeatable: bool = False,
     timeout: Duration = http_client.TIMEOUT,

@@ -32,7 +32,7 @@ from modules._http import section as http_section
 from modules._http.expect import Expect as Expect
 from modules._http.latency import latencies
 from modules._http.response import Response
-from modules._http.sampling import Plan, Progress, Samples, Sampling, Target
+from modules._http.sampling import Samples, Sampling, SamplingPlan, SamplingProgress, Target
 
 TEXT = 16384
 """Characters of the body that are kept in the result."""
@@ -81,18 +81,18 @@ def get(
         follow: whether to follow redirects.
     """
     options = {"follow_redirects": follow, "timeout": timeout, **http_client.content(body)}
-    plan = Plan(samples, duration, interval, concurrency)
+    plan = SamplingPlan(samples, duration, interval, concurrency)
     return _sample(ctx, Target(method, url, headers, options), expect, plan)
 
 
-def _sample(ctx: Context, target: Target, expect: Expect | None, plan: Plan) -> Result:
+def _sample(ctx: Context, target: Target, expect: Expect | None, plan: SamplingPlan) -> Result:
     """Take the samples and judge them."""
     expected = http_expect.expectations(expect)
     if plan.samples < 1 or plan.concurrency < 1:
         raise Refused("`samples` and `concurrency` must be at least 1")
     section = http_section.read(ctx, "http-check")
     options = {**target.options, "headers": section.with_headers(target.headers)}
-    progress = Progress(ctx, plan, stop_at_failure=expected.error_rate is None)
+    progress = SamplingProgress(ctx, plan, stop_at_failure=expected.error_rate is None)
     target = target._replace(options=options)
     sampling = Sampling(ctx, expected, progress, target, plan.pause, Samples())
     if ctx.mode == "simulate":

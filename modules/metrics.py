@@ -51,7 +51,7 @@ from engine.module_api import (
     format_duration,
 )
 from modules._metrics import sources as metric_sources
-from modules._metrics.sources import Reading, Threshold, Verdict
+from modules._metrics.sources import Judgement, Reading, Threshold
 
 
 class Inconclusive(Failed):
@@ -113,7 +113,7 @@ def read(
     verdict = threshold.judge(reading)
     if verdict.word == "pass" and pass_if:
         holds = ctx.evaluate(pass_if, value=reading.value, samples=reading.samples)
-        verdict = verdict if holds else Verdict("fail", f"not true: {pass_if}")
+        verdict = verdict if holds else Judgement("fail", f"not true: {pass_if}")
     data = _data(reading, verdict)
     strict = bool(pass_if) or max is not None or min is not None
     if strict and verdict.word != "pass":
@@ -276,7 +276,7 @@ def compare(
 
 
 # -- shared -------------------------------------------------------------------------------------
-_Judged = list[tuple[Reading, Verdict]]
+_Judged = list[tuple[Reading, Judgement]]
 
 
 class _History:
@@ -347,7 +347,7 @@ def _judge_all(
             if not patient:
                 raise
             reading = metric_sources.unread(ctx, name)
-            judged.append((reading, Verdict("inconclusive", error.message)))
+            judged.append((reading, Judgement("inconclusive", error.message)))
         else:
             judged.append((reading, threshold.judge(reading)))
     return judged
@@ -358,7 +358,7 @@ def _worst(judged: _Judged) -> str:
     return next((word for word in ("fail", "inconclusive") if word in words), "pass")
 
 
-def _data(reading: Reading, verdict: Verdict) -> dict[str, Any]:
+def _data(reading: Reading, verdict: Judgement) -> dict[str, Any]:
     return {
         "name": reading.name,
         "value": reading.value,
@@ -378,7 +378,7 @@ def _value(reading: Reading) -> str:
     return "" if reading.value is None else f"{figure(reading.value)} {reading.unit}".strip()
 
 
-def _line(reading: Reading, verdict: Verdict) -> str:
+def _line(reading: Reading, verdict: Judgement) -> str:
     if reading.value is None:
         return f"{reading.name}: {verdict.reason}"
     value = _value(reading)

@@ -61,7 +61,7 @@ from modules._notify.channels import Notice, Severity, Target
 
 Channel = Annotated[str, Name("notify.channels", "channel")]
 TemplateName = Annotated[str, FileName("files/notices", "notify.templates", "notice")]
-Status = Literal["", "investigating", "identified", "monitoring", "resolved"]
+IncidentStatus = Literal["", "investigating", "identified", "monitoring", "resolved"]
 Components = Literal["", "operational", "degraded", "down", "partial_outage", "under_maintenance"]
 Alert = Literal["", "trigger", "acknowledge", "resolve"]
 
@@ -81,7 +81,7 @@ def send(
     languages: list[str] | None = None,
     severity: Severity = "info",
     incident: str = "",
-    status: Status = "",
+    status: IncidentStatus = "",
     component_status: Components = "",
     alert: Alert = "",
 ) -> Result:

@@ -9,9 +9,9 @@ import pytest
 
 from engine.registry import ActionInfo, Registry
 from engine.registry.actions import BadArguments
-from engine.registry.containers import Record
+from engine.registry.containers import Structure
 from engine.registry.rendering import may_be_table
-from engine.registry.types import Kind
+from engine.registry.types import ArgumentType
 from engine.templating import Scope, Templates
 from engine.templating.references import references
 
@@ -26,7 +26,7 @@ def secret(name: str) -> str:
 TEMPLATES = Templates(secret=secret)
 
 
-def every_argument() -> Iterator[tuple[ActionInfo, str, Kind]]:
+def every_argument() -> Iterator[tuple[ActionInfo, str, ArgumentType]]:
     for module in Registry().modules():
         for info in module.actions.values():
             for name, parameter in info.parameters.items():
@@ -36,7 +36,7 @@ def every_argument() -> Iterator[tuple[ActionInfo, str, Kind]]:
 ARGUMENTS = list(every_argument())
 
 
-def places(kind: Kind, depth: int = 0) -> Iterator[tuple[Any, Kind | None]]:
+def places(kind: ArgumentType, depth: int = 0) -> Iterator[tuple[Any, ArgumentType | None]]:
     """Values of a kind with a template at one place, and the kind of that place."""
     yield "{{ world }}", kind
     if depth > 3:
@@ -46,7 +46,7 @@ def places(kind: Kind, depth: int = 0) -> Iterator[tuple[Any, Kind | None]]:
         yield from (([value], place) for value, place in places(inner, depth + 1))
     names = ["key"]
     for each in (kind, *kind.parts()):
-        names += list(each.fields) if isinstance(each, Record) else []
+        names += list(each.fields) if isinstance(each, Structure) else []
     for name in names:
         inner = kind.inner(name)
         if inner is not None:
@@ -63,7 +63,7 @@ def leaf(value: Any) -> Any:
     ("info", "name", "kind"), ARGUMENTS, ids=[f"{info.name}:{name}" for info, name, _ in ARGUMENTS]
 )
 def test_text_of_the_world_is_rendered_by_no_argument(
-    info: ActionInfo, name: str, kind: Kind
+    info: ActionInfo, name: str, kind: ArgumentType
 ) -> None:
     for value, place in places(kind):
         if place is not None and may_be_table(place, leaf(value)):
@@ -79,9 +79,9 @@ def test_text_of_the_world_is_rendered_by_no_argument(
     ids=lambda each: each.name if isinstance(each, ActionInfo) else str(each)[:20],
 )
 def test_a_structure_that_a_template_gave_holds_no_expression(
-    info: ActionInfo, name: str, kind: Kind
+    info: ActionInfo, name: str, kind: ArgumentType
 ) -> None:
-    def hostile(kind: Kind) -> Any:
+    def hostile(kind: ArgumentType) -> Any:
         if kind.stays_written:
             return HOSTILE
         if kind.key_kind() is not None:
@@ -89,7 +89,7 @@ def test_a_structure_that_a_template_gave_holds_no_expression(
         fields = [
             f
             for each in (kind, *kind.parts())
-            if isinstance(each, Record)
+            if isinstance(each, Structure)
             for f, v in each.fields.items()
             if v.kind.holds_written
         ]

@@ -93,7 +93,7 @@ class ReaderLeft(Exception):
     handler, which would end the process as if the command had failed."""
 
 
-class Commands(click.Group):
+class CommandTable(click.Group):
     """The commands of the table, imported at first use, listed by section."""
 
     def __init__(self, **settings: Any) -> None:
@@ -169,7 +169,7 @@ class Commands(click.Group):
 
 
 @click.command(
-    cls=Commands,
+    cls=CommandTable,
     context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100},
 )
 @click.version_option(VERSION, prog_name="ce-run", message="%(prog)s %(version)s")

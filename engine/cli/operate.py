@@ -145,7 +145,7 @@ def approve(
       ce-run approve last switch --tick 1 --tick "on-call informed"
       ce-run approve 20260131-140509 switch --tick all
     """
-    return _answer(Answer("approved", by, reason, tick), run, step, Workspace(state))
+    return _answer(GateAnswer("approved", by, reason, tick), run, step, Workspace(state))
 
 
 @click.command()
@@ -160,10 +160,10 @@ def reject(run: str, step: str | None, by: str | None, reason: str, state: str |
     Examples:
       ce-run reject last switch --reason "error rate is rising"
     """
-    return _answer(Answer("rejected", by, reason), run, step, Workspace(state))
+    return _answer(GateAnswer("rejected", by, reason), run, step, Workspace(state))
 
 
-class Answer(NamedTuple):
+class GateAnswer(NamedTuple):
     """What was said to a question, on the command line."""
 
     answer: Literal["approved", "rejected"]
@@ -172,7 +172,7 @@ class Answer(NamedTuple):
     tick: tuple[str, ...] = ()
 
 
-def _answer(said: Answer, run: str, step: str | None, workspace: Workspace) -> int:
+def _answer(said: GateAnswer, run: str, step: str | None, workspace: Workspace) -> int:
     from engine.events import GateAnswered
     from engine.people import this_person
     from engine.report.words import who
@@ -221,7 +221,7 @@ def _answered(records: list[Record], step: str) -> bool:
     return any(isinstance(r.event, GateAnswered) and r.event.step == step for r in records)
 
 
-def _ticked(state: RunState, path: str, said: Answer) -> tuple[str, ...]:
+def _ticked(state: RunState, path: str, said: GateAnswer) -> tuple[str, ...]:
     """The points of a gate's checklist that were ticked; UsageError unless it is all of them."""
     gate = state.steps[state.plan.by_path[path]].gate
     points = gate.checklist if gate is not None else ()

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
     from click.shell_completion import CompletionItem
 
     from engine.loader import Extra
-    from engine.report.next_steps import Commands
+    from engine.report.next_steps import CommandLines
     from engine.store import RunEntry, Store
 
 F = TypeVar("F", bound=Callable[..., Any])
@@ -122,13 +122,13 @@ class Workspace:
         return self.store.find(name)
 
     @property
-    def commands(self) -> Commands:
+    def commands(self) -> CommandLines:
         """How to spell commands that work on the same folder."""
-        from engine.report.next_steps import Commands, program
+        from engine.report.next_steps import CommandLines, program
 
         if in_actions():  # read elsewhere: a path of the runner leads nowhere there
-            return Commands(self.given, "ce-run")
-        return Commands(self._option, program(sys.argv[0]))
+            return CommandLines(self.given, "ce-run")
+        return CommandLines(self._option, program(sys.argv[0]))
 
 
 def _complete_run(

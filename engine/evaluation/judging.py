@@ -17,7 +17,7 @@ from engine.events import (
     TaskStatus,
     Verdict,
 )
-from engine.executor import Job, Outcome
+from engine.executor import Job, JobResult
 from engine.module_api import Result
 from engine.plan import Node
 from engine.state import RunState, TaskState
@@ -55,7 +55,7 @@ class Judging:
         self._redactor = material.redactor
         self._templates = material.templates
 
-    def judge(self, state: RunState, node: Node, outcome: Outcome) -> TaskFinished:
+    def judge(self, state: RunState, node: Node, outcome: JobResult) -> TaskFinished:
         """The event for an outcome."""
         task = state.task((node.index, outcome.job.task))
         if outcome.error is not None:
@@ -148,7 +148,7 @@ class Judging:
             figures,
         )
 
-    def judge_probe(self, node: Node, outcome: Outcome) -> TaskProbed:
+    def judge_probe(self, node: Node, outcome: JobResult) -> TaskProbed:
         """What a probe found out; one that failed found out nothing."""
         task = outcome.job.task
         probe = outcome.probe
@@ -167,7 +167,7 @@ class Judging:
         return TaskProbed(node.path, probe.verdict, task, changed, data, message)
 
     def judge_observation(
-        self, state: RunState, node: Node, guard: int, outcome: Outcome | Failure
+        self, state: RunState, node: Node, guard: int, outcome: JobResult | Failure
     ) -> GuardObserved:
         """pass, fail or inconclusive. Whatever goes wrong while looking is inconclusive."""
         if isinstance(outcome, Failure):

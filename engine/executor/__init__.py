@@ -1,6 +1,6 @@
 """Carries out tasks: the contexts that actions see, and the threads they run on.
 
-The runner hands over a `Job` and gets an `Outcome` in its mailbox; it never waits for an
+The runner hands over a `Job` and gets a `JobResult` in its mailbox; it never waits for an
 action. Threads, because every driver this project uses is synchronous; daemon threads, because
 an action that cannot be stopped must not keep the process alive (its task is then in doubt, and
 the journal says so).
@@ -8,7 +8,7 @@ the journal says so).
 
 from engine.executor.context import ANSWER_PATIENCE, Attempt, TaskContext
 from engine.executor.executor import Executor, ThreadExecutor
-from engine.executor.jobs import Job, Outcome, carry_out
+from engine.executor.jobs import Job, JobResult, carry_out
 from engine.executor.logs import LOG_BYTES, LOG_FULL, log_stem
 from engine.executor.services import CLOSE_PATIENCE, Clients, Fence, NoFence, Services
 
@@ -22,8 +22,8 @@ __all__ = [
     "Executor",
     "Fence",
     "Job",
+    "JobResult",
     "NoFence",
-    "Outcome",
     "Services",
     "TaskContext",
     "ThreadExecutor",

@@ -32,7 +32,7 @@ class Job(msgspec.Struct, eq=False):
     constant: bool = False
 
 
-class Outcome(msgspec.Struct):
+class JobResult(msgspec.Struct):
     """What became of a job: exactly one of `result`, `probe` and `error` is set."""
 
     job: Job
@@ -41,16 +41,16 @@ class Outcome(msgspec.Struct):
     error: ActionError | None = None
 
 
-def carry_out(job: Job) -> Outcome:
-    """Call the job's function and turn whatever happens into an Outcome."""
+def carry_out(job: Job) -> JobResult:
+    """Call the job's function and turn whatever happens into a JobResult."""
     context: Context = job.context
     try:
         returned: object = job.function(context, **job.arguments)
     except ActionError as error:
-        return Outcome(job, error=_with_context(job, error))
+        return JobResult(job, error=_with_context(job, error))
     except BaseException as error:  # whatever it is, somebody waits for an outcome
         job.context.log(traceback.format_exc())
-        return Outcome(
+        return JobResult(
             job,
             error=Failed(
                 f"the module failed with {type(error).__name__}: {error}",
@@ -59,11 +59,11 @@ def carry_out(job: Job) -> Outcome:
         )
     wrong = _misfit(returned)
     if wrong:
-        return Outcome(job, error=Failed(wrong, hint="this is a defect of the module"))
+        return JobResult(job, error=Failed(wrong, hint="this is a defect of the module"))
     if isinstance(returned, Probe):
-        return Outcome(job, probe=returned)
+        return JobResult(job, probe=returned)
     assert isinstance(returned, Result)
-    return Outcome(job, result=returned)
+    return JobResult(job, result=returned)
 
 
 def _misfit(returned: object) -> str:

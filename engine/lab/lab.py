@@ -38,7 +38,7 @@ from engine.lab.settings import Settings
 from engine.lab.status import LabStatus, PodStatus
 from engine.lab.wiring import Wiring, configmap
 from engine.production.faults import Faults
-from engine.production.metrics import ALL, Value
+from engine.production.metrics import ALL, Measurement
 from engine.production.names import CANARY_VERSION, HOST, IMAGE, NAMESPACE, STABLE_VERSION
 from engine.production.objects import production
 from engine.production.observations import Observations, measure
@@ -238,7 +238,7 @@ class Lab:
                 if not server.runs:
                     self.end(f"{name} died; see {self.layout.logs}")
 
-    def measure(self, name: str, version: str = ALL, window: float = 0.0) -> Value | None:
+    def measure(self, name: str, version: str = ALL, window: float = 0.0) -> Measurement | None:
         """A metric over the last `window` seconds, the usual window if 0; None without data."""
         return measure(self.observations, name, version, window or self.settings.metrics_window)
 

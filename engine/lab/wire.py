@@ -18,7 +18,7 @@ class WireError(Exception):
 
 
 @dataclass(frozen=True, slots=True)
-class Answer:
+class WireAnswer:
     """One response. `head` is the raw status line and headers."""
 
     status: int
@@ -37,12 +37,12 @@ class Connection(asyncio.Protocol):
         self._host = host
         self._port = port
         self._transport: asyncio.Transport | None = None
-        self._waiting: asyncio.Future[Answer] | None = None
+        self._waiting: asyncio.Future[WireAnswer] | None = None
         self._buffer = b""
 
     async def request(
         self, method: str, path: str, *, headers: str = "", body: bytes = b""
-    ) -> Answer:
+    ) -> WireAnswer:
         """Send a request and wait for its answer.
 
         `headers` are whole lines, each ended by CR LF. Raises WireError when no whole answer
@@ -97,7 +97,7 @@ class Connection(asyncio.Protocol):
         if b"connection: close" in head.lower():
             self.close()
         if waiting is not None and not waiting.done():
-            waiting.set_result(Answer(status, head, body))
+            waiting.set_result(WireAnswer(status, head, body))
 
     def connection_lost(self, error: Exception | None) -> None:
         self._transport = None
@@ -110,7 +110,7 @@ class Connection(asyncio.Protocol):
         self.close()
 
 
-async def get(host: str, port: int, path: str, *, timeout: float) -> Answer:
+async def get(host: str, port: int, path: str, *, timeout: float) -> WireAnswer:
     """Ask once over a connection of its own. Raises WireError or TimeoutError."""
     connection = Connection(host, port)
     try:
@@ -130,7 +130,7 @@ def _find_header(head: bytes, name: bytes) -> str:
     return head[start : end if end >= 0 else None].strip().decode("latin-1")
 
 
-def as_json(answer: Answer) -> Any:
+def as_json(answer: WireAnswer) -> Any:
     """The body as JSON, or an empty dict if it is none."""
     import msgspec
 

@@ -15,7 +15,7 @@ import msgspec
 
 from engine.errors import InvalidRunbook
 from engine.inventory import Inventory
-from engine.loader.book import Session
+from engine.loader.book import LoadState
 from engine.loader.checks import check_book
 from engine.loader.fields import Fields
 from engine.loader.hosts import check_hosts
@@ -61,7 +61,7 @@ def load(
         sources = gather(first, problems)
         if first not in sources:
             raise InvalidRunbook(problems.sorted())
-        session = Session(registry, problems, common_root(sources, first), sources, extra)
+        session = LoadState(registry, problems, common_root(sources, first), sources, extra)
         session.reader, session.strict, session.home = read_runbook, strict, first.parent
         given = [inventory_path] if inventory_path is not None else []
         session.inventory = inventory or _find_inventory(
@@ -83,7 +83,7 @@ def load_inventory(path: Path | str, *, registry: Registry) -> Inventory:
     """Read an inventory alone. Raises InvalidRunbook with all problems."""
     file = _absolute(Path(path))
     with _all_problems(file) as problems:
-        session = Session(registry, problems, file.parent, {})
+        session = LoadState(registry, problems, file.parent, {})
         found = session.inventory = read_inventories(session, [file])
         for book in session.inventory_books:
             check_book(book)
@@ -130,7 +130,9 @@ def _absolute(path: Path) -> Path:
         return path.absolute()
 
 
-def _find_inventory(session: Session, first: Path, given: Sequence[Path | str]) -> Inventory | None:
+def _find_inventory(
+    session: LoadState, first: Path, given: Sequence[Path | str]
+) -> Inventory | None:
     """The inventory from the command line or the runbook; None if there is none."""
     if given:
         return read_inventories(session, [_absolute(Path(each)) for each in given])
@@ -147,7 +149,7 @@ def _find_inventory(session: Session, first: Path, given: Sequence[Path | str]) 
     return read_inventories(session, [target])
 
 
-def _whole(session: Session, runbook: Runbook) -> Runbook:
+def _whole(session: LoadState, runbook: Runbook) -> Runbook:
     """The runbook with what the included ones add: their locks, and the list of all files."""
     locks = dict.fromkeys(runbook.locks)
     sources = {}

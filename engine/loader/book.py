@@ -39,7 +39,7 @@ class Use(msgspec.Struct, frozen=True):
     """The variable that it defines; `item`, `host` and the like then depend on who reads it."""
 
 
-class Session:
+class LoadState:
     """One load: what all its files share."""
 
     def __init__(
@@ -64,7 +64,7 @@ class Session:
         """Action keys whose modules cannot be imported; that has been noted."""
         self.extra = frozenset(extra)
         self.books: dict[Path, Book | None] = {}
-        self.reader: Callable[[Session, Source], Book] | None = None
+        self.reader: Callable[[LoadState, Source], Book] | None = None
 
     def book(self, path: Path) -> Book | None:
         """The runbook file at an absolute path, read at first need; None if it could not be
@@ -78,7 +78,7 @@ class Session:
 class Book:
     """One runbook file: what its checks need to know when it has been read."""
 
-    def __init__(self, session: Session, source: Source) -> None:
+    def __init__(self, session: LoadState, source: Source) -> None:
         self.session = session
         self.source = source
         self.folder = source.path.parent

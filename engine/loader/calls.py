@@ -16,7 +16,7 @@ from engine.model import Call, Effect
 from engine.registry import ActionInfo, Mismatch
 from engine.registry.naming import Named
 from engine.registry.rendering import may_be_table
-from engine.registry.types import Kind
+from engine.registry.types import ArgumentType
 from engine.templating import is_template
 from engine.text import did_you_mean
 
@@ -156,7 +156,7 @@ def _note_by_kind(
     book: Book,
     value: Any,
     at: Spot,
-    kind: Kind | None,
+    kind: ArgumentType | None,
     step: StepNode | None,
     own: frozenset[str] | None,
 ) -> bool:

@@ -17,12 +17,12 @@ from engine.loader.source import Map, Seq
 from engine.loader.tree import StepNode
 from engine.model import Input, InputType
 from engine.registry import describe
-from engine.registry.containers import Many, Table
+from engine.registry.containers import Many, MappingType
 from engine.registry.types import (
+    ArgumentType,
     Boolean,
     DurationSeconds,
     Integer,
-    Kind,
     Number,
     Text,
     Walk,
@@ -32,14 +32,14 @@ from engine.text import did_you_mean, quoted_list
 
 TYPES: tuple[InputType, ...] = get_args(InputType)
 
-_KINDS: dict[InputType, Kind] = {
+_KINDS: dict[InputType, ArgumentType] = {
     "string": Text(),
     "integer": Integer(),
     "number": Number(),
     "boolean": Boolean(),
     "duration": DurationSeconds(),
-    "list": Many(Kind(), list),
-    "mapping": Table(Kind()),
+    "list": Many(ArgumentType(), list),
+    "mapping": MappingType(ArgumentType()),
 }
 _OTHER_WORDS: dict[str, InputType] = {
     **dict.fromkeys(("str", "text"), "string"),

@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from engine.inventory import COMMON_KEYS, Group, Inventory
-from engine.loader.book import Book, Session
+from engine.loader.book import Book, LoadState
 from engine.loader.host_tree import HostTree, host_variables
 from engine.loader.ini_file import read_ini
 from engine.loader.inventory_file import read_own
@@ -29,7 +29,7 @@ _SHAPE = frozenset(("hosts", "vars", "children"))
 _LOOKS_LIKE_YAML = re.compile(r"\s*(?:#[^\n]*\n\s*)*(?:---|[\w.-]+:(?:\s|$)|\{)")
 
 
-def read_inventories(session: Session, paths: Sequence[Path]) -> Inventory | None:
+def read_inventories(session: LoadState, paths: Sequence[Path]) -> Inventory | None:
     """The inventory that some files and folders (absolute) add up to; None if nothing can be read.
 
     Their templates are noted in the session's `inventory_books`, to be checked later.
@@ -45,7 +45,7 @@ def read_inventories(session: Session, paths: Sequence[Path]) -> Inventory | Non
     return inventory if inventory.files else None
 
 
-def _files(session: Session, path: Path) -> Iterator[Path]:
+def _files(session: LoadState, path: Path) -> Iterator[Path]:
     """The file, or those of a folder, in the order of their names."""
     try:
         if not path.is_dir():
@@ -61,7 +61,7 @@ def _files(session: Session, path: Path) -> Iterator[Path]:
     yield from files
 
 
-def _add(session: Session, inventory: Inventory, path: Path) -> None:
+def _add(session: LoadState, inventory: Inventory, path: Path) -> None:
     shape = _shape(path)
     if shape == "ini":
         source = read_text(path, session.problems)
@@ -122,7 +122,7 @@ def _is_playbook(root: Any) -> bool:
 
 
 # -- group_vars and host_vars -------------------------------------------------------------------
-def _add_folders_beside(session: Session, inventory: Inventory, folder: Path) -> None:
+def _add_folders_beside(session: LoadState, inventory: Inventory, folder: Path) -> None:
     names = ["all", "ungrouped", *inventory.groups]
     for name in dict.fromkeys(names):
         variables = _variables_of(session, inventory, folder / "group_vars", name)
@@ -139,7 +139,7 @@ def _add_folders_beside(session: Session, inventory: Inventory, folder: Path) ->
 
 
 def _variables_of(
-    session: Session, inventory: Inventory, folder: Path, name: str
+    session: LoadState, inventory: Inventory, folder: Path, name: str
 ) -> dict[str, Any]:
     found: dict[str, Any] = {}
     for file in _variable_files(folder, name):

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from engine.loader.book import Book, Session
+from engine.loader.book import Book, LoadState
 from engine.loader.fields import Fields
 from engine.loader.inputs import read_inputs
 from engine.loader.parts import read_guards
 from engine.loader.source import Map, Source
 from engine.loader.steps import COMMON, read_block, read_vars
-from engine.loader.tree import BlockNode, Kind
+from engine.loader.tree import BlockNode, ListKind
 from engine.model import Block, Runbook
 from engine.registry import describe
 from engine.templating import is_template
@@ -20,7 +20,7 @@ KEYS = (
 """Keys of a runbook."""
 
 
-def read_runbook(session: Session, source: Source) -> Book:
+def read_runbook(session: LoadState, source: Source) -> Book:
     """A runbook file as a Book; whatever is wrong is noted. `Book.runbook` is None when it is
     no runbook at all."""
     book = Book(session, source)
@@ -90,7 +90,7 @@ def _read(book: Book, fields: Fields) -> Runbook:
 def _branch(book: Book, fields: Fields, key: str) -> Block | None:
     if key not in fields.map:
         return None
-    kind: Kind = "rescue" if key == "rescue" else "always"
+    kind: ListKind = "rescue" if key == "rescue" else "always"
     node = BlockNode(None, kind)
     book.branches[kind] = node
     return read_block(book, fields.map[key], fields.map.value_at(key), node, f"`{key}`")

@@ -18,7 +18,7 @@ from engine.loader.inputs import read_with
 from engine.loader.order import settle_order
 from engine.loader.parts import read_fan, read_gate, read_guards, read_retry
 from engine.loader.source import Map, Seq, Spot
-from engine.loader.tree import BlockNode, Kind, StepNode
+from engine.loader.tree import BlockNode, ListKind, StepNode
 from engine.model import Block, Call, Included, Runbook, Step
 from engine.registry import describe
 from engine.registry.types import as_written
@@ -294,7 +294,7 @@ class StepReader:
         self.values[key] = self.node.vars = read_vars(self.book, self.fields, self.node)
 
     def _branch(self, key: str) -> None:
-        kind: Kind = "rescue" if key == "rescue" else "always" if key == "always" else "undo"
+        kind: ListKind = "rescue" if key == "rescue" else "always" if key == "always" else "undo"
         inner = BlockNode(self.node, kind)
         self.block.branches[(self.index, kind)] = inner
         at = self.map.value_at(key)

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import Any, Literal
 
-Kind = Literal["steps", "rescue", "always", "undo"]
+ListKind = Literal["steps", "rescue", "always", "undo"]
 
 MOST_CYCLES = 100
 """Cycles that are told of one list."""
@@ -27,9 +27,9 @@ class BlockNode:
         *("blocks", "branches", "ids", "index", "kind", "needs", "owner"),
     )
 
-    def __init__(self, owner: StepNode | None, kind: Kind) -> None:
+    def __init__(self, owner: StepNode | None, kind: ListKind) -> None:
         self.owner = owner
-        self.kind: Kind = kind
+        self.kind: ListKind = kind
         self.ids: list[str] = []
         self.index: dict[str, int] = {}
         self.needs: list[tuple[int, ...]] = []
@@ -228,10 +228,10 @@ def _find_in_group_of(block: BlockNode, key: str) -> Trail | None:
     return find_below(inner, key) if inner is not None else None
 
 
-Verdict = Literal["before", "itself", "maybe", "not before"]
+Precedence = Literal["before", "itself", "maybe", "not before"]
 
 
-def may_read(reader: StepNode | None, trail: Trail) -> Verdict:
+def may_read(reader: StepNode | None, trail: Trail) -> Precedence:
     """Whether the step at the end of `trail` has certainly run when `reader` starts.
 
     ``maybe``: it is in a rescue, always or undo that need not have run. In such a block itself

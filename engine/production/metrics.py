@@ -32,7 +32,7 @@ class PodSample:
 
 
 @dataclass(frozen=True)
-class Value:
+class Measurement:
     """A metric's value and the number of samples that it rests on."""
 
     value: float
@@ -53,8 +53,8 @@ class View:
     disk: float | None
 
 
-def _share(part: float, whole: float) -> Value | None:
-    return Value(100 * part / whole, round(whole)) if whole else None
+def _share(part: float, whole: float) -> Measurement | None:
+    return Measurement(100 * part / whole, round(whole)) if whole else None
 
 
 def _answered(view: View) -> int:
@@ -62,42 +62,42 @@ def _answered(view: View) -> int:
     return view.counts.requests - view.counts.paused
 
 
-def _percentile(share: float) -> Callable[[View], Value | None]:
-    def measure_it(view: View) -> Value | None:
+def _percentile(share: float) -> Callable[[View], Measurement | None]:
+    def measure_it(view: View) -> Measurement | None:
         seconds = view.counts.percentile(share)
         if seconds is None:
             return None
-        return Value(1000 * seconds, sum(view.counts.latencies.values()))
+        return Measurement(1000 * seconds, sum(view.counts.latencies.values()))
 
     return measure_it
 
 
-def _counted(field: Callable[[Slice], float]) -> Callable[[View], Value | None]:
+def _counted(field: Callable[[Slice], float]) -> Callable[[View], Measurement | None]:
     """A number of things that happened in the window, if anything could have happened."""
 
-    def measure_it(view: View) -> Value | None:
+    def measure_it(view: View) -> Measurement | None:
         requests = view.counts.requests
-        return Value(field(view.counts), requests) if requests else None
+        return Measurement(field(view.counts), requests) if requests else None
 
     return measure_it
 
 
-def _ever(field: Callable[[Slice], float]) -> Callable[[View], Value | None]:
+def _ever(field: Callable[[Slice], float]) -> Callable[[View], Measurement | None]:
     """A number of things that happened since the start of the load."""
 
-    def measure_it(view: View) -> Value | None:
+    def measure_it(view: View) -> Measurement | None:
         requests = view.ever.requests
-        return Value(field(view.ever), requests) if requests else None
+        return Measurement(field(view.ever), requests) if requests else None
 
     return measure_it
 
 
 def _of_pods(
     reading: Callable[[PodSample], float | None], fold: Callable[[list[float]], float]
-) -> Callable[[View], Value | None]:
-    def measure_it(view: View) -> Value | None:
+) -> Callable[[View], Measurement | None]:
+    def measure_it(view: View) -> Measurement | None:
         values = [value for pod in view.pods if (value := reading(pod)) is not None]
-        return Value(fold(values), len(values)) if values else None
+        return Measurement(fold(values), len(values)) if values else None
 
     return measure_it
 
@@ -106,25 +106,25 @@ def _mean(values: list[float]) -> float:
     return sum(values) / len(values)
 
 
-def _rate(view: View) -> Value | None:
+def _rate(view: View) -> Measurement | None:
     requests = view.counts.requests
-    return Value(requests / max(view.seconds, 0.1), requests) if requests else None
+    return Measurement(requests / max(view.seconds, 0.1), requests) if requests else None
 
 
-def _network(view: View) -> Value | None:
+def _network(view: View) -> Measurement | None:
     if not view.counts.requests:
         return None
     per_second = view.counts.bytes / max(view.seconds, 0.1)
-    return Value(100 * per_second / NETWORK_BYTES, view.counts.requests)
+    return Measurement(100 * per_second / NETWORK_BYTES, view.counts.requests)
 
 
-def _agent_availability(view: View) -> Value | None:
+def _agent_availability(view: View) -> Measurement | None:
     active = sum(pod.metrics.get("ce_agents_active", 0) for pod in view.pods)
     expected = sum(pod.metrics.get("ce_agents_total", 0) for pod in view.pods)
-    return Value(100 * active / expected, len(view.pods)) if expected else None
+    return Measurement(100 * active / expected, len(view.pods)) if expected else None
 
 
-METRICS: dict[str, Callable[[View], Value | None]] = {
+METRICS: dict[str, Callable[[View], Measurement | None]] = {
     "error_rate": lambda view: _share(view.counts.failed, _answered(view)),
     "availability": lambda view: _share(_answered(view) - view.counts.failed, _answered(view)),
     "p50_ms": _percentile(0.50),
@@ -147,7 +147,7 @@ METRICS: dict[str, Callable[[View], Value | None]] = {
     "workflow_interruptions": _counted(lambda counts: counts.workflow_jumps),
     "cpu": _of_pods(lambda pod: 100 * pod.usage.cpu / pod.cpu_limit, _mean),
     "memory": _of_pods(lambda pod: 100 * pod.usage.memory / pod.memory_limit, max),
-    "disk": lambda view: None if view.disk is None else Value(view.disk, 1),
+    "disk": lambda view: None if view.disk is None else Measurement(view.disk, 1),
     "network": _network,
 }
 """Name → how it is measured. Shares are percent, latencies milliseconds."""

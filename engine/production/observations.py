@@ -12,7 +12,7 @@ from typing import Any
 import msgspec
 
 from engine.production.counts import Slice, total
-from engine.production.metrics import ALL, METRICS, PodSample, Value, View
+from engine.production.metrics import ALL, METRICS, Measurement, PodSample, View
 
 _KEEP_SECONDS = 900.0
 
@@ -98,7 +98,9 @@ def _of(version: str, slices: Iterable[Slice]) -> Iterable[Slice]:
     return (each for each in slices if version in (ALL, each.version))
 
 
-def measure(observations: Observations, name: str, version: str, window: float) -> Value | None:
+def measure(
+    observations: Observations, name: str, version: str, window: float
+) -> Measurement | None:
     """A metric of a version (or `all`) over the last `window` seconds, or None without data.
 
     Raises KeyError for a name that is no metric.

@@ -15,7 +15,7 @@ from __future__ import annotations
 import threading
 from typing import Any
 
-from engine.redaction.forms import SHORTEST, Form, forms, meant, texts
+from engine.redaction.forms import SHORTEST, SecretForm, forms, meant, texts
 from engine.redaction.search import MASK, Search
 
 __all__ = ["MASK", "SHORTEST", "Redactor"]
@@ -27,7 +27,7 @@ class Redactor:
     def __init__(self) -> None:
         self._lock = threading.Lock()
         self._values: set[str] = set()
-        self._forms: set[Form] = set()
+        self._forms: set[SecretForm] = set()
         self._texts: set[str] = set()
         self._search: Search | None = None
 

@@ -18,7 +18,7 @@ from urllib.parse import parse_qsl, quote, quote_plus, unquote, urlsplit
 SHORTEST = 4
 """Shorter values are not hidden: they would blank out half of every text."""
 
-Form = tuple[str, ...]
+SecretForm = tuple[str, ...]
 """A secret in one form: an expression for each of its characters."""
 
 _KEY = 16
@@ -73,7 +73,7 @@ def _decoded(value: str) -> str:
     return found.strip() if found.isprintable() else ""
 
 
-def forms(value: str) -> Iterator[Form]:
+def forms(value: str) -> Iterator[SecretForm]:
     """A value with each character in all its spellings, in base64 and in hexadecimal."""
     yield tuple(map(_spellings, value))
     if not value.isascii():

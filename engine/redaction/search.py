@@ -7,7 +7,7 @@ import re
 from collections.abc import Callable, Iterable, Iterator
 from itertools import pairwise
 
-from engine.redaction.forms import SHORTEST, Form
+from engine.redaction.forms import SHORTEST, SecretForm
 
 MASK = "***"
 
@@ -29,13 +29,13 @@ _URL = re.compile(r"(?::|%3a)(?:\\*/|%2f)", re.IGNORECASE)
 _LEAST = 8
 """Characters of a beginning or an end that are recognised anywhere, if they are half of it."""
 
-Span = tuple[int, int]
+Extent = tuple[int, int]
 
 
 class Search:
     """What a redactor knows at one moment, ready to search with."""
 
-    def __init__(self, forms: Iterable[Form], texts: Iterable[str]) -> None:
+    def __init__(self, forms: Iterable[SecretForm], texts: Iterable[str]) -> None:
         self._all = re.compile(_pattern(sorted(forms)))
         self._overlapping: re.Pattern[str] | None = None  # made when there is something to hide
         self._texts = sorted(text for text in texts if len(text) > SHORTEST)
@@ -67,7 +67,7 @@ class Search:
             end = stop
         return "".join([*made, text[end:]])
 
-    def _whole(self, text: str) -> Iterator[Span]:
+    def _whole(self, text: str) -> Iterator[Extent]:
         """Also of secrets that overlap, or lie inside one another."""
         first = self._all.search(text)
         if first is None:
@@ -77,7 +77,7 @@ class Search:
         for found in self._overlapping.finditer(text, first.start()):
             yield found.span(1)
 
-    def _folded(self, text: str, between: re.Pattern[str]) -> Iterator[Span]:
+    def _folded(self, text: str, between: re.Pattern[str]) -> Iterator[Extent]:
         """Secrets that something stands in the middle of: a line's end, a colour."""
         breaks = [found.span() for found in between.finditer(text)]
         whole = between.sub("", text)
@@ -91,7 +91,7 @@ class Search:
             if first != last:  # else it was found without that
                 yield start + lost[first], stop + lost[last]
 
-    def _halves(self, text: str) -> Iterator[Span]:
+    def _halves(self, text: str) -> Iterator[Extent]:
         """Beginnings and ends that are at least half of a secret, wherever they stand."""
         for head, tail, secret in self._halved:
             place = text.find(head)
@@ -110,7 +110,7 @@ class Search:
                 yield start, stop
                 place = text.find(tail, stop)
 
-    def _cut(self, text: str, *, folded: bool = False) -> Iterator[Span]:
+    def _cut(self, text: str, *, folded: bool = False) -> Iterator[Extent]:
         """Beginnings of secrets where a text ends, ends where it begins, middles in between.
 
         A text ends and begins where something was left out of it. Its own beginning and end count
@@ -134,14 +134,14 @@ class Search:
             if cuts and self._is_middle(text[start:stop]):
                 yield start, stop
 
-    def _cut_at_the_end(self, text: str, start: int, stop: int) -> Iterator[Span]:
+    def _cut_at_the_end(self, text: str, start: int, stop: int) -> Iterator[Extent]:
         for found in self._head.finditer(text, max(start, stop - self._longest), stop):
             part = text[found.start() : stop]
             if any(each.startswith(part) for each in self._heads.get(found[1], ())):
                 yield found.start(), stop
                 return
 
-    def _cut_at_the_beginning(self, text: str, start: int, stop: int) -> Iterator[Span]:
+    def _cut_at_the_beginning(self, text: str, start: int, stop: int) -> Iterator[Extent]:
         reach = min(stop, start + self._longest)
         for found in reversed(list(self._tail.finditer(text, start, reach))):
             end = found.end(1)
@@ -164,7 +164,7 @@ def _any(texts: Iterable[str]) -> str:
     return "|".join(map(re.escape, texts)) or "(?!)"
 
 
-def _joined(spans: Iterable[Span]) -> Iterator[Span]:
+def _joined(spans: Iterable[Extent]) -> Iterator[Extent]:
     """Spans in order, those that overlap made one."""
     first, last = -1, -1
     for start, stop in sorted(spans):
@@ -178,12 +178,12 @@ def _joined(spans: Iterable[Span]) -> Iterator[Span]:
         yield first, last
 
 
-def _pattern(forms: list[Form], depth: int = 3) -> str:
+def _pattern(forms: list[SecretForm], depth: int = 3) -> str:
     """An expression for any of the forms, the longest first; shared beginnings are tried once,
     so that it stays quick with many secrets."""
     if depth == 0 or len(forms) < 2:
         return "|".join("".join(form) for form in sorted(forms, key=len, reverse=True))
-    groups: dict[str, list[Form]] = {}
+    groups: dict[str, list[SecretForm]] = {}
     for form in forms:
         groups.setdefault(form[0] if form else "", []).append(form[1:])
     branches = [

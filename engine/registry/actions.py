@@ -16,7 +16,7 @@ from engine.module_api import Action, Context, Effect, Mode, Probe, Result
 from engine.registry.annotations import kind_of
 from engine.registry.naming import Named, names_in
 from engine.registry.rendering import Render, rendered
-from engine.registry.types import Kind, Mismatch, Walk, plain
+from engine.registry.types import ArgumentType, Mismatch, Walk, plain
 from engine.text import did_you_mean, fold, quoted_list
 
 
@@ -38,7 +38,7 @@ class Parameter(msgspec.Struct, frozen=True):
     name: str
     attribute: str
     annotation: Any
-    kind: Kind
+    kind: ArgumentType
     required: bool
     default: Any = None
     doc: str = ""
@@ -129,7 +129,7 @@ class ActionInfo:
         return found
 
     @functools.cached_property
-    def extra(self) -> Kind | None:
+    def extra(self) -> ArgumentType | None:
         """What arguments beyond the named ones may be (``**values: str``); None if there are no
         such."""
         for each in inspect.signature(self.function).parameters.values():

@@ -11,9 +11,10 @@ from typing import Any, Literal
 import msgspec
 
 from engine.module_api import Check, FileName, Name
-from engine.registry.containers import Constrained, Either, Field, Many, Record, Row, Table
+from engine.registry.containers import Constrained, Either, Field, Many, MappingType, Row, Structure
 from engine.registry.types import (
     Anything,
+    ArgumentType,
     Boolean,
     Choice,
     DurationSeconds,
@@ -21,7 +22,6 @@ from engine.registry.types import (
     FileNameText,
     FilePath,
     Integer,
-    Kind,
     NameText,
     Nothing,
     Number,
@@ -29,9 +29,9 @@ from engine.registry.types import (
     Text,
 )
 
-_SCALARS: dict[Any, Kind] = {
-    Any: Kind(),
-    object: Kind(),
+_SCALARS: dict[Any, ArgumentType] = {
+    Any: ArgumentType(),
+    object: ArgumentType(),
     str: Text(),
     int: Integer(),
     float: Number(),
@@ -40,7 +40,7 @@ _SCALARS: dict[Any, Kind] = {
     types.NoneType: Nothing(),
     Path: FilePath(below=False),
 }
-_MARKED: dict[str, Kind] = {
+_MARKED: dict[str, ArgumentType] = {
     "duration": DurationSeconds(),
     "file": FilePath(below=True),
     "expression": ExpressionText(),
@@ -58,8 +58,8 @@ _LISTS: dict[Any, collections.abc.Callable[[list[Any]], Any]] = {
 }
 
 
-def kind_of(annotation: Any) -> Kind:
-    """The Kind of an annotation; TypeError, naming it, for one that no runbook could fill."""
+def kind_of(annotation: Any) -> ArgumentType:
+    """What an annotation is; TypeError, naming it, for one that no runbook could fill."""
     if annotation in _SCALARS:
         return _SCALARS[annotation]
     origin = typing.get_origin(annotation) or annotation
@@ -80,7 +80,7 @@ def kind_of(annotation: Any) -> Kind:
         return Many(kind_of(arguments[0] if arguments else Any), _LISTS[origin])
     if origin in (dict, collections.abc.Mapping):
         key, item = arguments or (Any, Any)
-        return Table(kind_of(item), kind_of(key))
+        return MappingType(kind_of(item), kind_of(key))
     if isinstance(origin, type) and issubclass(origin, msgspec.Struct):
         return _struct(origin)
     if typing.is_typeddict(origin):
@@ -88,7 +88,7 @@ def kind_of(annotation: Any) -> Kind:
     raise TypeError(f"no runbook can give a value for the annotation {annotation!r}")
 
 
-def _annotated(annotation: Any, inner: Any, metadata: tuple[Any, ...]) -> Kind:
+def _annotated(annotation: Any, inner: Any, metadata: tuple[Any, ...]) -> ArgumentType:
     for mark in metadata:
         if isinstance(mark, str) and mark in _MARKED:
             return _MARKED[mark]
@@ -102,7 +102,7 @@ def _annotated(annotation: Any, inner: Any, metadata: tuple[Any, ...]) -> Kind:
     return kind
 
 
-def _struct(struct: type[msgspec.Struct]) -> Kind:
+def _struct(struct: type[msgspec.Struct]) -> ArgumentType:
     hints = typing.get_type_hints(struct, include_extras=True)
     fields = {
         field.encode_name.rstrip("_") or field.encode_name: Field(
@@ -110,14 +110,14 @@ def _struct(struct: type[msgspec.Struct]) -> Kind:
         )
         for field in msgspec.structs.fields(struct)
     }
-    return Record(struct, fields)
+    return Structure(struct, fields)
 
 
-def _typed_dict(table: Any) -> Kind:
+def _typed_dict(table: Any) -> ArgumentType:
     hints = typing.get_type_hints(table, include_extras=True)
     required = table.__required_keys__
     fields = {
         name.rstrip("_"): Field(name, kind_of(hint), name in required)
         for name, hint in hints.items()
     }
-    return Record(dict, fields)
+    return Structure(dict, fields)

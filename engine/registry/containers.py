@@ -10,14 +10,24 @@ import msgspec
 
 from engine.errors import ActionError
 from engine.module_api import Check, Name
-from engine.registry.types import MISSED, At, Kind, Nothing, Text, Walk, describe, plain, spell
+from engine.registry.types import (
+    MISSED,
+    ArgumentType,
+    At,
+    Nothing,
+    Text,
+    Walk,
+    describe,
+    plain,
+    spell,
+)
 from engine.text import did_you_mean, quoted_list
 
 
-class Either(Kind):
+class Either(ArgumentType):
     """A union: the first member that takes the value as it is, else the first it converts to."""
 
-    def __init__(self, members: Sequence[Kind]) -> None:
+    def __init__(self, members: Sequence[ArgumentType]) -> None:
         self.members = members
         named = [each.words for each in members if not isinstance(each, Nothing)]
         self.words = " or ".join(dict.fromkeys(named))
@@ -40,7 +50,7 @@ class Either(Kind):
             return MISSED
         return self.refuse(value, walk, at)
 
-    def _in_order(self, value: Any) -> list[Kind]:
+    def _in_order(self, value: Any) -> list[ArgumentType]:
         return sorted(self.members, key=lambda member: not member.takes(value))
 
     def takes(self, value: Any) -> bool:
@@ -58,10 +68,10 @@ class Either(Kind):
     def schema(self) -> dict[str, Any]:
         return {"anyOf": [member.schema() for member in self.members]}
 
-    def parts(self) -> Sequence[Kind]:
+    def parts(self) -> Sequence[ArgumentType]:
         return self.members
 
-    def inner(self, key: str | int) -> Kind | None:
+    def inner(self, key: str | int) -> ArgumentType | None:
         found = (member.inner(key) for member in self.members)
         return next((each for each in found if each is not None), None)
 
@@ -85,17 +95,19 @@ class Either(Kind):
         texts = [member for member in self.members if isinstance(member, Text)]
         return bool(texts) and all(text.stays_written for text in texts)
 
-    def key_kind(self) -> Kind | None:
+    def key_kind(self) -> ArgumentType | None:
         return next((kind for one in self.members if (kind := one.key_kind()) is not None), None)
 
 
-class Many(Kind):
+class Many(ArgumentType):
     """A list; `make` builds what the action wants of it. A single value is a list of one."""
 
-    def __init__(self, item: Kind, make: collections.abc.Callable[[list[Any]], Any]) -> None:
+    def __init__(
+        self, item: ArgumentType, make: collections.abc.Callable[[list[Any]], Any]
+    ) -> None:
         self.item = item
         self.make = make
-        self.words = "a list" if type(item) is Kind else f"a list, each {item.words}"
+        self.words = "a list" if type(item) is ArgumentType else f"a list, each {item.words}"
 
     def _make(self, value: Any, walk: Walk, at: At) -> Any:
         if not isinstance(value, list | tuple):
@@ -115,17 +127,17 @@ class Many(Kind):
     def schema(self) -> dict[str, Any]:
         return {"type": "array", "items": self.item.schema()}
 
-    def parts(self) -> Sequence[Kind]:
+    def parts(self) -> Sequence[ArgumentType]:
         return (self.item,)
 
-    def inner(self, key: str | int) -> Kind | None:
+    def inner(self, key: str | int) -> ArgumentType | None:
         return self.item if isinstance(key, int) else None
 
 
-class Row(Kind):
+class Row(ArgumentType):
     """A tuple of fixed length."""
 
-    def __init__(self, items: Sequence[Kind]) -> None:
+    def __init__(self, items: Sequence[ArgumentType]) -> None:
         self.items = items
         self.words = f"a list of {len(items)}"
 
@@ -143,10 +155,10 @@ class Row(Kind):
         return {"type": "array", "prefixItems": [item.schema() for item in self.items]}
 
 
-class Table(Kind):
+class MappingType(ArgumentType):
     """A mapping with any keys; `key` is their kind where they are more than names."""
 
-    def __init__(self, item: Kind, key: Kind | None = None) -> None:
+    def __init__(self, item: ArgumentType, key: ArgumentType | None = None) -> None:
         self.item = item
         self.key = key if key is not None and (key.stays_written or key.names) else None
         self.words = "a mapping"
@@ -169,13 +181,13 @@ class Table(Kind):
     def schema(self) -> dict[str, Any]:
         return {"type": "object", "additionalProperties": self.item.schema()}
 
-    def parts(self) -> Sequence[Kind]:
+    def parts(self) -> Sequence[ArgumentType]:
         return (self.item,) if self.key is None else (self.item, self.key)
 
-    def key_kind(self) -> Kind | None:
+    def key_kind(self) -> ArgumentType | None:
         return self.key if self.key is not None and self.key.stays_written else None
 
-    def inner(self, key: str | int) -> Kind | None:
+    def inner(self, key: str | int) -> ArgumentType | None:
         return self.item if isinstance(key, str) else None
 
 
@@ -183,11 +195,11 @@ class Field(msgspec.Struct, frozen=True):
     """A field of a record: its name in a runbook, in Python, and whether it must be given."""
 
     attribute: str
-    kind: Kind
+    kind: ArgumentType
     required: bool
 
 
-class Record(Kind):
+class Structure(ArgumentType):
     """A mapping with known keys, made of a msgspec Struct or a TypedDict."""
 
     words = "a mapping"
@@ -237,19 +249,19 @@ class Record(Kind):
             "additionalProperties": False,
         }
 
-    def parts(self) -> Sequence[Kind]:
+    def parts(self) -> Sequence[ArgumentType]:
         return [field.kind for field in self.fields.values()]
 
-    def inner(self, key: str | int) -> Kind | None:
+    def inner(self, key: str | int) -> ArgumentType | None:
         field = self.fields.get(str(key))
         return field.kind if field else None
 
 
-class Constrained(Kind):
+class Constrained(ArgumentType):
     """A kind with more to be checked after it: msgspec's own constraints (`Meta(ge=0, le=100)`),
     functions of the module (`Check`)."""
 
-    def __init__(self, base: Kind, annotation: Any) -> None:
+    def __init__(self, base: ArgumentType, annotation: Any) -> None:
         self.base = base
         self.annotation = annotation
         self.checks = [mark for mark in annotation.__metadata__ if isinstance(mark, Check)]
@@ -283,10 +295,10 @@ class Constrained(Kind):
     def schema(self) -> dict[str, Any]:
         return self.base.schema()
 
-    def parts(self) -> Sequence[Kind]:
+    def parts(self) -> Sequence[ArgumentType]:
         return (self.base,)
 
-    def inner(self, key: str | int) -> Kind | None:
+    def inner(self, key: str | int) -> ArgumentType | None:
         return self.base.inner(key)
 
     @property
@@ -305,5 +317,5 @@ class Constrained(Kind):
     def stays_written(self) -> bool:
         return self.base.stays_written
 
-    def key_kind(self) -> Kind | None:
+    def key_kind(self) -> ArgumentType | None:
         return self.base.key_kind()

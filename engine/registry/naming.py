@@ -6,8 +6,8 @@ from collections.abc import Iterator
 from typing import Any, NamedTuple
 
 from engine.module_api import Name
-from engine.registry.containers import Table
-from engine.registry.types import At, Kind
+from engine.registry.containers import MappingType
+from engine.registry.types import ArgumentType, At
 from engine.templating import is_template
 
 
@@ -21,7 +21,7 @@ class Named(NamedTuple):
     """Whether it is the key at that place."""
 
 
-def names_in(kind: Kind | None, value: Any, at: At) -> Iterator[Named]:
+def names_in(kind: ArgumentType | None, value: Any, at: At) -> Iterator[Named]:
     """All names in an argument as written; templates give theirs later."""
     if kind is None:
         return
@@ -39,6 +39,6 @@ def names_in(kind: Kind | None, value: Any, at: At) -> Iterator[Named]:
             yield from names_in(kind.inner(index), each, (*at, index))
 
 
-def _keys_of(kind: Kind) -> Kind | None:
-    tables = (each.key for each in (kind, *kind.parts()) if isinstance(each, Table))
+def _keys_of(kind: ArgumentType) -> ArgumentType | None:
+    tables = (each.key for each in (kind, *kind.parts()) if isinstance(each, MappingType))
     return next((key for key in tables if key is not None), None)

@@ -11,7 +11,7 @@ import re
 from collections.abc import Callable
 from typing import Any
 
-from engine.registry.types import MISSED, At, Kind, Walk, spell
+from engine.registry.types import MISSED, ArgumentType, At, Walk, spell
 from engine.templating import is_template
 
 _PATH = re.compile(r"[A-Za-z_]\w*(?:\.\w+|\[\d+\])*")
@@ -22,7 +22,7 @@ Render = Callable[[Any], Any]
 """Renders every template in a value."""
 
 
-def rendered(kind: Kind | None, value: Any, render: Render, walk: Walk, at: At) -> Any:
+def rendered(kind: ArgumentType | None, value: Any, render: Render, walk: Walk, at: At) -> Any:
     """An argument as the action gets it; mismatches go to `walk`."""
     if kind is None or not kind.holds_written:
         return render(value)
@@ -47,13 +47,13 @@ def rendered(kind: Kind | None, value: Any, render: Render, walk: Walk, at: At) 
     return value
 
 
-def may_be_table(kind: Kind, text: str) -> bool:
+def may_be_table(kind: ArgumentType, text: str) -> bool:
     """Whether text in the place of expressions is ``{{ … }}`` for a whole mapping of them."""
     whole = text.strip()
     return kind.key_kind() is not None and whole.startswith("{{") and whole.endswith("}}")
 
 
-def _becomes_template(kind: Kind, value: Any, walk: Walk, at: At) -> bool:
+def _becomes_template(kind: ArgumentType, value: Any, walk: Walk, at: At) -> bool:
     """Whether a value that a template gave has text where the action renders or evaluates it."""
     if isinstance(value, str):
         if not kind.stays_written:

@@ -1,6 +1,6 @@
 """The types of arguments: what an annotation takes, how a value becomes one, what is said if not.
 
-An annotation is turned into a `Kind` once (``annotations``). A Kind does three things: it
+An annotation is turned into an `ArgumentType` once (``annotations``), which does three things: it
 converts a rendered value (``"5m"`` → 300.0 for a Duration), it takes a value of a file as it was
 *written* (a text argument that is given ``5.10`` or ``true`` gets exactly these characters), and
 it describes itself in words and as JSON schema.
@@ -79,7 +79,7 @@ def describe(value: object) -> str:
     return f"a {type(value).__name__}"
 
 
-class Kind:
+class ArgumentType:
     """A type of argument. This one takes anything; the others narrow it."""
 
     words = "anything"
@@ -110,11 +110,11 @@ class Kind:
         """As JSON schema (2020-12)."""
         return {}
 
-    def parts(self) -> Sequence[Kind]:
+    def parts(self) -> Sequence[ArgumentType]:
         """The kinds that it is made of."""
         return ()
 
-    def inner(self, key: str | int) -> Kind | None:
+    def inner(self, key: str | int) -> ArgumentType | None:
         """The kind of what stands under a key or index of such a value."""
         return None
 
@@ -149,7 +149,7 @@ class Kind:
         """Whether it is text that stays as it was written, or can have such inside."""
         return self.stays_written or any(part.holds_written for part in self.parts())
 
-    def key_kind(self) -> Kind | None:
+    def key_kind(self) -> ArgumentType | None:
         """The kind of the keys of such a value, where they are more than names."""
         return None
 
@@ -186,7 +186,7 @@ def as_written(value: Any, raw: str | None = None) -> Any:
     return value
 
 
-class Text(Kind):
+class Text(ArgumentType):
     """Text; a plain number or word is taken as it was written."""
 
     words = "text"
@@ -232,7 +232,7 @@ class ExpressionText(Text):
         return {"type": ["string", "boolean"]}
 
 
-class Anything(Kind):
+class Anything(ArgumentType):
     """Anything, for people to read: a plain ``5.10`` stays what was written."""
 
     def written(self, value: Any, raw: str | None) -> Any:
@@ -273,7 +273,7 @@ class TemplateText(Text):
         return True
 
 
-class Integer(Kind):
+class Integer(ArgumentType):
     """A whole number."""
 
     words = "a whole number"
@@ -294,7 +294,7 @@ class Integer(Kind):
         return {"type": "integer"}
 
 
-class Number(Kind):
+class Number(ArgumentType):
     """A number."""
 
     words = "a number"
@@ -315,7 +315,7 @@ class Number(Kind):
         return {"type": "number"}
 
 
-class Boolean(Kind):
+class Boolean(ArgumentType):
     """True or false."""
 
     words = "true or false"
@@ -331,7 +331,7 @@ class Boolean(Kind):
         return {"type": "boolean"}
 
 
-class Nothing(Kind):
+class Nothing(ArgumentType):
     """No value at all."""
 
     words = "nothing"
@@ -346,7 +346,7 @@ class Nothing(Kind):
         return {"type": "null"}
 
 
-class DurationSeconds(Kind):
+class DurationSeconds(ArgumentType):
     """A length of time; seconds for the action."""
 
     words = "a duration such as 90s, 5m or 1h30m"
@@ -362,7 +362,7 @@ class DurationSeconds(Kind):
         return {"type": ["string", "number"]}
 
 
-class FilePath(Kind):
+class FilePath(ArgumentType):
     """`below` says that the file has to exist below the runbook's folder before a run starts."""
 
     words = "the path of a file"
@@ -388,7 +388,7 @@ class FilePath(Kind):
         return {"type": "string"}
 
 
-class Choice(Kind):
+class Choice(ArgumentType):
     """One of certain values."""
 
     def __init__(self, values: tuple[Any, ...]) -> None:

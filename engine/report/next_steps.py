@@ -26,7 +26,7 @@ class Advice(NamedTuple):
     why: str
 
 
-class Commands:
+class CommandLines:
     """Spells commands that work where the reader is: with ``--state`` if it had to be given."""
 
     def __init__(self, state_option: str | None = None, program: str = "ce-run") -> None:
@@ -75,7 +75,11 @@ def start_words(runbook: str, options: Mapping[str, Any]) -> list[str]:
 
 
 def advise(
-    facts: RunFacts, commands: Commands, *, options: Mapping[str, Any] | None = None, by: str = ""
+    facts: RunFacts,
+    commands: CommandLines,
+    *,
+    options: Mapping[str, Any] | None = None,
+    by: str = "",
 ) -> list[Advice]:
     """What to run next, the likeliest first."""
     found = _ADVICE[facts.status](facts, commands, options or {}, by)
@@ -87,13 +91,13 @@ def advise(
 
 
 def _running(
-    facts: RunFacts, commands: Commands, options: Mapping[str, Any], by: str
+    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any], by: str
 ) -> list[Advice]:
     return [Advice(commands.spell("stop", facts.run), "interrupt it; it can be resumed")]
 
 
 def _waiting(
-    facts: RunFacts, commands: Commands, options: Mapping[str, Any], by: str
+    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any], by: str
 ) -> list[Advice]:
     run = facts.run
     found = []
@@ -107,7 +111,7 @@ def _waiting(
 
 
 def _interrupted(
-    facts: RunFacts, commands: Commands, options: Mapping[str, Any], by: str
+    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any], by: str
 ) -> list[Advice]:
     run = facts.run
     back = commands.spell("resume", run, "--rescue", "--reason", "WHY")
@@ -118,7 +122,7 @@ def _interrupted(
     ]
 
 
-def _decide(facts: RunFacts, commands: Commands) -> list[Advice]:
+def _decide(facts: RunFacts, commands: CommandLines) -> list[Advice]:
     found = []
     for step in facts.doubts:
         redo = commands.spell("resume", facts.run, "--redo", step)
@@ -129,7 +133,7 @@ def _decide(facts: RunFacts, commands: Commands) -> list[Advice]:
 
 
 def _failed(
-    facts: RunFacts, commands: Commands, options: Mapping[str, Any], by: str
+    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any], by: str
 ) -> list[Advice]:
     run = facts.run
     where = facts.failures[-1].step if facts.failures else ""
@@ -149,19 +153,19 @@ def _failed(
     return found
 
 
-def _anew(facts: RunFacts, commands: Commands, options: Mapping[str, Any]) -> Advice:
+def _anew(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]) -> Advice:
     words = start_words(facts.runbook, options)
     return Advice(commands.spell(*words), "once the cause is gone: start anew")
 
 
-def _rollbacks(facts: RunFacts, commands: Commands, options: Mapping[str, Any]) -> list[Advice]:
+def _rollbacks(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]) -> list[Advice]:
     if facts.status in ("rescued", "undone"):
         return []
     return _spelled(rollbacks_beside(Path(facts.runbook)), commands, options, "roll back")
 
 
 def _spelled(
-    rollbacks: Sequence[str], commands: Commands, options: Mapping[str, Any], why: str
+    rollbacks: Sequence[str], commands: CommandLines, options: Mapping[str, Any], why: str
 ) -> list[Advice]:
     found = []
     for file in rollbacks:
@@ -209,7 +213,7 @@ def _own_rollbacks(runbook: Path) -> Sequence[str]:
 
 
 def _preempted(
-    facts: RunFacts, commands: Commands, options: Mapping[str, Any], by: str
+    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any], by: str
 ) -> list[Advice]:
     return [
         Advice(commands.spell("locks"), "who has taken over"),
@@ -221,7 +225,7 @@ def _preempted(
 
 
 def _succeeded(
-    facts: RunFacts, commands: Commands, options: Mapping[str, Any], by: str
+    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any], by: str
 ) -> list[Advice]:
     if facts.check:
         words = start_words(facts.runbook, options)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Protocol
 
 from engine.events import AnyEvent, Failure, GuardObserved, Record, TaskFinished, TaskProbed
-from engine.executor import Job, Outcome
+from engine.executor import Job, JobResult
 from engine.plan import Node
 from engine.state import RunState
 
@@ -33,16 +33,16 @@ class Evaluator(Protocol):
         """A job for one observation of a guard."""
         ...
 
-    def judge(self, state: RunState, node: Node, outcome: Outcome) -> TaskFinished:
+    def judge(self, state: RunState, node: Node, outcome: JobResult) -> TaskFinished:
         """What an outcome means for the task: until, failed_when, changed_when, masking."""
         ...
 
-    def judge_probe(self, node: Node, outcome: Outcome) -> TaskProbed:
+    def judge_probe(self, node: Node, outcome: JobResult) -> TaskProbed:
         """What a probe's outcome means."""
         ...
 
     def judge_observation(
-        self, state: RunState, node: Node, guard: int, outcome: Outcome | Failure
+        self, state: RunState, node: Node, guard: int, outcome: JobResult | Failure
     ) -> GuardObserved:
         """The verdict of an observation."""
         ...

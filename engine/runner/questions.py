@@ -8,7 +8,7 @@ import msgspec
 
 from engine.clock import Clock
 from engine.errors import TimedOut
-from engine.executor import Executor, Job, Outcome
+from engine.executor import Executor, Job, JobResult
 from engine.fold import CANCEL_GRACE
 
 PROBE_TIME = 30.0
@@ -51,7 +51,7 @@ class Questions:
         self._open[key] = _Question(job, until)
         self._executor.start(job)
 
-    def answered(self, key: QuestionKey, outcome: Outcome) -> bool:
+    def answered(self, key: QuestionKey, outcome: JobResult) -> bool:
         """Whether the outcome answers a question that was not given up; it is closed then."""
         question = self._open.get(key)
         if question is None or question.job is not outcome.job:
@@ -59,13 +59,15 @@ class Questions:
         del self._open[key]
         return True
 
-    def overdue(self, now: float) -> list[tuple[QuestionKey, Outcome]]:
+    def overdue(self, now: float) -> list[tuple[QuestionKey, JobResult]]:
         """Questions without an answer in time, given up, each with what stands for its answer."""
         late = [(key, each.job) for key, each in self._open.items() if each.until <= now]
         for key, job in late:
             del self._open[key]
             self._executor.cancel(job)
-        return [(key, Outcome(job, error=TimedOut("no answer came in time"))) for key, job in late]
+        return [
+            (key, JobResult(job, error=TimedOut("no answer came in time"))) for key, job in late
+        ]
 
     def jobs(self) -> list[Job]:
         """What is on its way."""

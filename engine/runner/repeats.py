@@ -12,7 +12,7 @@ from collections.abc import Callable
 
 import msgspec
 
-from engine.executor import Outcome
+from engine.executor import JobResult
 from engine.runner.questions import QuestionKey
 from engine.state.records import GuardState
 
@@ -36,7 +36,7 @@ class Repeats:
         self._kept: dict[QuestionKey, _Kept] = {}
         self._happened = 0
 
-    def keep(self, key: QuestionKey, outcome: Outcome, guard: GuardState) -> None:
+    def keep(self, key: QuestionKey, outcome: JobResult, guard: GuardState) -> None:
         """Remember an answer that was judged just now, if another like it would be judged alike.
 
         A guard that fails, or has too few samples yet, is asked each time.

@@ -9,7 +9,7 @@
        └─ _carry_out(actions)
           ├─ Append, Prepare       → events
           ├─ Start                 → TaskStarted for all of them; *sync*; then the jobs begin
-          └─ Probe, Observe        → jobs
+          └─ AskProbe, Observe        → jobs
           sync and wait            when there was nothing to carry out
 
 Every event goes through `append`: to the journal first, then to the state, then to observers.
@@ -27,7 +27,7 @@ from typing import Literal
 
 import msgspec
 
-from engine.actions import Abandon, Action, Append, Cancel, Observe, Prepare, Probe, Start
+from engine.actions import Abandon, Action, Append, AskProbe, Cancel, Observe, Prepare, Start
 from engine.clock import Clock, Mailbox
 from engine.errors import FailureKind, JournalError
 from engine.events import (
@@ -46,7 +46,7 @@ from engine.events import (
     TaskStatus,
     Warned,
 )
-from engine.executor import Executor, Job, Outcome, carry_out
+from engine.executor import Executor, Job, JobResult, carry_out
 from engine.fold import CANCEL_GRACE, answer_refusal, apply
 from engine.journal import Journal
 from engine.plan import Node, Plan
@@ -127,7 +127,7 @@ class Runner:
         until = self.clock.now() + CANCEL_GRACE
         while jobs and self.clock.now() < until:
             for message in self.clock.wait(self.mailbox, until):
-                if isinstance(message, Outcome) and message.job in jobs:
+                if isinstance(message, JobResult) and message.job in jobs:
                     jobs.remove(message.job)
 
     def append(self, event: AnyEvent) -> None:
@@ -191,13 +191,13 @@ class Runner:
                 self._begin(start)
         return moved
 
-    def _request(self, action: Abandon | Probe | Observe) -> bool:
+    def _request(self, action: Abandon | AskProbe | Observe) -> bool:
         node = self.plan.nodes[action.node]
         match action:
             case Abandon(task=task):
                 self._abandon(node, task)
                 return True
-            case Probe(task=task):
+            case AskProbe(task=task):
                 return self._probe(node, task)
             case Observe(guard=guard):
                 return self._observe(node, guard)
@@ -230,7 +230,7 @@ class Runner:
         else:
             self.executor.start(job)
 
-    def _finished(self, outcome: Outcome) -> None:
+    def _finished(self, outcome: JobResult) -> None:
         job = outcome.job
         node = self.plan.node(job.step)
         key = (node.index, job.task)
@@ -282,7 +282,7 @@ class Runner:
         self._questions.ask(key, job, max(every, SHORTEST_OBSERVATION))
         return False
 
-    def _answered(self, outcome: Outcome) -> None:
+    def _answered(self, outcome: JobResult) -> None:
         job = outcome.job
         node = self.plan.node(job.step)
         if self._questions.answered(QuestionKey(job.purpose, node.index, job.task), outcome):
@@ -294,7 +294,7 @@ class Runner:
             self._take_answer(self.plan.nodes[key.node], outcome)
         return bool(overdue)
 
-    def _take_answer(self, node: Node, outcome: Outcome) -> None:
+    def _take_answer(self, node: Node, outcome: JobResult) -> None:
         number = outcome.job.task
         if outcome.job.purpose == "probe":
             if (node.index, number) in self.state.doubts:
@@ -310,7 +310,7 @@ class Runner:
     # -- messages -------------------------------------------------------------------------------
     def _handle(self, message: object) -> None:
         match message:
-            case Outcome():
+            case JobResult():
                 self._outcome(message)
             case Progress():
                 self._progress(message)
@@ -336,7 +336,7 @@ class Runner:
         if text not in self.state.warnings:
             self.append(Warned(text, step))
 
-    def _outcome(self, outcome: Outcome) -> None:
+    def _outcome(self, outcome: JobResult) -> None:
         self._check_locks()  # a refusal by the fence must not look like a failure to rescue
         if outcome.job.purpose == "run":
             self._finished(outcome)

@@ -12,7 +12,7 @@ carries it out from front to back.
 
 from __future__ import annotations
 
-from engine.actions import Abandon, Action, Append, Observe, Prepare, Probe, Start
+from engine.actions import Abandon, Action, Append, AskProbe, Observe, Prepare, Start
 from engine.events import RunStopped, StepFinished, StepOpened, StepSkipped
 from engine.fold.rules import latched, may_start
 from engine.plan import Node, Plan
@@ -45,7 +45,7 @@ def decide(plan: Plan, state: RunState, now: float, forks: int = DEFAULT_FORKS) 
             return actions
     for node, task in state.doubts:
         if state.task((node, task)).verdict == "":
-            actions.append(Probe(node, task))
+            actions.append(AskProbe(node, task))
     _launch(plan, state, now, forks, actions)
     if not actions and _only_people_can_go_on(state):
         actions.append(Append(RunStopped(kind="waiting", reason=_waits_for(plan, state))))
@@ -129,7 +129,7 @@ def _only_people_can_go_on(state: RunState) -> bool:
     if any(state.group(index).in_body for index in state.attention):
         return False
     unanswered = bool(state.gates) and not state.attended
-    return unanswered or bool(state.doubts)  # all probed, or a Probe were among the actions
+    return unanswered or bool(state.doubts)  # all probed, or an AskProbe were among the actions
 
 
 def _waits_for(plan: Plan, state: RunState) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import msgspec
 
 from engine.production.counts import Slice
-from engine.production.metrics import ALL, METRICS, PodSample, Value, View
+from engine.production.metrics import ALL, METRICS, Measurement, PodSample, View
 from engine.simulation.load import Load
 
 Moment = tuple[float, int]
@@ -25,22 +25,28 @@ _OTHER_NAMES = {
 }
 
 
-def _coordination(view: View) -> Value | None:
+def _coordination(view: View) -> Measurement | None:
     requests = view.counts.requests
-    return Value(100 - 100 * view.counts.agent_failures / requests, requests) if requests else None
+    return (
+        Measurement(100 - 100 * view.counts.agent_failures / requests, requests)
+        if requests
+        else None
+    )
 
 
-def _interruption(view: View) -> Value | None:
+def _interruption(view: View) -> Measurement | None:
     workflows = view.counts.workflows
-    return Value(100 * view.counts.workflow_jumps / workflows, workflows) if workflows else None
+    return (
+        Measurement(100 * view.counts.workflow_jumps / workflows, workflows) if workflows else None
+    )
 
 
-def _transition(view: View) -> Value | None:
+def _transition(view: View) -> Measurement | None:
     value = _interruption(view)
-    return None if value is None else Value(100 - value.value, value.samples)
+    return None if value is None else Measurement(100 - value.value, value.samples)
 
 
-_DERIVED: dict[str, Callable[[View], Value | None]] = {
+_DERIVED: dict[str, Callable[[View], Measurement | None]] = {
     "agent_coordination": _coordination,
     "workflow_interruption": _interruption,
     "phase_transition": _transition,
@@ -93,7 +99,7 @@ class Monitoring:
         self._seen: Moment = (0.0, -1)
         self._views: dict[tuple[str, str, float], View] = {}
 
-    def measure(self, name: str, version: str, window: float) -> Value | None:
+    def measure(self, name: str, version: str, window: float) -> Measurement | None:
         """A metric over the last `window` seconds; None without data.
 
         Raises KeyError for a name without a meaning.

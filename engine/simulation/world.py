@@ -21,7 +21,7 @@ from engine.production.cluster.objects.store import Change
 from engine.production.cluster.runtime import Usage
 from engine.production.counts import UNKNOWN
 from engine.production.faults import Fault, Faults
-from engine.production.metrics import ALL, PodSample, Value
+from engine.production.metrics import ALL, Measurement, PodSample
 from engine.production.names import (
     CANARY_VERSION,
     NAMESPACE,
@@ -208,7 +208,7 @@ class World:
         return condition()
 
     # -- what users and monitoring see -------------------------------------------------------------
-    def measure(self, name: str, version: str, window: float) -> Value | None:
+    def measure(self, name: str, version: str, window: float) -> Measurement | None:
         """A metric of the inventory, over the last `window` seconds; None without data.
 
         Raises KeyError for a name that the model gives no meaning.

@@ -22,7 +22,7 @@ Status = Literal[
     "cancelled",
     "not_run",
 ]
-Phase = Literal["body", "rescue", "undo", "always"]
+GroupPhase = Literal["body", "rescue", "undo", "always"]
 TaskLife = Literal["pending", "running", "retrying", "doubt", "succeeded", "failed", "cancelled"]
 
 FINAL: frozenset[Status] = frozenset(
@@ -98,7 +98,7 @@ class GroupState:
     """
 
     left: int
-    phase: Phase = "body"
+    phase: GroupPhase = "body"
     opened: dict[int, None] = field(default_factory=dict)
     last_child: float = 0.0
     latch: Failure | None = None
@@ -109,7 +109,7 @@ class GroupState:
     answered: bool = False
     undoing: int | None = None
     guards: list[GuardState] = field(default_factory=list)
-    phase_before_stop: Phase | None = None
+    phase_before_stop: GroupPhase | None = None
 
     @property
     def in_body(self) -> bool:

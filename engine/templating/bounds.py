@@ -2,8 +2,8 @@
 
 Two bounds hold together. Each operation that could make something huge in one go (`'a' * 10**9`, a
 format with a wide field, ``replace``) is looked at first: `refuse_*`. And everything that a
-rendering does, each step and each character or item that it touches, is charged to its `Meter`, so
-that many small things cannot add up for ever either. Work is counted, not timed: the same
+rendering does, each step and each character or item that it touches, is charged to its `WorkMeter`,
+so that many small things cannot add up for ever either. Work is counted, not timed: the same
 template fails in the same place on every machine.
 """
 
@@ -44,7 +44,7 @@ def too_big(most: int = MOST_OUTPUT) -> ValueError:
     return ValueError(f"the result would be larger than {most} characters")
 
 
-class Meter:
+class WorkMeter:
     """What one rendering has cost so far."""
 
     def __init__(self) -> None:
@@ -106,15 +106,15 @@ class Meter:
 class _Current(threading.local):
     """The meter of the rendering on this thread."""
 
-    meter: Meter | None = None
+    meter: WorkMeter | None = None
 
 
 _current = _Current()
 
 
-def meter() -> Meter:
+def meter() -> WorkMeter:
     """The meter of this thread's rendering; one for nothing if there is none."""
-    return _current.meter or Meter()
+    return _current.meter or WorkMeter()
 
 
 class Metered:
@@ -126,7 +126,7 @@ class Metered:
     def __enter__(self) -> None:
         self._outer = _current.meter
         if self._outer is None:
-            _current.meter = Meter()
+            _current.meter = WorkMeter()
 
     def __exit__(self, *_: object) -> None:
         _current.meter = self._outer

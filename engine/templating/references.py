@@ -33,7 +33,7 @@ class Member(msgspec.Struct, frozen=True):
     line: int
 
 
-class Fault(msgspec.Struct, frozen=True):
+class Defect(msgspec.Struct, frozen=True):
     """Something that cannot work: what, and the fragment of the text that it is about."""
 
     line: int
@@ -52,7 +52,7 @@ class References(msgspec.Struct, frozen=True):
     """Keys of steps whose ``result`` it reads."""
     called: frozenset[str] = frozenset()
     """Names that are called as functions."""
-    faults: tuple[Fault, ...] = ()
+    faults: tuple[Defect, ...] = ()
 
 
 @functools.lru_cache(maxsize=4096)
@@ -63,7 +63,7 @@ def references(text: str, expression: bool = False) -> References:
     except TemplateSyntaxError as error:
         return References({}, faults=(_syntax_fault(error, text, expression),))
     except RecursionError:
-        return References({}, faults=(Fault(1, "it is nested too deeply"),))
+        return References({}, faults=(Defect(1, "it is nested too deeply"),))
     walk = _Walk()
     walk.visit(tree)
     if expression:
@@ -79,11 +79,11 @@ def references(text: str, expression: bool = False) -> References:
     )
 
 
-def _syntax_fault(error: TemplateSyntaxError, text: str, expression: bool) -> Fault:
+def _syntax_fault(error: TemplateSyntaxError, text: str, expression: bool) -> Defect:
     message = (error.message or "it cannot be parsed").rstrip(".")
     message = message[:1].lower() + message[1:]
     if expression and not text.strip():
-        return Fault(1, "the expression is empty")
+        return Defect(1, "the expression is empty")
     if "end of template" in message and expression:
         message = "the expression ends where a value is due"
     hint = ""
@@ -91,7 +91,7 @@ def _syntax_fault(error: TemplateSyntaxError, text: str, expression: bool) -> Fa
         message = "an expression is written without braces"
         bare = text.strip().removeprefix("{{").removesuffix("}}").strip()
         hint = f"write `{bare}`" if "{" not in bare else ""
-    return Fault(error.lineno or 1, message, suggestion=hint)
+    return Defect(error.lineno or 1, message, suggestion=hint)
 
 
 def _key(node: nodes.Getattr | nodes.Getitem) -> str:
@@ -104,7 +104,7 @@ def _key(node: nodes.Getattr | nodes.Getitem) -> str:
 _BRACES = re.compile(r"\{\{.*?\}\}|\{%.*?%\}", re.DOTALL)
 
 
-def _braces_in_quotes(tree: nodes.Node) -> list[Fault]:
+def _braces_in_quotes(tree: nodes.Node) -> list[Defect]:
     """Text of an expression that looks like a template: nothing ever renders it, so that
     ``'{{ mode }}' != 'bad'`` would always hold."""
     found = []
@@ -113,7 +113,7 @@ def _braces_in_quotes(tree: nodes.Node) -> list[Fault]:
         if braces is not None:
             bare = braces[0].strip("{%} ")
             said = f"'{braces[0]}' in quotes is plain text here: nothing renders it"
-            found.append(Fault(each.lineno, said, braces[0], f"write `{bare}` without quotes"))
+            found.append(Defect(each.lineno, said, braces[0], f"write `{bare}` without quotes"))
     return found
 
 
@@ -127,7 +127,7 @@ class _Walk:
         self.secrets: list[Member] = []
         self.results: list[str] = []
         self.called: set[str] = set()
-        self.faults: list[Fault] = []
+        self.faults: list[Defect] = []
 
     def visit(self, tree: nodes.Node) -> None:
         """Walk without recursion: hostile nesting must not exhaust the stack."""
@@ -149,7 +149,7 @@ class _Walk:
             self.declared.update(("loop", "caller", "varargs", "kwargs"))
             self.declared.add(getattr(node, "name", "loop"))
         elif isinstance(node, nodes.Include | nodes.Import | nodes.FromImport | nodes.Extends):
-            self.faults.append(Fault(node.lineno, "a template cannot include other templates"))
+            self.faults.append(Defect(node.lineno, "a template cannot include other templates"))
         return node.iter_child_nodes()
 
     def _name(self, node: nodes.Name) -> None:
@@ -189,7 +189,7 @@ class _Walk:
             said = f"unknown {what} '{node.name}'"
             public = [each for each in table if not each.startswith("_")]
             hint = did_you_mean(node.name, public)
-            self.faults.append(Fault(node.lineno, said, node.name, hint))
+            self.faults.append(Defect(node.lineno, said, node.name, hint))
         lenient = _LENIENT_FILTERS if is_filter else _LENIENT_TESTS
         if node.name not in lenient or node.node is None:
             return False

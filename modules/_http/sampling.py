@@ -63,7 +63,7 @@ class Target(NamedTuple):
     """Those of `client.send`."""
 
 
-class Plan(NamedTuple):
+class SamplingPlan(NamedTuple):
     """How many requests are to be sent."""
 
     samples: int
@@ -83,10 +83,10 @@ class Plan(NamedTuple):
         return 1 if self.samples == 1 and self.duration is None else self.concurrency
 
 
-class Progress:
+class SamplingProgress:
     """How many samples are still to be taken, and when to tell about them."""
 
-    def __init__(self, ctx: Context, plan: Plan, *, stop_at_failure: bool) -> None:
+    def __init__(self, ctx: Context, plan: SamplingPlan, *, stop_at_failure: bool) -> None:
         """`stop_at_failure` if the first sample that fails is the last."""
         self._ctx = ctx
         self._left = plan.samples
@@ -115,7 +115,7 @@ class Sampling(NamedTuple):
 
     ctx: Context
     expect: Expect
-    progress: Progress
+    progress: SamplingProgress
     target: Target
     pause: float
     seen: Samples

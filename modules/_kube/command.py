@@ -11,31 +11,31 @@ from engine.module_api import Context, Failed, Result
 from modules._kube import exec as kube_exec
 from modules._kube import logs as kube_logs
 from modules._kube.api import Object, subject
-from modules._kube.exec import Place
+from modules._kube.exec import PodPlace
 from modules._process.finished import Finished
 
 _DEFAULT_CONTAINER = "kubectl.kubernetes.io/default-container"
 
-Command = str | list[str]
+CommandText = str | list[str]
 
 
-def words(command: Command) -> list[str]:
+def words(command: CommandText) -> list[str]:
     """Text is for the shell of the container; words are run as they are."""
     return ["/bin/sh", "-c", command] if isinstance(command, str) else list(command)
 
 
-def text(command: Command) -> str:
+def text(command: CommandText) -> str:
     """The command as people read it."""
     return command if isinstance(command, str) else shlex.join(command)
 
 
 def place(
     ctx: Context, pod: str | None, selector: str, container: str, namespace: str | None
-) -> Place:
+) -> PodPlace:
     """Where a step's command runs: a ready pod, and the container of it that people mean."""
     it = subject(ctx, "Pod", pod or "", namespace)
     found = kube_logs.ready_pod(ctx, it, selector)
-    return Place(
+    return PodPlace(
         it.cluster, it.namespace, found["metadata"]["name"], container or default_container(found)
     )
 
@@ -48,7 +48,7 @@ def default_container(pod: Object) -> str:
     return named if named in names else next(iter(names), "")
 
 
-def satisfied(ctx: Context, it: Place, unless: Command) -> bool:
+def satisfied(ctx: Context, it: PodPlace, unless: CommandText) -> bool:
     """Whether the command `unless`, which has no effect, succeeds in the pod."""
     return kube_exec.run(ctx, it, words(unless), limit=1024).code == 0
 
@@ -70,7 +70,7 @@ def skipped(pod: str) -> Result:
     return Result(data={**nothing(pod), "skipped": True}, message=f"nothing to do in {pod}")
 
 
-def planned(pod: str, command: Command, expect: int | list[int]) -> Result:
+def planned(pod: str, command: CommandText, expect: int | list[int]) -> Result:
     """The result under --check."""
     code = expect if isinstance(expect, int) else next(iter(expect), 0)
     whole = text(command)
@@ -85,7 +85,7 @@ def planned(pod: str, command: Command, expect: int | list[int]) -> Result:
 def judged(
     ctx: Context,
     pod: str,
-    command: Command,
+    command: CommandText,
     finished: Finished,
     expect: int | list[int],
     changed: bool,

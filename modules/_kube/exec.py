@@ -26,7 +26,7 @@ _STDIN, _STDOUT, _STDERR, _STATUS, _CLOSE = 0, 1, 2, 3, 255
 _CONNECT = 3.0
 
 
-class Place(NamedTuple):
+class PodPlace(NamedTuple):
     """Where a command runs."""
 
     cluster: Cluster
@@ -62,7 +62,7 @@ class _Bounded:
 
 def run(
     ctx: Context,
-    place: Place,
+    place: PodPlace,
     command: list[str],
     *,
     stdin: str | None = None,
@@ -104,7 +104,7 @@ def run(
     )
 
 
-def _simulated(ctx: Context, place: Place, command: list[str]) -> Finished:
+def _simulated(ctx: Context, place: PodPlace, command: list[str]) -> Finished:
     """What the command does in a pod of the simulated world."""
     with ctx.fence():
         spoken, seconds = ctx.world.commands.run(place.pod, command)

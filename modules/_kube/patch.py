@@ -11,7 +11,7 @@ from modules._kube.manifests import texts
 from modules._kube.yaml import as_json
 
 
-class Plan(NamedTuple):
+class PatchPlan(NamedTuple):
     """Patches to send to one object, in order."""
 
     subject: Subject
@@ -40,7 +40,7 @@ def plan(
     patch: dict[str, Any] | list[dict[str, Any]],
     form: str | None,
     subresource: str,
-) -> Plan:
+) -> PatchPlan:
     """The patches that a step asks for; Refused when they do not fit their form."""
     kind = subject.kind
     patch = texts(as_json(patch, "patch"))
@@ -49,7 +49,7 @@ def plan(
         if not isinstance(patch, list):
             raise Refused("a JSON patch is a list of operations", hint="write `patch: [{op: …}]`")
         _repeatable(patch)
-        return Plan(subject, [patch], form, subresource)
+        return PatchPlan(subject, [patch], form, subresource)
     if form == "strategic" and kind.custom:
         raise Refused(
             f"a {kind.kind} is a custom resource: it has no strategic merge patch",
@@ -58,10 +58,10 @@ def plan(
     patches = patch if isinstance(patch, list) else [patch]
     if not patches:
         raise Refused("there is no patch to send")
-    return Plan(subject, patches, form, subresource)
+    return PatchPlan(subject, patches, form, subresource)
 
 
-def carry_out(ctx: Context, plan: Plan, dry_run: bool) -> Result:
+def carry_out(ctx: Context, plan: PatchPlan, dry_run: bool) -> Result:
     """Send the patches; in a dry run each is rehearsed on the object as it is now."""
     cluster, kind, namespace, name = plan.subject
     before = cluster.get(ctx, kind, namespace, name)
@@ -97,7 +97,7 @@ def carry_out(ctx: Context, plan: Plan, dry_run: bool) -> Result:
     )
 
 
-def _half_done(plan: Plan, number: int, error: Refused) -> Failed:
+def _half_done(plan: PatchPlan, number: int, error: Refused) -> Failed:
     return Failed(
         f"{plan.label}: patch {number + 1} of {len(plan.patches)} was refused after the ones "
         f"before it were made: {error.message}",
@@ -106,7 +106,7 @@ def _half_done(plan: Plan, number: int, error: Refused) -> Failed:
     )
 
 
-def _must_hold(plan: Plan, patch: Any, after: Object) -> None:
+def _must_hold(plan: PatchPlan, patch: Any, after: Object) -> None:
     """Fail when a patch changed nothing although the object is not as it says.
 
     A server drops, for one, a `status` that is not sent to the subresource of that name.
@@ -131,7 +131,7 @@ def _covers(value: Any, patch: Any) -> bool:
     )
 
 
-def of_what_is_to_come(plan: Plan) -> Result:
+def of_what_is_to_come(plan: PatchPlan) -> Result:
     """Under --check, of an object that is not there: what a step tells that cannot be rehearsed."""
     shown: dict[str, Any] = {
         "apiVersion": plan.subject.kind.api_version,

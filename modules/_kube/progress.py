@@ -17,7 +17,7 @@ FOLLOWED = (*ROLLED_OUT, "ReplicaSet", "ReplicationController")
 """Kinds whose pods can be waited for."""
 
 
-class Progress(NamedTuple):
+class RolloutProgress(NamedTuple):
     """How far a rollout is."""
 
     ready: int
@@ -35,7 +35,7 @@ class Progress(NamedTuple):
         return {"ready": self.ready, "desired": self.desired, "done": self.done}
 
 
-NOT_THERE = Progress(0, 0, False, "not there yet")
+NOT_THERE = RolloutProgress(0, 0, False, "not there yet")
 """Under --check, of an object that an earlier step would have made."""
 
 
@@ -52,7 +52,7 @@ def on_delete(item: Object) -> bool:
     return ((spec.get("updateStrategy") or {}).get("type")) == "OnDelete"
 
 
-def progress(item: Object) -> Progress:
+def progress(item: Object) -> RolloutProgress:
     """How far the object's rollout is, from its spec and status."""
     status = item.get("status") or {}
     kind = item["kind"]
@@ -60,7 +60,9 @@ def progress(item: Object) -> Progress:
     if kind == "DaemonSet":
         desired = status.get("desiredNumberScheduled") or 0
     if not _seen(item, status):
-        return Progress(0, desired, False, f"0 of {desired} ready, not yet seen by its controller")
+        return RolloutProgress(
+            0, desired, False, f"0 of {desired} ready, not yet seen by its controller"
+        )
     if kind == "Deployment":
         return _deployment(item, status, desired)
     if kind == "StatefulSet":
@@ -70,17 +72,17 @@ def progress(item: Object) -> Progress:
     return _replicas(status, desired)
 
 
-def going_down(item: Object) -> Progress:
+def going_down(item: Object) -> RolloutProgress:
     """How far a workload is on its way to fewer pods: nothing has to get ready for that."""
     status, desired = item.get("status") or {}, desired_replicas(item)
     ready = status.get("readyReplicas") or 0
     if not _seen(item, status):
-        return Progress(
+        return RolloutProgress(
             ready, desired, False, f"{ready} of {desired} ready, not yet seen by its controller"
         )
     total = status.get("replicas") or 0
     waits = [f"{total - desired} too many"] if total > desired else []
-    return Progress(min(ready, desired), desired, not waits, _text(ready, desired, waits))
+    return RolloutProgress(min(ready, desired), desired, not waits, _text(ready, desired, waits))
 
 
 def _seen(item: Object, status: Object) -> bool:
@@ -88,7 +90,7 @@ def _seen(item: Object, status: Object) -> bool:
     return (status.get("observedGeneration") or 0) >= generation
 
 
-def _deployment(item: Object, status: Object, desired: int) -> Progress:
+def _deployment(item: Object, status: Object, desired: int) -> RolloutProgress:
     total, updated = status.get("replicas") or 0, status.get("updatedReplicas") or 0
     old = max(0, total - updated)
     ready = max(0, min(updated, (status.get("readyReplicas") or 0) - old))
@@ -106,10 +108,10 @@ def _deployment(item: Object, status: Object, desired: int) -> Progress:
         failure = "it is paused"
     if ready == desired and not done and not waits:
         waits.append("not yet available")
-    return Progress(ready, desired, done, _text(ready, desired, waits), failure)
+    return RolloutProgress(ready, desired, done, _text(ready, desired, waits), failure)
 
 
-def _statefulset(item: Object, status: Object, desired: int) -> Progress:
+def _statefulset(item: Object, status: Object, desired: int) -> RolloutProgress:
     rolling = ((item.get("spec") or {}).get("updateStrategy") or {}).get("rollingUpdate") or {}
     to_update = max(0, desired - int(rolling.get("partition") or 0))
     if on_delete(item):
@@ -121,24 +123,26 @@ def _statefulset(item: Object, status: Object, desired: int) -> Progress:
     if total > desired:
         waits.append(f"{total - desired} too many")
     done = not waits and ready >= desired
-    return Progress(ready, desired, done, _text(ready, desired, waits))
+    return RolloutProgress(ready, desired, done, _text(ready, desired, waits))
 
 
-def _daemonset(item: Object, status: Object, desired: int) -> Progress:
+def _daemonset(item: Object, status: Object, desired: int) -> RolloutProgress:
     updated = status.get("updatedNumberScheduled") or 0
     available = status.get("numberAvailable") or 0
     waits = [] if updated >= desired or on_delete(item) else [f"{updated} updated"]
     done = not waits and available >= desired
-    return Progress(status.get("numberReady") or 0, desired, done, _text(available, desired, waits))
+    return RolloutProgress(
+        status.get("numberReady") or 0, desired, done, _text(available, desired, waits)
+    )
 
 
-def _replicas(status: Object, desired: int) -> Progress:
+def _replicas(status: Object, desired: int) -> RolloutProgress:
     total, ready = status.get("replicas") or 0, status.get("readyReplicas") or 0
     waits = [f"{total - desired} too many"] if total > desired else []
     done = total == desired and (status.get("availableReplicas") or 0) >= desired
     if ready >= desired and not done and not waits:
         waits.append("not yet available")
-    return Progress(ready, desired, done, _text(ready, desired, waits))
+    return RolloutProgress(ready, desired, done, _text(ready, desired, waits))
 
 
 def _text(ready: int, desired: int, waits: list[str]) -> str:

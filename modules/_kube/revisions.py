@@ -15,7 +15,7 @@ from modules._kube import rollout as kube_rollout
 from modules._kube import workload as kube_workload
 from modules._kube.api import Cluster, Object, Subject
 from modules._kube.kinds import Kind
-from modules._kube.rollout import Progress
+from modules._kube.rollout import RolloutProgress
 
 _RESTARTED_AT = "kubectl.kubernetes.io/restartedAt"
 _RESTARTED_BY = "ce-run/restarted-by"
@@ -48,7 +48,7 @@ def restart(ctx: Context, it: Subject, *, wait: bool, dry_run: bool) -> tuple[Ob
 
 
 def restarted(
-    ctx: Context, kind: Kind, before: Object, after: Object, now: Progress, verb: str
+    ctx: Context, kind: Kind, before: Object, after: Object, now: RolloutProgress, verb: str
 ) -> Result:
     """What a restart tells."""
     name = before["metadata"]["name"]
@@ -134,7 +134,7 @@ class Undo(NamedTuple):
         ]
         return cluster.patch(ctx, kind, namespace, name, patch, form="json", dry_run=dry_run)
 
-    def result(self, after: Object, now: Progress, verb: str) -> Result:
+    def result(self, after: Object, now: RolloutProgress, verb: str) -> Result:
         """What it tells."""
         label = self.subject.label
         diff = kube_diff.unified(label, self.before, after)

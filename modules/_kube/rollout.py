@@ -20,7 +20,7 @@ from modules._kube.progress import (
     FOLLOWED,
     NOT_THERE,
     ROLLED_OUT,
-    Progress,
+    RolloutProgress,
     deadline_condition,
     desired_replicas,
     going_down,
@@ -34,7 +34,7 @@ from modules._kube.workload import labels_of, other_replicas, replica_sets, revi
 __all__ = [
     "NOT_THERE",
     "ROLLED_OUT",
-    "Progress",
+    "RolloutProgress",
     "Terms",
     "desired_replicas",
     "follow",
@@ -97,7 +97,7 @@ def follow(
     namespace: str,
     name: str,
     terms: Terms | None = None,
-) -> Progress:
+) -> RolloutProgress:
     """Wait until the rollout is done and return its end.
 
     Raises Failed with the pods' evidence when it cannot get done, TimedOut with how far it got.
@@ -158,7 +158,7 @@ class _Rollout:
         self._evidence: list[str] | None = None if left is None or left > _WORTH_IT else []
         """What was fetched right before the deadline; none where all there is are seconds."""
 
-    def wait(self, view: View) -> Progress:
+    def wait(self, view: View) -> RolloutProgress:
         """Until it is done; see `follow`."""
         following = False
         while True:
@@ -324,7 +324,7 @@ class _Rollout:
         if not unready:
             self._evidence += kube_pods.events(self.ctx, self.cluster, self.namespace, self.name)
 
-    def _failed(self, now: Progress, why: str, bad: list[Trouble], view: View) -> Failed:
+    def _failed(self, now: RolloutProgress, why: str, bad: list[Trouble], view: View) -> Failed:
         pods = {pod["metadata"]["name"]: pod for pod in view.items("pods")}
         lines: list[str] = []
         for one in bad[:_MOST_PODS]:
@@ -344,7 +344,9 @@ class _Rollout:
             data=self._data(now, bad),
         )
 
-    def _data(self, now: Progress | None, bad: list[Trouble] | None = None) -> dict[str, Any]:
+    def _data(
+        self, now: RolloutProgress | None, bad: list[Trouble] | None = None
+    ) -> dict[str, Any]:
         return {
             "kind": self.kind.kind,
             "name": self.name,

@@ -65,7 +65,7 @@ class Reading(msgspec.Struct, frozen=True):
     better: str
 
 
-class Verdict(msgspec.Struct, frozen=True):
+class Judgement(msgspec.Struct, frozen=True):
     """What a threshold says of a reading, and why it is not a pass."""
 
     word: Word
@@ -83,19 +83,19 @@ class Threshold(msgspec.Struct, frozen=True):
     comparisons: list[tuple[str, float]]
     min_samples: int | None = None
 
-    def judge(self, reading: Reading) -> Verdict:
+    def judge(self, reading: Reading) -> Judgement:
         """Pass, fail or inconclusive."""
         if doubt := lacking(reading, self.min_samples):
-            return Verdict("inconclusive", doubt)
+            return Judgement("inconclusive", doubt)
         assert reading.value is not None
         for operator, bound in self.comparisons:
             if not _holds(reading.value, operator, bound):
                 unit = f" {reading.unit}" if reading.unit else ""
-                return Verdict(
+                return Judgement(
                     "fail",
                     f"{figure(reading.value)}{unit} is {_OPPOSITE[operator]} {figure(bound)}{unit}",
                 )
-        return Verdict("pass")
+        return Judgement("pass")
 
 
 def lacking(reading: Reading, min_samples: int | None) -> str:
@@ -149,18 +149,18 @@ def parse_threshold(name: str, text: str | float, unit: str, min_samples: int | 
 
 def relation(
     value: Reading, base: Reading, tolerance: float, slack: float, min_samples: int | None
-) -> Verdict:
+) -> Judgement:
     """Whether a value is no worse than its baseline by more than is tolerated."""
     for which, reading in (("", value), ("baseline: ", base)):
         if doubt := lacking(reading, min_samples):
-            return Verdict("inconclusive", which + doubt)
+            return Judgement("inconclusive", which + doubt)
     assert value.value is not None
     assert base.value is not None
     allowed = max(abs(base.value) * tolerance, slack)
     worse = value.value - base.value if value.better == "lower" else base.value - value.value
     if worse <= allowed:
-        return Verdict("pass")
-    return Verdict(
+        return Judgement("pass")
+    return Judgement(
         "fail",
         f"{figure(value.value)} against {figure(base.value)}: worse by {figure(worse)}, "
         f"{figure(allowed)} allowed",

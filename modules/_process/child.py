@@ -101,7 +101,7 @@ def run(
     marked = {**environment, _COMMAND: mark.partition(b"=")[2], _RUN: ctx.run_id.encode()}
     carried = _carried(ctx)
     process = _start_fenced(ctx, lambda: _start(words, cwd, marked, stdin is not None, carried))
-    group = process_group.Group(process, GRACE if grace is None else grace, mark)
+    group = process_group.ProcessGroup(process, GRACE if grace is None else grace, mark)
     tell = ctx.log if log else _silent
     with group.watched(), _closed(process, group), ctx.on_cancel(group.end):
         captured = Captured(limit, tell), Captured(limit, tell)
@@ -121,7 +121,7 @@ def run(
 
 
 @contextlib.contextmanager
-def _closed(process: subprocess.Popen[bytes], group: process_group.Group) -> Iterator[None]:
+def _closed(process: subprocess.Popen[bytes], group: process_group.ProcessGroup) -> Iterator[None]:
     """Close the pipes at the end and wait for the process, unless nothing can end it."""
     try:
         yield
@@ -135,7 +135,7 @@ def _closed(process: subprocess.Popen[bytes], group: process_group.Group) -> Ite
             process.wait()
 
 
-def _still_running(error: BaseException, group: process_group.Group) -> BaseException:
+def _still_running(error: BaseException, group: process_group.ProcessGroup) -> BaseException:
     """The same end, but with what could not be ended: then it was not just stopped."""
     if not group.left or not isinstance(error, Cancelled | TimedOut):
         return error
@@ -185,7 +185,7 @@ def _start_fenced(
     except BaseException:
         if process is not None:
             with process:
-                process_group.Group(process, 0).end()
+                process_group.ProcessGroup(process, 0).end()
         raise
     return process
 
@@ -221,7 +221,7 @@ def _start(
 def _pump(
     ctx: Context,
     process: subprocess.Popen[bytes],
-    group: process_group.Group,
+    group: process_group.ProcessGroup,
     captured: tuple[Captured, Captured],
     feed: bytes,
 ) -> None:

@@ -8,11 +8,11 @@ from typing import Any
 from engine.module_api import Arguments, Context, Failed, Probe, Refused, Result
 from modules._process.finished import Finished
 
-Command = str | list[str]
+CommandText = str | list[str]
 
 
 def outcome(
-    command: Command, finished: Finished, *, expect: int | list[int], changed: bool
+    command: CommandText, finished: Finished, *, expect: int | list[int], changed: bool
 ) -> Result:
     """The result of a command that has ended; Failed if its exit status is not expected."""
     code = finished.code
@@ -77,7 +77,7 @@ def skipped(creates: str, unless: str) -> Result:
     )
 
 
-def refuse_shown(ctx: Context, command: Command) -> None:
+def refuse_shown(ctx: Context, command: CommandText) -> None:
     """Refuse a list of words with a secret among them: nothing can hide what a program is given
     as its arguments."""
     if not isinstance(command, str) and any(map(ctx.holds_secret, command)):
@@ -87,7 +87,7 @@ def refuse_shown(ctx: Context, command: Command) -> None:
         )
 
 
-def preview(command: Command, expect: int | list[int], where: str = "") -> Result:
+def preview(command: CommandText, expect: int | list[int], where: str = "") -> Result:
     """What --check shows of a command that would run."""
     code = expect if isinstance(expect, int) else next(iter(expect), 0)
     text = text_of(command)
@@ -111,7 +111,7 @@ def probed(effect: str, creates: str, unless: str, satisfied: bool | None) -> Pr
     return Probe("unknown", message="it was started, and what it should leave is not there")
 
 
-def text_of(command: Command) -> str:
+def text_of(command: CommandText) -> str:
     """A command as one would type it."""
     if isinstance(command, str):
         return command

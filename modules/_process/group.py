@@ -14,7 +14,7 @@ from pathlib import Path
 _LOOK = 0.02
 
 
-class Group:
+class ProcessGroup:
     """A process and everything it started, to be ended together."""
 
     def __init__(self, process: subprocess.Popen[bytes], grace: float, mark: bytes = b"") -> None:
@@ -103,7 +103,7 @@ class Group:
             self._over.wait()
 
 
-_watched: set[Group] = set()
+_watched: set[ProcessGroup] = set()
 
 
 @atexit.register

@@ -42,7 +42,7 @@ from engine.events import (
     TaskStatus,
     Verdict,
 )
-from engine.executor import Attempt, Job, Outcome, Services, TaskContext
+from engine.executor import Attempt, Job, JobResult, Services, TaskContext
 from engine.fold import apply, fold
 from engine.journal import Journal, records_of
 from engine.model import Block, Call, Effect, Fan, Guard, Place, Runbook, Step
@@ -206,12 +206,12 @@ class ScriptedExecutor:
             verdict = self.world.look(f"{job.step}!{job.arguments['guard']}")
             if verdict == "silent":
                 return
-            self.mailbox.put(Outcome(job, result=Result(data={"verdict": verdict})))
+            self.mailbox.put(JobResult(job, result=Result(data={"verdict": verdict})))
             return
         if job.purpose == "probe":
             if self.world.probes.get(written(job.step)) == "silent":
                 return
-            self.mailbox.put(Outcome(job, probe=self._probe(job)))
+            self.mailbox.put(JobResult(job, probe=self._probe(job)))
             return
         act = self.world.act(job.step, job.task)
         self.world.attempted(job.step, job.task, now)
@@ -225,7 +225,7 @@ class ScriptedExecutor:
         act = self._open.get(id(job))
         if act is not None and act.obeys is not None:
             error = Cancelled(Cancelled.STOPPED)
-            self._later(act.obeys, lambda: self._answer(job, Outcome(job, error=error)))
+            self._later(act.obeys, lambda: self._answer(job, JobResult(job, error=error)))
 
     def close(self) -> None:
         """Nothing more is started."""
@@ -245,7 +245,7 @@ class ScriptedExecutor:
             self.world.over(job.step, job.task)
         self._answer(job, outcome_of(job, act))
 
-    def _answer(self, job: Job, outcome: Outcome) -> None:
+    def _answer(self, job: Job, outcome: JobResult) -> None:
         if self._open.pop(id(job), None) is not None:
             self.mailbox.put(outcome)
 
@@ -265,11 +265,11 @@ _ERRORS: dict[str, type[ActionError]] = {
 }
 
 
-def outcome_of(job: Job, act: Act) -> Outcome:
+def outcome_of(job: Job, act: Act) -> JobResult:
     """How an attempt ends that nobody disturbs."""
     if act.end == "ok":
-        return Outcome(job, result=Result(changed=act.changed, data=dict(act.data)))
-    return Outcome(job, error=_ERRORS[act.end](f"scripted to be {act.end}"))
+        return JobResult(job, result=Result(changed=act.changed, data=dict(act.data)))
+    return JobResult(job, error=_ERRORS[act.end](f"scripted to be {act.end}"))
 
 
 # -- the evaluator --------------------------------------------------------------------------------
@@ -354,7 +354,7 @@ class PlainEvaluator:
         """A look."""
         return self._job(node, guard, 1, "guard")
 
-    def judge(self, state: RunState, node: Node, outcome: Outcome) -> TaskFinished:
+    def judge(self, state: RunState, node: Node, outcome: JobResult) -> TaskFinished:
         """As the real evaluator judges, without conditions."""
         job = outcome.job
         if outcome.result is not None:
@@ -378,13 +378,13 @@ class PlainEvaluator:
             )
         return TaskFinished(node.path, status, job.attempt, job.task, failure=failure)
 
-    def judge_probe(self, node: Node, outcome: Outcome) -> TaskProbed:
+    def judge_probe(self, node: Node, outcome: JobResult) -> TaskProbed:
         """What the probe said."""
         verdict = outcome.probe.verdict if outcome.probe is not None else "unknown"
         return TaskProbed(node.path, verdict, outcome.job.task, verdict == "done")
 
     def judge_observation(
-        self, state: RunState, node: Node, guard: int, outcome: Outcome | Failure
+        self, state: RunState, node: Node, guard: int, outcome: JobResult | Failure
     ) -> GuardObserved:
         """What the look said."""
         result = None if isinstance(outcome, Failure) else outcome.result

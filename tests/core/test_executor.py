@@ -18,7 +18,7 @@ from engine.executor import (
     LOG_FULL,
     Attempt,
     Job,
-    Outcome,
+    JobResult,
     Services,
     TaskContext,
     ThreadExecutor,
@@ -126,7 +126,7 @@ def test_jobs_run_at_the_same_time(threads: tuple[ThreadExecutor, Mailbox]) -> N
 
     for _ in range(8):
         executor.start(job(meet))
-    seen: list[Outcome] = []
+    seen: list[JobResult] = []
     while len(seen) < 8:
         found = mailbox.wait(PATIENCE)
         assert found

@@ -40,7 +40,7 @@ from engine.runner import Signal
 from engine.state import FINAL, RunState
 from engine.transitions import (
     RULES,
-    Subject,
+    Lifecycle,
     diagrams,
     gate_state,
     group_state,
@@ -64,7 +64,7 @@ from tests.core.harness import (
 )
 from tests.surroundings import ROOT
 
-Where = tuple[Subject, str, int]
+Where = tuple[Lifecycle, str, int]
 SLOW = Act(seconds=60)
 
 

@@ -108,12 +108,12 @@ def theirs(folder: Path, *names: str) -> dict[str, Any]:
 
 
 def ours(folder: Path, *names: str) -> Inventory:
-    from engine.loader.book import Session
+    from engine.loader.book import LoadState
     from engine.loader.inventories import read_inventories
     from engine.loader.problems import Problems
 
     problems = Problems()
-    session = Session(Registry(), problems, folder, {})
+    session = LoadState(Registry(), problems, folder, {})
     inventory = read_inventories(session, [folder / name for name in names])
     assert problems.sorted() == []
     assert inventory is not None

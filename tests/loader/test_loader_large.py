@@ -75,7 +75,7 @@ def test_a_name_that_every_other_step_registers(
 ) -> None:
     looked_at: list[tree.Trail] = []
 
-    def counting(reader: tree.StepNode | None, trail: tree.Trail) -> tree.Verdict:
+    def counting(reader: tree.StepNode | None, trail: tree.Trail) -> tree.Precedence:
         looked_at.append(trail)
         return tree.may_read(reader, trail)
 

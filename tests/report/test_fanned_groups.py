@@ -9,7 +9,7 @@ from engine.cli.drawing.text import draw_text
 from engine.cli.drawing.times import planned_times
 from engine.events import TaskStarted
 from engine.report.gather import gather
-from engine.report.next_steps import Commands, advise
+from engine.report.next_steps import CommandLines, advise
 from engine.report.showing import show, timeline
 from engine.report.summary import summary
 from engine.runner import Signal
@@ -76,7 +76,7 @@ def messages(run: Recorded) -> dict[str, str]:
 def shown(run: Recorded) -> str:
     """Everything that is told of a run."""
     facts = gather(run.plan, run.state, run.records, now=run.clock.now())
-    advice = advise(facts, Commands(), by="ada")
+    advice = advise(facts, CommandLines(), by="ada")
     lines = show(facts, run.plan, advice, "journal.jsonl", diffs=True)
     lines += timeline(run.plan, run.records)
     return text([*lines, *summary(facts, run.plan, advice, "journal.jsonl")])

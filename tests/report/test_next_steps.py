@@ -11,7 +11,7 @@ import pytest
 from engine.report.gather import gather
 from engine.report.next_steps import (
     Advice,
-    Commands,
+    CommandLines,
     advice_lines,
     advise,
     program,
@@ -27,7 +27,7 @@ from tests.report.scenarios import SCENARIOS
 def commands_after(run: Recorded, **options: object) -> list[str]:
     """What is advised after a run."""
     facts = gather(run.plan, run.state, run.records, now=run.clock.now())
-    return [each.command for each in advise(facts, Commands(), options=options, by="ada")]
+    return [each.command for each in advise(facts, CommandLines(), options=options, by="ada")]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)
@@ -90,7 +90,7 @@ def test_commands_are_spelled_so_that_the_readers_shell_finds_them(
     monkeypatch.chdir(elsewhere)
     monkeypatch.setenv("PATH", "")
     assert program(str(here / "ce-run")) == str(here / "ce-run")
-    spelled = Commands(program=".venv/bin/ce-run").spell("resume", "last")
+    spelled = CommandLines(program=".venv/bin/ce-run").spell("resume", "last")
     assert spelled == ".venv/bin/ce-run resume last"
 
 
@@ -101,7 +101,7 @@ def test_words_that_start_a_run_again() -> None:
         "tags": ["a", "b"],
         "limit": "web",
     }
-    spelled = Commands().spell(*start_words("book.yml", options))
+    spelled = CommandLines().spell(*start_words("book.yml", options))
     assert spelled == (
         "ce-run book.yml -i inv.yml -e version=5.1 -e 'why=it is time' --tags a,b --limit web"
     )
@@ -152,7 +152,9 @@ def test_whatever_lies_beside_a_runbook_the_advice_is_made(
 
 def test_a_command_is_continued_between_its_words_where_a_terminal_is_narrow() -> None:
     reason = "the error rate of 5.1 is too high"
-    long = Commands().spell("runbooks/emergency-rollback.yml", "-i", "lab.yml", "--reason", reason)
+    long = CommandLines().spell(
+        "runbooks/emergency-rollback.yml", "-i", "lab.yml", "--reason", reason
+    )
     advice = [Advice("ce-run show last", "what happened"), Advice(long, "roll back")]
     lines = [text_of(each) for each in advice_lines(advice, 60)]
     assert lines == [

@@ -19,7 +19,7 @@ from engine.cli.plain import PlainView
 from engine.cli.terminal import Writer
 from engine.report.facts import RunFacts
 from engine.report.gather import gather
-from engine.report.next_steps import Commands, advise
+from engine.report.next_steps import CommandLines, advise
 from engine.report.showing import show, timeline
 from engine.report.summary import summary
 from engine.report.words import Line, text_of
@@ -53,7 +53,7 @@ def text(lines: list[Line]) -> str:
 def told(scenario: str) -> str:
     """Everything that is told of a scenario."""
     with recorded(scenario) as (run, printed):
-        advice = advise(facts_of(run), Commands(), by="ada")
+        advice = advise(facts_of(run), CommandLines(), by="ada")
         parts = {
             "ce-run run": printed
             + text(summary(facts_of(run, records=False), run.plan, advice, JOURNAL)),
@@ -81,7 +81,7 @@ def test_show_at_every_moment_of_a_run(tmp_path: Path) -> None:
         state = run.folded(count)
         for alive in (True, False):
             facts = gather(run.plan, state, run.records[:count], now=state.time + 1.0, alive=alive)
-            advice = advise(facts, Commands("/state"))
+            advice = advise(facts, CommandLines("/state"))
             page = text(show(facts, run.plan, advice, JOURNAL))
             assert facts.status in page.replace("dead, resumable", "dead") or facts.over
             assert all("--state /state" in each.command for each in advice)

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 
 from engine.clock import SystemClock
-from engine.production.cluster.timeline import Step, Timer
+from engine.production.cluster.timeline import Callback, Timer
 
 
 class LoopTimeline:
@@ -23,11 +23,11 @@ class LoopTimeline:
         """Seconds of the cluster."""
         return self._clock.monotonic() * self._pace
 
-    def later(self, seconds: float, step: Step) -> Timer:
+    def later(self, seconds: float, step: Callback) -> Timer:
         """Call `step` after so many seconds of the cluster."""
         delay = max(0.0, seconds) / self._pace
         return asyncio.get_running_loop().call_later(delay, step)
 
-    def soon(self, step: Step) -> Timer:
+    def soon(self, step: Callback) -> Timer:
         """Call `step` in the loop's next turn."""
         return asyncio.get_running_loop().call_soon(step)

@@ -21,7 +21,7 @@ from engine.lab.monitoring.promql import QueryError, Selector, parse
 from engine.lab.settings import Settings
 from engine.lab.wire import Connection, WireError
 from engine.production.cluster.runtime import Usage
-from engine.production.metrics import METRICS, PodSample, Value
+from engine.production.metrics import METRICS, Measurement, PodSample
 from engine.production.observations import Observations, measure
 
 _SAMPLES = "_samples"
@@ -47,7 +47,7 @@ class Monitoring:
         app.router.add_route("POST", "/api/v1/query", self._query)
         return app
 
-    def series(self, name: str, window: float) -> Iterator[tuple[str, Value]]:
+    def series(self, name: str, window: float) -> Iterator[tuple[str, Measurement]]:
         """(version, value) for each version of which there is data."""
         for version in self._observations.versions():
             value = measure(self._observations, name, version, window)

@@ -19,7 +19,7 @@ from aiohttp import web
 
 from engine.lab.clock import stamp
 from engine.lab.people import notices
-from engine.lab.people.inbox_file import Channel, Notice, read_inbox
+from engine.lab.people.inbox_file import InboxChannel, Notice, read_inbox
 from engine.lab.people.notices import Reply
 
 KEY_HEADERS = ("Idempotency-Key", "X-Idempotency-Key")
@@ -62,7 +62,7 @@ class Inbox:
 
     def keep(
         self,
-        channel: Channel,
+        channel: InboxChannel,
         target: str,
         summary: str,
         body: Any,
@@ -133,7 +133,7 @@ class Inbox:
         return _reply(Reply(200, [*map(msgspec.to_builtins, read_inbox(self._path))], ""))
 
     def _take(
-        self, request: web.Request, channel: Channel, body: Any, reply: Reply
+        self, request: web.Request, channel: InboxChannel, body: Any, reply: Reply
     ) -> web.Response:
         if self.in_trouble:
             reply = Reply(503, {"error": "the lab's inbox was told to fail"}, reply.summary)

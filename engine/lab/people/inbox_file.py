@@ -7,7 +7,7 @@ from typing import Any, Literal
 
 import msgspec
 
-Channel = Literal["slack", "pagerduty", "statuspage", "webhook", "email"]
+InboxChannel = Literal["slack", "pagerduty", "statuspage", "webhook", "email"]
 
 
 class Notice(msgspec.Struct, frozen=True, kw_only=True):
@@ -15,7 +15,7 @@ class Notice(msgspec.Struct, frozen=True, kw_only=True):
 
     at: str
     """UTC, ISO 8601."""
-    channel: Channel
+    channel: InboxChannel
     target: str
     """Whom it was for: a path below the channel's address, or the mail's recipients."""
     summary: str

@@ -26,7 +26,7 @@ from typing import Any
 import msgspec
 
 from engine.lab.processes.channel import Channel
-from engine.lab.wire import Answer, Connection, WireError, as_json
+from engine.lab.wire import Connection, WireAnswer, WireError, as_json
 from engine.production.counts import UNKNOWN, Slice, bucket, increase, ranges
 
 _REPORT_SECONDS = 0.1
@@ -201,7 +201,7 @@ class Load:
         method: str,
         path: str,
         body: Any = None,
-    ) -> tuple[Answer | None, Slice]:
+    ) -> tuple[WireAnswer | None, Slice]:
         """Send one request of a user and count its outcome; the answer, and where it counts."""
         connection = await entrance.take()
         answer, reason = None, ""
@@ -224,13 +224,13 @@ class Load:
 
     async def _exchange(
         self, connection: Connection, method: str, path: str, cookie: str, body: Any
-    ) -> Answer:
+    ) -> WireAnswer:
         headers = f"Cookie: claude-session={cookie}\r\n" if cookie else ""
         content = msgspec.json.encode(body) if body is not None else b""
         async with asyncio.timeout(_TIMEOUT):
             return await connection.request(method, path, headers=headers, body=content)
 
-    def _count(self, counted: Slice, answer: Answer | None, reason: str, took: float) -> None:
+    def _count(self, counted: Slice, answer: WireAnswer | None, reason: str, took: float) -> None:
         counted.requests += 1
         if answer is None:
             increase(counted.failures, reason)

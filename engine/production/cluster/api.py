@@ -27,7 +27,7 @@ from engine.production.cluster.objects import custom_schema, managed_fields, ref
 from engine.production.cluster.objects.allotment import Allotment
 from engine.production.cluster.objects.common import Obj, copy_json, is_deleting, key_of, timestamp
 from engine.production.cluster.objects.defaults import apply_defaults, blank, prepare
-from engine.production.cluster.objects.managed_fields import ManagerId, Managers, Writer
+from engine.production.cluster.objects.managed_fields import FieldWriter, ManagerId, Managers
 from engine.production.cluster.objects.patch import json_patch, merge_patch, strategic_merge
 from engine.production.cluster.objects.refusals import ApiError, bad_request
 from engine.production.cluster.objects.resources import Catalog, Resource
@@ -187,13 +187,13 @@ class Api:
         options: WriteOptions,
         operation: str,
         subresource: str = "",
-    ) -> Writer:
+    ) -> FieldWriter:
         identity = ManagerId(options.manager, operation, resource.api_version(version), subresource)
         untracked: tuple[str, ...] = ("status",) if resource.has_status else ()
         if subresource == "status":
             untracked = ("spec", "data")
         now = "" if subresource == "scale" else self.timestamp()
-        return Writer(identity, now, untracked)
+        return FieldWriter(identity, now, untracked)
 
     # -- replacing and patching ----------------------------------------------------------
 

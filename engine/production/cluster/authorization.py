@@ -33,7 +33,7 @@ def service_account(namespace: str, name: str) -> User:
 
 
 @dataclass(frozen=True)
-class Request:
+class AccessRequest:
     """What is asked for: a verb on a resource, or on a path of the server itself."""
 
     verb: str
@@ -51,7 +51,7 @@ class Request:
         return f"{self.resource}/{self.subresource}" if self.subresource else self.resource
 
 
-def why_allowed(store: ObjectStore, user: User, request: Request) -> str | None:
+def why_allowed(store: ObjectStore, user: User, request: AccessRequest) -> str | None:
     """Why the user may do it; None if nothing allows it."""
     if MASTERS in user.groups:
         return ""
@@ -69,7 +69,7 @@ def rules_of(store: ObjectStore, user: User, namespace: str) -> list[Obj]:
     return [rule for _, rule in _rules(store, user, namespace)]
 
 
-def refusal(user: User, request: Request) -> str:
+def refusal(user: User, request: AccessRequest) -> str:
     """Why it is refused, in the words of a real server."""
     if request.path:
         return f'User "{user.name}" cannot {request.verb} path "{request.path}"'
@@ -141,7 +141,7 @@ def _is_meant(subject: Obj, user: User, namespace: str) -> bool:
     return kind == "User" and name == user.name
 
 
-def _permits(rule: Obj, request: Request) -> bool:
+def _permits(rule: Obj, request: AccessRequest) -> bool:
     if not _among(request.verb, rule.get("verbs")):
         return False
     if request.path:
@@ -159,7 +159,7 @@ def _among(value: str, allowed: list[str] | None) -> bool:
     return "*" in (allowed or ()) or value in (allowed or ())
 
 
-def _has_resource(rule: Obj, request: Request) -> bool:
+def _has_resource(rule: Obj, request: AccessRequest) -> bool:
     resources = rule.get("resources") or ()
     every = f"*/{request.subresource}"
     return (

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 from typing import Protocol
 
-Step = Callable[[], None]
+Callback = Callable[[], None]
 
 
 class Timer(Protocol):
@@ -30,10 +30,10 @@ class Timeline(Protocol):
     def elapsed(self) -> float:
         """Seconds of the cluster since some fixed moment, for measuring how long something took."""
 
-    def later(self, seconds: float, step: Step) -> Timer:
+    def later(self, seconds: float, step: Callback) -> Timer:
         """Have `step` called after so many seconds of the cluster; equal times keep their order."""
 
-    def soon(self, step: Step) -> Timer:
+    def soon(self, step: Callback) -> Timer:
         """Have `step` called when what happens now is over."""
 
 
@@ -43,7 +43,7 @@ class _Planned:
 
     at: float
     number: int
-    step: Step = field(compare=False)
+    step: Callback = field(compare=False)
     cancelled: bool = field(default=False, compare=False)
 
     def cancel(self) -> None:
@@ -69,13 +69,13 @@ class VirtualTimeline:
         """The virtual time, too."""
         return self._now
 
-    def later(self, seconds: float, step: Step) -> Timer:
+    def later(self, seconds: float, step: Callback) -> Timer:
         """Plan a step."""
         planned = _Planned(self._now + max(0.0, seconds), next(self._numbers), step)
         heapq.heappush(self._planned, planned)
         return planned
 
-    def soon(self, step: Step) -> Timer:
+    def soon(self, step: Callback) -> Timer:
         """Plan a step for this very moment."""
         return self.later(0.0, step)
 

@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 
 from engine.production.cluster.objects import managed_fields
 from engine.production.cluster.objects.fields import compare, decode, encode, owned_fields
-from engine.production.cluster.objects.managed_fields import ManagerId, Managers, Writer
+from engine.production.cluster.objects.managed_fields import FieldWriter, ManagerId, Managers
 from engine.production.cluster.objects.schema import free_type, type_of
 from tests.lab.cluster.objects import CONFIG_MAPS, DEPLOYMENTS, config_map, deployment
 from tests.lab.cluster.running_server import RunningServer
@@ -215,8 +215,8 @@ pod_specs: st.SearchStrategy[dict[str, Any]] = st.fixed_dictionaries(
 POD_SPEC = type_of("PodSpec")
 
 
-def _writer(manager: str) -> Writer:
-    return Writer(ManagerId(manager, "Apply", "v1"), "2026-01-01T00:00:00Z")
+def _writer(manager: str) -> FieldWriter:
+    return FieldWriter(ManagerId(manager, "Apply", "v1"), "2026-01-01T00:00:00Z")
 
 
 @given(pod_specs)

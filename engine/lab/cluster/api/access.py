@@ -12,7 +12,7 @@ from aiohttp import web
 from engine.production.cluster.authorization import (
     AUTHENTICATED,
     MASTERS,
-    Request,
+    AccessRequest,
     User,
     refusal,
     rules_of,
@@ -55,9 +55,9 @@ class Access:
             if groups:
                 raise ApiError(500, "InternalError", "requested impersonation without a user")
             return user
-        self.check(user, Request("impersonate", resource="users", name=name))
+        self.check(user, AccessRequest("impersonate", resource="users", name=name))
         for group in groups:
-            self.check(user, Request("impersonate", resource="groups", name=group))
+            self.check(user, AccessRequest("impersonate", resource="groups", name=group))
         return _impersonated(name, groups)
 
     def _of_token(self, token: str) -> User | None:
@@ -65,7 +65,7 @@ class Access:
         known = [user for known, user in self._users.items() if compare_digest(known, token)]
         return known[0] if known else None
 
-    def check(self, user: User, request: Request) -> None:
+    def check(self, user: User, request: AccessRequest) -> None:
         """Raise ApiError (403) for what the user may not do."""
         if why_allowed(self._store, user, request) is not None:
             return
@@ -122,7 +122,7 @@ class Access:
 
 def request_of(
     method: str, resource: Resource, namespace: str, name: str, part: str, *, watch: bool
-) -> Request:
+) -> AccessRequest:
     """What a request at a path asks for, in the words of RBAC."""
     if method == "DELETE":
         verb = "delete" if name else "deletecollection"
@@ -130,24 +130,24 @@ def request_of(
         verb = "get" if name and not watch else "watch" if watch else "list"
     else:
         verb = _VERBS.get(method, method.lower())
-    return Request(verb, resource.group, resource.plural, part, namespace, name)
+    return AccessRequest(verb, resource.group, resource.plural, part, namespace, name)
 
 
-def document_request(parts: Sequence[str]) -> Request:
+def document_request(parts: Sequence[str]) -> AccessRequest:
     """Reading a document about the server itself."""
-    return Request("get", path="/" + "/".join(parts))
+    return AccessRequest("get", path="/" + "/".join(parts))
 
 
-def _reviewed(spec: Obj, namespace: str) -> Request:
+def _reviewed(spec: Obj, namespace: str) -> AccessRequest:
     path = spec.get("nonResourceAttributes")
     if isinstance(path, dict):
-        return Request(str(path.get("verb", "")), path=str(path.get("path", "")))
+        return AccessRequest(str(path.get("verb", "")), path=str(path.get("path", "")))
     asked = spec.get("resourceAttributes")
     asked = asked if isinstance(asked, dict) else {}
     names = ("verb", "group", "resource", "subresource", "namespace", "name")
     fields = {name: str(asked.get(name) or "") for name in names}
     fields["namespace"] = fields["namespace"] or namespace
-    return Request(**fields)
+    return AccessRequest(**fields)
 
 
 def _impersonated(name: str, groups: tuple[str, ...]) -> User:

@@ -18,7 +18,7 @@ from engine.lab.cluster.api.table import partial, render
 from engine.lab.cluster.api.usage import Metrics
 from engine.lab.cluster.api.watch import Watches
 from engine.production.cluster.api import APPLY_PATCH, Api
-from engine.production.cluster.authorization import Request
+from engine.production.cluster.authorization import AccessRequest
 from engine.production.cluster.decoding import clean_body, read_body
 from engine.production.cluster.objects import refusals
 from engine.production.cluster.objects.common import Obj, key_of
@@ -251,7 +251,7 @@ class Handlers:
         body = await exchange.body()
         applied = exchange.content_type == APPLY_PATCH
         if applied and self._api.store.get(resource.storage, target.home, target.name) is None:
-            create = Request(
+            create = AccessRequest(
                 "create", resource.group, resource.plural, "", target.home, target.name
             )
             self._access.check(exchange.user, create)

@@ -38,8 +38,7 @@ from engine.lab.wire import Connection
 from engine.production.cluster.runtime import PodReport, Usage
 from engine.production.faults import Faults
 from engine.production.names import AGENTS_CONFIGMAP, MAINTENANCE_CONFIGMAP, NAMESPACE, PHASES
-
-Report = Callable[[PodReport], None]
+from engine.production.pods import Report
 
 _FIRST_PROBES = 0.02  # between two probes of a pod that is not ready yet
 _DOUBTFUL = 0.15  # after a probe of a ready pod that failed

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from engine.production.cluster.objects.common import Key
 from engine.production.cluster.objects.store import Change, ObjectStore
-from engine.production.cluster.timeline import Step, Timeline, Timer
+from engine.production.cluster.timeline import Callback, Timeline, Timer
 
 _log = logging.getLogger(__name__)
 
@@ -54,7 +54,7 @@ class Dispatcher:
         self._running = False
         self._paused = False
         self._idle = True
-        self._when_idle: list[Step] = []
+        self._when_idle: list[Callback] = []
 
     def start(self, controllers: Sequence[Controller]) -> None:
         """Begin to serve `controllers`; earlier ones have precedence."""
@@ -122,7 +122,7 @@ class Dispatcher:
         self._reconcile(controller, chosen)
         return True
 
-    def when_idle(self, step: Step) -> None:
+    def when_idle(self, step: Callback) -> None:
         """Call `step` once no controller has anything to do at once (timers may be pending)."""
         if self._idle:
             step()

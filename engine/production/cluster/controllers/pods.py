@@ -27,7 +27,7 @@ from engine.production.cluster.objects.common import (
 )
 from engine.production.cluster.objects.store import Change
 from engine.production.cluster.runtime import PodReport, PodRuntime
-from engine.production.cluster.timeline import Step, Timer
+from engine.production.cluster.timeline import Callback, Timer
 
 KUBELET = "kubelet"
 _FIRST_BACK_OFF = 10.0
@@ -217,7 +217,7 @@ class PodController:
         known.back_off = min(max(_FIRST_BACK_OFF, known.back_off * 2), _LONGEST_BACK_OFF)
         return known.back_off
 
-    def _later(self, known: _Pod, seconds: float, what: Step) -> None:
+    def _later(self, known: _Pod, seconds: float, what: Callback) -> None:
         if known.retry is not None:
             known.retry.cancel()
         known.retry = self._time.later(seconds, what)
@@ -260,7 +260,7 @@ class PodController:
 
         go_on()
 
-    def _run_hook(self, known: _Pod, hook: tuple[str, Obj], grace: float, done: Step) -> None:
+    def _run_hook(self, known: _Pod, hook: tuple[str, Obj], grace: float, done: Callback) -> None:
         container, handler = hook
         if "sleep" in handler:
             self._time.later(min(float(handler["sleep"].get("seconds", 0)), grace), done)

@@ -18,7 +18,7 @@ from engine.production.cluster.objects.common import Obj
 from engine.production.cluster.objects.schema import Type
 
 Path = tuple[str, ...]
-Fields = frozenset[Path]
+FieldSet = frozenset[Path]
 
 MISSING: Any = object()
 """Stands for a place that is not there; None is a value."""
@@ -50,7 +50,7 @@ def children(value: Any, kind: Type) -> Iterator[tuple[str, Any, Type, bool]]:
                 yield "v:" + msgspec.json.encode(item).decode(), item, kind.element, False
 
 
-def owned_fields(config: Any, kind: Type) -> Fields:
+def owned_fields(config: Any, kind: Type) -> FieldSet:
     """The fields that applying `config` claims: its leaves, its map entries, its list items."""
     paths: set[Path] = set()
     _collect(config, kind, (), paths)
@@ -142,7 +142,7 @@ def remove(value: Any, kind: Type, paths: set[Path], keep: set[Path], at: Path =
     return [item for _, item in kept]
 
 
-def encode(fields: Fields) -> Obj:
+def encode(fields: FieldSet) -> Obj:
     """The FieldsV1 document of a set of fields."""
     root: Obj = {}
     for path in sorted(fields):
@@ -159,7 +159,7 @@ def _without_lone_dots(node: Mapping[str, Any]) -> Obj:
     return {name: {} if name == "." else _without_lone_dots(item) for name, item in node.items()}
 
 
-def decode(document: Mapping[str, Any]) -> Fields:
+def decode(document: Mapping[str, Any]) -> FieldSet:
     """The inverse of `encode`."""
     paths: set[Path] = set()
 

@@ -15,7 +15,7 @@ from typing import Any, NamedTuple
 from engine.production.cluster.objects.common import Obj
 from engine.production.cluster.objects.fields import (
     MISSING,
-    Fields,
+    FieldSet,
     Path,
     compare,
     decode,
@@ -43,7 +43,7 @@ class ManagerId(NamedTuple):
 class Ownership:
     """What one manager owns, and since when; entries of the scale subresource have no time."""
 
-    fields: Fields
+    fields: FieldSet
     time: str = ""
 
 
@@ -113,7 +113,7 @@ def _entry(identity: ManagerId, ownership: Ownership) -> Obj:
     return entry
 
 
-def without_untracked(fields: Iterable[Path], untracked: Iterable[str]) -> Fields:
+def without_untracked(fields: Iterable[Path], untracked: Iterable[str]) -> FieldSet:
     """These fields but the system's own and those below the top-level names in `untracked`."""
     tops = {f"f:{name}" for name in untracked}
     return frozenset(
@@ -124,18 +124,20 @@ def without_untracked(fields: Iterable[Path], untracked: Iterable[str]) -> Field
 
 
 @dataclass(frozen=True)
-class Writer:
+class FieldWriter:
     """Who writes now: identity, time stamp, and the top-level fields that are not theirs."""
 
     identity: ManagerId
     now: str
     untracked: tuple[str, ...] = ()
 
-    def owning(self, fields: Iterable[Path]) -> Fields:
+    def owning(self, fields: Iterable[Path]) -> FieldSet:
         return without_untracked(fields, self.untracked)
 
 
-def after_update(managers: Managers, old: Obj, new: Obj, kind: Type, writer: Writer) -> Managers:
+def after_update(
+    managers: Managers, old: Obj, new: Obj, kind: Type, writer: FieldWriter
+) -> Managers:
     """The managers after `writer` has changed `old` into `new`."""
     difference = compare(old, new, kind)
     taken = writer.owning(difference.taken)
@@ -190,7 +192,7 @@ def _conflict_message(conflicts: list[tuple[ManagerId, Path]]) -> str:
 
 
 def apply(
-    live: Obj, config: Obj, managers: Managers, kind: Type, writer: Writer, *, force: bool
+    live: Obj, config: Obj, managers: Managers, kind: Type, writer: FieldWriter, *, force: bool
 ) -> tuple[Obj, Managers]:
     """The object and its managers after `writer` has applied `config` to `live`.
 
@@ -216,7 +218,7 @@ def apply(
     return merged, result
 
 
-def _pruned(merged: Obj, kind: Type, before: Fields, mine: Fields, others: Managers) -> Obj:
+def _pruned(merged: Obj, kind: Type, before: FieldSet, mine: FieldSet, others: Managers) -> Obj:
     """Without what this manager applied before, no longer does, and nobody else owns.
 
     A structure goes with its last owned field, defaults and all.

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Sequence
 from typing import Any
 
 from engine.production.cluster.objects import custom_schema, quantity
 from engine.production.cluster.objects.common import Obj
+from engine.production.cluster.objects.custom_schema import Errors
 from engine.production.cluster.objects.refusals import (
     FieldError,
     duplicate,
@@ -19,8 +20,6 @@ from engine.production.cluster.objects.refusals import (
 )
 from engine.production.cluster.objects.resources import Resource
 from engine.production.cluster.objects.selectors import matches
-
-Errors = Iterator[FieldError]
 
 _LABEL = "[a-z0-9]([-a-z0-9]*[a-z0-9])?"
 _SUBDOMAIN = rf"{_LABEL}(\.{_LABEL})*"
