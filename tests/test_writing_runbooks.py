@@ -9,9 +9,8 @@ import pytest
 import yaml
 
 from engine.loader import load, load_inventory
-from engine.loader.fields import FOREIGN_IN_STEPS
+from engine.loader.fields import COMMON, FOREIGN_IN_STEPS, STRUCTURE
 from engine.loader.runbook import KEYS
-from engine.loader.steps import COMMON, STRUCTURE
 from engine.registry import Registry
 
 GUIDE = Path(__file__).parents[1] / "docs" / "writing-runbooks.md"

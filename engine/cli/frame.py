@@ -67,7 +67,7 @@ def frame(state: RunState, now: float, picture: Picture, columns: int, rows: int
     head = [_rule(columns), *_head(state, now)]
     running = _running(state, now, picture, max(columns // 2, _SHORTEST_PATH))
     guards = watched_by(state, picture.threshold)
-    traffic = _traffic(picture.shares)
+    traffic = _traffic(picture.shares, columns)
     phases = _phases(state, now, picture)
     shown = [*head, *_fit(phases, running, traffic, guards, (columns, rows - len(head)))]
     return [_cut_line(each, columns) for each in shown[:rows]]
@@ -337,13 +337,16 @@ def _retrying(state: RunState, now: float, most: int) -> list[Line]:
 
 
 # -- traffic --------------------------------------------------------------------------------------
-def _traffic(shares: Mapping[str, float]) -> list[Line]:
+def _traffic(shares: Mapping[str, float], columns: int) -> list[Line]:
+    """A bar and the shares in numbers; where room is short, the bar gets shorter."""
     if not shares:
         return []
+    label = "  traffic "
+    numbers = " · ".join(f"{version} {share:g} %" for version, share in sorted(shares.items()))
+    room = max(0, min(_BAR, columns - width(label) - width(numbers) - 1))
     total = sum(shares.values()) or 1.0
     bar = "".join(
-        mark * round(_BAR * share / total)
+        mark * round(room * share / total)
         for mark, (_, share) in zip("█░▒▓", sorted(shares.items()), strict=False)
     )
-    said = " · ".join(f"{version} {share:g} %" for version, share in sorted(shares.items()))
-    return [line(Span("  traffic ", "dim"), Span(bar, "name"), f" {said}")]
+    return [line(Span(label, "dim"), Span(f"{bar} " if room else "", "name"), numbers)]

@@ -211,10 +211,16 @@ def _words(text: str) -> tuple[list[str], bool]:
 def _from_json(text: str, where: str) -> dict[str, Any]:
     try:
         value = json.loads(text)
-    except ValueError as error:
-        raise UsageError(f"{where}: not valid JSON: {error}") from None
+    except json.JSONDecodeError as error:
+        raise UsageError(
+            f"{where}: this is no JSON: it cannot be read from line {error.lineno}, "
+            f"column {error.colno}, on",
+            hint='a JSON object is written {"name": "value"}, with names in double quotes',
+        ) from None
+    except (ValueError, RecursionError):  # a number of thousands of digits, or endless brackets
+        raise UsageError(f"{where}: this JSON is too big to be read") from None
     if not isinstance(value, dict):
-        raise UsageError(f"{where}: expected a JSON object, not {type(value).__name__}")
+        raise UsageError(f"{where}: expected a JSON object such as {{}}, with a value by name")
     return value
 
 

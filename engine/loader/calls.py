@@ -8,6 +8,7 @@ from typing import Any, get_args
 
 from engine.errors import InvalidRunbook
 from engine.loader.book import NO_NAMES, Book, Use
+from engine.loader.fields import COMMON
 from engine.loader.names import check_names
 from engine.loader.source import Map, Seq, Spot
 from engine.loader.template_files import check_file_names, note_files
@@ -45,7 +46,7 @@ def read_call(book: Book, map: Map, key: str, info: ActionInfo, step: StepNode |
         spot = _locate(given, mismatch) or (map.value_at(key) if value is not None else at)
         if not mismatch.at:
             spot = at
-        book.problem(spot, mismatch.message, mismatch.suggestion)
+        book.problem(spot, mismatch.message, _hint(info, mismatch, key))
     templated = _note_arguments(book, given, info, step)
     own = _own_names(given)
     note_files(book, info, arguments, step, own)
@@ -66,6 +67,14 @@ def read_call(book: Book, map: Map, key: str, info: ActionInfo, step: StepNode |
         place=book.source.place(at),
         literal=not templated,
     )
+
+
+def _hint(info: ActionInfo, mismatch: Mismatch, key: str) -> str:
+    """What to write instead; a key of the step among the arguments belongs beside the action."""
+    name = mismatch.at[0] if mismatch.of_key and len(mismatch.at) == 1 else None
+    if name in COMMON and info.parameter(str(name)) is None:
+        return f"it is a key of the step: write it below `{key}:`, as far to the left"
+    return mismatch.suggestion
 
 
 def _effect(info: ActionInfo, arguments: dict[str, Any]) -> Effect:

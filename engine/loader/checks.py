@@ -15,6 +15,7 @@ from engine.inventory import Inventory
 from engine.loader.book import Book, Use
 from engine.loader.tree import BlockNode, StepNode, Trail, find_from, may_read
 from engine.templating import FUNCTIONS, is_template
+from engine.templating.fields import FIELDS, WORDS
 from engine.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -95,6 +96,8 @@ class _Checker:
                 self._check_name(use, name, line)
         for member in (*found.members, *found.secrets):
             self._check_member(use, member)
+        for member in found.fields:
+            self._check_field(use, member)
 
     def _problem(
         self, use: Use, line: int, fragment: str, message: str, suggestion: str = ""
@@ -318,6 +321,16 @@ class _Checker:
                 self._problem(use, line, key, f"the runbook has no input '{key}'", hint)
         elif self.inventory is not None:
             self._check_inventory(use, member, self.inventory)
+
+    def _check_field(self, use: Use, member: Member) -> None:
+        fields = FIELDS[member.root]
+        if member.key in fields or hasattr(dict, member.key):
+            return
+        hint = self._nearest(member.key, fields, "it has")
+        said = f"{WORDS[member.root]} has no '{member.key}'"
+        if member.root == "steps" and not hint.startswith("did you mean"):
+            hint = f"what its action gave is `result.{member.key}`"
+        self._problem(use, member.line, member.key, said, hint)
 
     def _check_inventory(self, use: Use, member: Member, inventory: Inventory) -> None:
         known: dict[str, Iterable[str]] = {

@@ -15,6 +15,17 @@ from engine.units import parse_duration
 
 NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
 
+COMMON = (
+    *("id", "name", "needs", "when", "hosts", "on", "loop", "serial", "max_fail_percentage"),
+    *("retry",),
+    *("until", "failed_when", "changed_when", "register", "timeout", "budget", "guards"),
+    *("confirm", "undo", "rescue", "always", "ignore_errors", "no_log", "tags", "vars"),
+)
+"""Keys that every step may have."""
+
+STRUCTURE = ("steps", "runbook", "with", "parallel")
+"""Keys of groups and included runbooks."""
+
 FOREIGN = {
     "block": "a group is written `steps:`",
     "tasks": "a group is written `steps:`",
@@ -51,6 +62,21 @@ FOREIGN_IN_STEPS = {
         ("delegate_to", "connection", "local_action", "run_on"),
         "a step of many hosts says `on: controller` or `on: hosts`",
     ),
+    **dict.fromkeys(
+        ("become", "become_user", "sudo"),
+        "write `shell: sudo …`, or connect as that user",
+    ),
+    **dict.fromkeys(
+        (
+            *("apt", "yum", "dnf", "package", "pip", "service", "systemd", "systemd_service"),
+            *("copy", "file", "template", "lineinfile", "blockinfile", "get_url", "unarchive"),
+            *("user", "group", "cron", "mount", "git", "script", "raw", "stat", "slurp", "fetch"),
+            *("meta", "setup", "k8s", "docker_container", "postgresql_query", "wait_for"),
+        ),
+        "modules of Ansible are not there: write the command with `shell:` and `on: hosts`, or "
+        "look at `ce-run modules`",
+    ),
+    "handlers": "a handler is a step with `when: steps.ID.changed`",
     "uri": "write `http-check:` or `http.request:`",
     "pause": "write `wait:` for a time, `confirm:` for a person",
     "description": "what a step is for is written `name:`",

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from engine.loader.book import Book, LoadState
-from engine.loader.fields import Fields
+from engine.loader.fields import COMMON, Fields
 from engine.loader.inputs import read_inputs
 from engine.loader.parts import read_guards
 from engine.loader.source import Map, Source
-from engine.loader.steps import COMMON, read_block, read_vars
+from engine.loader.steps import read_block, read_vars
 from engine.loader.tree import BlockNode, ListKind
 from engine.model import Block, Runbook
 from engine.registry import describe

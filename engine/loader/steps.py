@@ -11,7 +11,7 @@ from typing import Any
 
 from engine.loader.book import RESULT, Book
 from engine.loader.calls import arguments_of, find_action, has_templates, read_call
-from engine.loader.fields import FOREIGN_IN_STEPS, Fields
+from engine.loader.fields import COMMON, FOREIGN_IN_STEPS, STRUCTURE, Fields
 from engine.loader.hosts import check_included, placed, read_on
 from engine.loader.includes import included_path
 from engine.loader.inputs import read_with
@@ -24,17 +24,6 @@ from engine.registry import describe
 from engine.registry.types import as_written
 from engine.templating import is_template
 from engine.text import nearest, quoted_list
-
-COMMON = (
-    *("id", "name", "needs", "when", "hosts", "on", "loop", "serial", "max_fail_percentage"),
-    *("retry",),
-    *("until", "failed_when", "changed_when", "register", "timeout", "budget", "guards"),
-    *("confirm", "undo", "rescue", "always", "ignore_errors", "no_log", "tags", "vars"),
-)
-"""Keys that every step may have."""
-
-STRUCTURE = ("steps", "runbook", "with", "parallel")
-"""Keys of groups and included runbooks."""
 
 MOST_STEPS = 250_000
 
@@ -125,7 +114,10 @@ class StepReader:
             self._unknown(key, alone=not doing)
         if len(doing) > 1:
             said = f"a step does one thing, but this has {quoted_list(doing)}"
-            self.fields.problem(map.key_at(doing[1]), said, "make a step of each")
+            handler = "notify" in doing[1:] and not isinstance(map["notify"], Map)
+            hint = "a handler of Ansible is a step with `when: steps.ID.changed` here"
+            hint = hint if handler else "make a step of each"
+            self.fields.problem(map.key_at(doing[1]), said, hint)
         if not doing and not unknown and not self.book.session.broken.intersection(others):
             self._nothing_but_maybe_a_gate()
         if "with" in map and "runbook" not in map:
@@ -165,6 +157,9 @@ class StepReader:
             self.fields.problem(at, f"unknown key '{key}' in a step", FOREIGN_IN_STEPS[key])
             return
         module = key.partition(".")[0]
+        if module in ("ansible", "community", "kubernetes"):
+            self.fields.problem(at, f"unknown key '{key}' in a step", FOREIGN_IN_STEPS["apt"])
+            return
         if "." in key or registry.has_module(module):
             known = registry.has_module(module)
             what = "action" if known else "module"

@@ -67,7 +67,8 @@ def check_file_names(
     where: Callable[[str], Spot],
 ) -> None:
     """Note arguments that name a file by its stem and do not fit any; and the templates in those
-    that they fit."""
+    that they fit. Without an inventory, as in a part that others include, nobody knows where they
+    lie: the inventory may name their folder, and else they lie beside the runbook that is run."""
     for parameter in info.parameters.values():
         mark = parameter.kind.file_name
         text = arguments.get(parameter.name)
@@ -76,7 +77,7 @@ def check_file_names(
         folders = list(_folders(book, mark))
         files = [each for folder in folders for each in sorted(folder.glob(f"*/{text}.txt"))]
         known = [each.stem for folder in folders for each in sorted(folder.glob("*/*.txt"))]
-        if not files:
+        if not files and (book.session.inventory is not None or book.session.strict):
             hint = did_you_mean(text, dict.fromkeys(known), what="there are")
             said = f"there is no {mark.word} '{text}'"
             book.problem(where(parameter.name), said, hint or f"they lie in {mark.folder}/en/")

@@ -17,7 +17,7 @@ from engine.registry.annotations import kind_of
 from engine.registry.naming import Named, names_in
 from engine.registry.rendering import Render, rendered
 from engine.registry.types import ArgumentType, Mismatch, Walk, plain
-from engine.text import did_you_mean, fold, quoted_list
+from engine.text import did_you_mean, fold, nearest, quoted_list
 
 
 class BadArguments(Refused):
@@ -235,6 +235,8 @@ class ActionInfo:
                 hint = did_you_mean(name, self.parameters, what="its arguments are")
                 walk.miss((name,), said, hint, of_key=True)
         missing = [p.name for p in self.parameters.values() if p.required and p.name not in given]
+        misspelt = {nearest(name, missing) for name in arguments if self.parameter(name) is None}
+        missing = [name for name in missing if self.extra is not None or name not in misspelt]
         if missing:
             plural = "s" if len(missing) > 1 else ""
             walk.miss((), f"{self.name} lacks the argument{plural} {quoted_list(missing)}")

@@ -38,6 +38,7 @@ from engine.report.words import (
     value_text,
     width,
 )
+from engine.report.wrapping import wrapped
 from engine.state import RunState
 from engine.units import count, took
 
@@ -69,7 +70,7 @@ def show(
         lines += section(title, change_lines(facts.changes, most=200))
     lines += section("Figures", figures_of(facts))
     lines += [(), line(Span("Journal  ", "head"), journal)]
-    return lines + section("Next", advice_lines(advice, columns))
+    return wrapped(lines, columns) + section("Next", advice_lines(advice, columns))
 
 
 def section(title: str, lines: Sequence[Line]) -> list[Line]:

@@ -30,6 +30,7 @@ from engine.report.words import (
     who,
     width,
 )
+from engine.report.wrapping import wrapped
 from engine.units import count, took
 
 _MOST_PHASES = 40
@@ -57,8 +58,7 @@ def summary(
     lines += _section(_changed_title(facts), change_lines(facts.changes, paths))
     lines += _section("Figures", figures_of(facts))
     lines += [(), line(Span("Journal  ", "head"), journal)]
-    lines += _section("Next", advice_lines(advice, columns))
-    return lines
+    return wrapped(lines, columns) + _section("Next", advice_lines(advice, columns))
 
 
 def _section(title: str, lines: Sequence[Line]) -> list[Line]:
@@ -356,8 +356,11 @@ def _phase_of(path: str, phases: Container[str]) -> str:
 # -- how users fared ----------------------------------------------------------------------------
 def figures_of(facts: RunFacts) -> list[Line]:
     """What steps measured for people to read at the end."""
-    notes = [line(f"  {one_line(text)}") for text in facts.notes.values()]
-    return [*figure_lines(facts.figures), *notes, *_measured_lines(facts.measured)]
+    notes = [one_line(text) for text in facts.notes.values()]
+    noted = {text.partition(" ")[0] for text in notes}  # `p95 32.9 ms`: told once, by the step
+    measured = {name: value for name, value in facts.measured.items() if name not in noted}
+    lines = [line(f"  {text}") for text in notes]
+    return [*figure_lines(facts.figures), *lines, *_measured_lines(measured)]
 
 
 def _measured_lines(figures: Mapping[str, float | str]) -> list[Line]:

@@ -15,6 +15,7 @@ import msgspec
 from jinja2 import nodes
 from jinja2.exceptions import TemplateSyntaxError
 
+from engine.templating.fields import FIELDS
 from engine.templating.sandbox import ENVIRONMENT, parse
 from engine.text import did_you_mean
 
@@ -47,6 +48,8 @@ class References(msgspec.Struct, frozen=True):
 
     names: dict[str, int]
     members: tuple[Member, ...] = ()
+    fields: tuple[Member, ...] = ()
+    """Fields of a step (root ``steps``), of ``run`` and of ``failure``."""
     secrets: tuple[Member, ...] = ()
     results: tuple[str, ...] = ()
     """Keys of steps whose ``result`` it reads."""
@@ -72,6 +75,7 @@ def references(text: str, expression: bool = False) -> References:
     return References(
         names,
         tuple(m for m in walk.members if m.root not in walk.declared),
+        tuple(m for m in walk.fields if m.root not in walk.declared),
         tuple(walk.secrets),
         tuple(walk.results),
         frozenset(walk.called - walk.declared),
@@ -124,6 +128,7 @@ class _Walk:
         self.read: dict[str, int] = {}
         self.declared: set[str] = set()
         self.members: list[Member] = []
+        self.fields: list[Member] = []
         self.secrets: list[Member] = []
         self.results: list[str] = []
         self.called: set[str] = set()
@@ -160,16 +165,25 @@ class _Walk:
 
     def _member(self, node: nodes.Getattr | nodes.Getitem) -> None:
         root = node.node
-        if isinstance(root, nodes.Getattr | nodes.Getitem) and _key(node) == "result":
+        if isinstance(root, nodes.Getattr | nodes.Getitem):
             inner = root.node
             if isinstance(inner, nodes.Name) and inner.name == "steps":
-                self.results.append(_key(root))
+                self._field("steps", node)
+                if _key(node) == "result":
+                    self.results.append(_key(root))
+        elif isinstance(root, nodes.Name) and root.name in FIELDS and root.name != "steps":
+            self._field(root.name, node)
         if not isinstance(root, nodes.Name) or root.name not in KEYED:
             return
         if isinstance(node, nodes.Getattr):
             self.members.append(Member(root.name, node.attr, node.lineno))
         elif isinstance(node.arg, nodes.Const):
             self.members.append(Member(root.name, str(node.arg.value), node.lineno))
+
+    def _field(self, root: str, node: nodes.Getattr | nodes.Getitem) -> None:
+        key = _key(node)
+        if key:
+            self.fields.append(Member(root, key, node.lineno))
 
     def _call(self, node: nodes.Call) -> None:
         if not isinstance(node.node, nodes.Name):

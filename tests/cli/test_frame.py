@@ -193,3 +193,12 @@ def main() -> None:
 
 if __name__ == "__main__":
     main()
+
+
+@pytest.mark.parametrize("columns", [36, 40, 60])
+def test_on_a_narrow_terminal_the_shares_of_traffic_stay(tmp_path: Path, columns: int) -> None:
+    shown = film(tmp_path, 50.0, columns=columns).taken[-1][1]
+    (traffic,) = [each for each in shown if each.startswith("  traffic")]
+    assert traffic.endswith("%")
+    assert "5.0 " in traffic
+    assert "5.1 " in traffic

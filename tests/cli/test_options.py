@@ -40,6 +40,16 @@ def test_what_is_no_variable_is_refused(text: str) -> None:
 
 
 @pytest.mark.parametrize(
+    ("text", "place"), [('{"a": 1', "line 1, column 8"), ("{a: 1}", "line 1, column 2"), ("{", "1")]
+)
+def test_json_that_cannot_be_read_is_told_in_our_words(text: str, place: str) -> None:
+    with pytest.raises(UsageError, match="this is no JSON") as caught:
+        extra_vars([text])
+    assert place in str(caught.value)
+    assert "Expecting" not in str(caught.value)
+
+
+@pytest.mark.parametrize(
     ("name", "content", "meant"),
     [
         ("a.yml", "version: '5.1'\nlist: [1, 2]\n", {"version": "5.1", "list": [1, 2]}),

@@ -17,10 +17,10 @@ from hypothesis import strategies as st
 from engine.errors import InvalidRunbook, Problem
 from engine.inventory import Inventory
 from engine.loader import load, load_inventory
+from engine.loader.fields import COMMON, STRUCTURE
 from engine.loader.inputs import TYPES
 from engine.loader.parts import _GUARD_KEYS
 from engine.loader.runbook import KEYS
-from engine.loader.steps import COMMON, STRUCTURE
 from engine.model import Block, Runbook, Step
 from engine.registry import Registry
 

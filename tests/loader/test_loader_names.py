@@ -420,3 +420,36 @@ def test_a_function_that_is_none_is_told_even_without_an_inventory(desk: Desk) -
         "3:19: there is no function 'lookup' … there are: env, secret, now, lab, range, dict",
         "4:19: there is no function 'evn' … did you mean 'env'?",
     ]
+
+
+@pytest.mark.parametrize(
+    ("template", "expected"),
+    [
+        ("{{ steps.a.resullt.x }}", "a step has no 'resullt' … did you mean 'result'?"),
+        ("{{ steps['a'].stdout }}", "a step has no 'stdout' … what its action gave is `result.std"),
+        ("{{ steps.a['outcome'] }}", "a step has no 'outcome' … what its action gave is `result.o"),
+        ("{{ run.idd }}", "the run has no 'idd' … did you mean 'id'?"),
+    ],
+)
+def test_fields_that_do_not_depend_on_the_world(said: Said, template: str, expected: str) -> None:
+    text = f"steps:\n  - {{id: a, toy.look: x}}\n  - {{id: b, toy.look: {template!r}}}\n"
+    for each in (text, f"vars: {{v: {template!r}}}\n" + text.replace(f"{template!r}", "'{{ v }}'")):
+        (problem,) = said(each, INVENTORY)
+        assert problem.partition(": ")[2].startswith(expected)
+
+
+def test_fields_of_a_failure(desk: Desk, said: Said) -> None:
+    text = "steps: [{id: a, toy.look: x}]\nrescue: [{toy.look: '{{ failure.%s }}'}]"
+    desk.load(text % "kind", INVENTORY)
+    (problem,) = said(text % "sumary", INVENTORY)
+    assert "a failure has no 'sumary' … did you mean 'summary'?" in problem
+
+
+def test_fields_that_are_asked_for_or_have_a_default(desk: Desk) -> None:
+    desk.load("""
+        steps:
+          - {id: a, toy.look: x}
+          - toy.look: "{{ steps.a.more | default(1) }}{{ steps.a.keys() }}{{ run.get('x') }}"
+            when: steps.a.other is not defined
+          - toy.look: "{% set run = {'x': 1} %}{{ run.x }}"
+    """)

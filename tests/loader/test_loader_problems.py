@@ -250,3 +250,34 @@ def test_a_suggested_file_is_another_one_and_a_file(desk: Desk) -> None:
         "2:12: there is no inventory 'prodd.yml' … did you mean 'prod.yml'?",
         "3:19: there is no runbook 'innner.yml'",
     ]
+
+
+@pytest.mark.parametrize(
+    ("step", "expected"),
+    [
+        ("{shell: {comand: x}}", ["shell has no argument 'comand' … did you mean 'command'?"]),
+        (
+            "{shell: {command: x, timeout: 5}}",
+            ["shell has no argument 'timeout' … it is a key of the step: write it below `shell:`"],
+        ),
+        ("{shell: {}}", ["shell lacks the argument 'command'"]),
+        (
+            "{shell: x, notify: restart}",
+            ["a step does one thing, but this has 'shell' and 'notify'"],
+        ),
+        ("{apt: {name: x}}", ["unknown key 'apt' in a step … modules of Ansible are not there"]),
+        (
+            "{ansible.builtin.apt: {}}",
+            ["unknown key 'ansible.builtin.apt' in a step … modules of A"],
+        ),
+        (
+            "{become: true, shell: x}",
+            ["unknown key 'become' in a step … write `shell: sudo …`, or"],
+        ),
+    ],
+)
+def test_one_mistake_is_told_once_and_with_what_to_write(
+    said: Callable[..., list[str]], step: str, expected: list[str]
+) -> None:
+    problems = [each.partition(": ")[2] for each in said(f"steps: [{step}]")]
+    assert [each[: len(text)] for each, text in zip(problems, expected, strict=True)] == expected

@@ -56,3 +56,9 @@ def test_a_notice_has_to_be_there_and_its_placeholders_have_values(desk: Desk) -
     assert problem.line == 3
     assert "'who' is undefined" in problem.message
     desk.load(step.format("done", ", who: y"), NOTICES)
+
+
+def test_a_part_alone_does_not_know_where_notices_lie(desk: Desk) -> None:
+    step = "steps: [{notify.send: {channel: team, template: done}}]"
+    desk.load(step)
+    assert desk.problems(step, NOTICES)

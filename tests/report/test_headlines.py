@@ -56,6 +56,21 @@ def test_without_figures_of_its_own_a_step_of_that_name_tells_by_its_message(
     ]
 
 
+def test_a_figure_that_a_step_tells_by_its_message_is_told_once(tmp_path: Path) -> None:
+    run = Recorded(
+        tmp_path,
+        """
+    name: Measure
+    steps:
+      - {id: verify, toy.act: {figures: {p95: 30.5 ms, agents: 61.0}}}
+      - id: figures
+        steps: [{toy.act: {message: p95 32.9 ms}}]
+""",
+    )
+    run.run()
+    assert _figures(run) == ["p95 32.9 ms", "agents 61"]
+
+
 def test_an_event_without_headlines_is_written_as_it_always_was() -> None:
     written = journal.encode(Record(1, 0.0, TaskFinished("a", "succeeded", data={"x": 1})))
     assert b"shares" not in written
