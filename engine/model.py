@@ -142,6 +142,8 @@ class Step(msgspec.Struct, frozen=True):
     rescue: Block | None = None
     always: Block | None = None
     ignore_errors: bool = False
+    after_rescue: Literal["end", "continue"] = "end"
+    """What a successful rescue means for the steps that come after: the run ends, or goes on."""
     no_log: bool = False
     tags: tuple[str, ...] = ()
     vars: dict[str, Any] | None = None

@@ -159,7 +159,10 @@ class ActionsView(PlainView):
         if self._annotated[event.step] > MOST_ANNOTATIONS:
             return
         above = (each.step for each in state.plan.ancestors(node))
-        ignored = any(step is not None and step.ignore_errors for step in above)
+        ignored = any(
+            step is not None and (step.ignore_errors or step.after_rescue == "continue")
+            for step in above
+        )
         place = node.step.place
         said = kind_words(failure) + (f"\nhint: {failure.hint}" if failure.hint else "")
         where = (place.file, place.line, place.column)

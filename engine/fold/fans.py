@@ -47,7 +47,7 @@ def judge_batches(state: RunState, node: Node, group: GroupState, fan: FanState)
 def _has_failed(node: Node, fan: FanState, steps: list[StepState]) -> bool:
     if any(step.status == "cancelled" for step in steps):
         return True
-    failed = sum(step.status in ("failed", "rescued") for step in steps)
+    failed = sum(step.status in ("failed", "rescued") and not step.ignored for step in steps)
     hosts = any(spec.host is not None for spec in fan.specs.values())
     return too_many_failed(node, failed, len(steps), hosts=hosts)
 
@@ -58,6 +58,7 @@ def _pass_up(state: RunState, node: Node, group: GroupState, fan: FanState) -> N
         (state.plan.nodes[member], state.steps[member])
         for member in fan.current
         if state.steps[member].status in ("failed", "rescued", "cancelled")
+        and not state.steps[member].ignored
     ]
     open_ones = [each for each in wrong if each[1].status != "rescued"]
     first = failure_of(*(open_ones or wrong)[0])

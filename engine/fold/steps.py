@@ -216,7 +216,9 @@ def close(state: RunState, node: Node, step: StepState, status: Status, time: fl
     if step.budget is not None:
         state.timers.clear(("budget", node.index, 0))
     if node.step is not None:
-        step.ignored = node.step.ignore_errors and status in ("failed", "rescued")
+        step.ignored = (node.step.ignore_errors and status in ("failed", "rescued")) or (
+            node.step.after_rescue == "continue" and status == "rescued"
+        )
         if node.step.register:
             register(state, node, node.step.register)
         if status == "succeeded" and node.undo != NONE and in_body(state, node):

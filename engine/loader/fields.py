@@ -20,6 +20,7 @@ COMMON = (
     *("retry",),
     *("until", "failed_when", "changed_when", "register", "timeout", "budget", "guards"),
     *("confirm", "undo", "rescue", "always", "ignore_errors", "no_log", "tags", "vars"),
+    "after_rescue",
 )
 """Keys that every step may have."""
 

@@ -18,6 +18,7 @@ _NO_ACTION = frozenset(
         *("id", "name", "needs", "when", "hosts", "on", "loop", "serial", "max_fail_percentage"),
         *("retry", "until", "failed_when", "changed_when", "register", "timeout", "budget"),
         *("guards", "confirm", "undo", "rescue", "always", "ignore_errors", "no_log", "tags"),
+        "after_rescue",
         *("vars", "steps", "runbook", "with", "parallel"),
     )
 )

@@ -265,6 +265,19 @@ class StepReader:
     def _boolean(self, key: str) -> None:
         self.values[key] = self.fields.boolean(key)
 
+    def _after_rescue(self, key: str) -> None:
+        word = self.fields.text(key)
+        if word is not None and word not in ("end", "continue"):
+            said = (
+                f"`after_rescue` is `end` (the run ends) or `continue` (it goes on), not {word!r}"
+            )
+            self.book.problem(self.map.value_at(key), said)
+        elif word is not None and "rescue" not in self.map:
+            said = "`after_rescue` says what a rescue means for the run, and there is no `rescue`"
+            self.book.problem(self.map.key_at(key), said)
+        elif word is not None:
+            self.values[key] = word
+
     def _retry(self, key: str) -> None:
         self.values[key] = read_retry(self.book, self.fields)
 
@@ -319,6 +332,7 @@ _READERS: dict[str, Callable[[StepReader, str], None]] = {
     "budget": StepReader._duration,
     "ignore_errors": StepReader._boolean,
     "no_log": StepReader._boolean,
+    "after_rescue": StepReader._after_rescue,
     "retry": StepReader._retry,
     "confirm": StepReader._gate,
     "guards": StepReader._guards,

@@ -166,7 +166,7 @@ def _step(state: RunState, node: Node, end: float) -> StepFacts:
 def _word(node: Node, found: StepState | None, status: Status, check: bool) -> str:
     if found is None:
         return STATUS_WORDS[status]
-    if found.ignored:
+    if found.ignored and status != "rescued":
         return "ignored"
     if any(task.life == "doubt" for task in found.tasks):
         return "in doubt" if _once(node) else "interrupted"

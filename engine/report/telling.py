@@ -226,7 +226,8 @@ class Teller:
 
     def _final_word(self, state: RunState, node: Node) -> str:
         found = state.step(node.index)
-        return "ignored" if found.ignored else STATUS_WORDS[found.status]
+        ignored = found.ignored and found.status != "rescued"
+        return "ignored" if ignored else STATUS_WORDS[found.status]
 
     def _failure_latched(self, state: RunState, event: FailureLatched, time: float) -> list[Line]:
         failure = event.failure

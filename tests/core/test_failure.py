@@ -468,3 +468,33 @@ def test_plans_know_whether_a_failure_would_be_rescued() -> None:
     plan = build_plan(book(group("g", step("x"), rescue=[step("r")]), step("y")))
     assert plan.rescued(plan.node("g/x"))
     assert not plan.rescued(plan.node("y"))
+
+
+# -- going on after a rescue ----------------------------------------------------------------------
+def test_a_rescued_group_may_let_the_run_go_on() -> None:
+    runbook = book(
+        group("g", step("a"), step("b"), rescue=[step("r")], after_rescue="continue"),
+        step("beside", needs=[]),
+        step("after", needs=["g", "beside"]),
+    )
+    case = Case(runbook, {"g/a": FAILS, "beside": Act(seconds=60)}).begin()
+    assert case.outcome == "succeeded"
+    assert case.status("g") == "rescued"
+    assert case.status("g/b") == "not_run"
+    assert case.status("beside") == case.status("after") == "succeeded"
+
+
+def test_a_rescue_that_fails_ends_the_run_all_the_same() -> None:
+    runbook = book(
+        group("g", step("a"), rescue=[step("r")], after_rescue="continue"), step("after")
+    )
+    case = Case(runbook, {"g/a": FAILS, "g.rescue/r": FAILS}).begin()
+    assert case.outcome != "succeeded"
+    assert case.status("g") == "failed"
+    assert case.status("after") == "not_run"
+
+
+def test_without_a_word_a_rescue_ends_the_run() -> None:
+    runbook = book(group("g", step("a"), rescue=[step("r")]), step("after"))
+    case = Case(runbook, {"g/a": FAILS}).begin()
+    assert (case.outcome, case.status("after")) == ("rescued", "not_run")

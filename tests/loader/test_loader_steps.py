@@ -347,3 +347,21 @@ def test_loading_twice_gives_the_same(desk: Desk) -> None:
           - {steps: [{toy.look: x}, {toy.look: x}], parallel: true}
     """
     assert desk.load(text) == desk.load(text)
+
+
+def test_what_comes_after_a_rescue_is_one_of_two_words_and_needs_a_rescue(desk: Desk) -> None:
+    book = desk.load("""
+        steps:
+          - {id: a, toy.look: x, rescue: [{toy.poke: x}], after_rescue: continue}
+    """)
+    assert book.block.steps[0].after_rescue == "continue"
+    said = [
+        problem.message
+        for problem in desk.problems("""
+        steps:
+          - {id: a, toy.look: x, rescue: [{toy.poke: x}], after_rescue: go on}
+          - {id: b, toy.look: x, after_rescue: continue}
+    """)
+    ]
+    assert "`end` (the run ends) or `continue`" in said[0]
+    assert "there is no `rescue`" in said[1]
