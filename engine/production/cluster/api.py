@@ -13,8 +13,8 @@ from __future__ import annotations
 
 from typing import Any
 
-from engine.production.cluster import quota
-from engine.production.cluster.decoding import read_yaml
+from engine.production.cluster import deletion, quota
+from engine.production.cluster.decoding import read_patch, read_yaml
 from engine.production.cluster.identities import Identities
 from engine.production.cluster.intake import (
     WriteOptions,
@@ -23,7 +23,7 @@ from engine.production.cluster.intake import (
     read_config,
     read_patched,
 )
-from engine.production.cluster.objects import custom_schema, managed_fields, refusals
+from engine.production.cluster.objects import cautions, custom_schema, managed_fields, refusals
 from engine.production.cluster.objects.allotment import Allotment
 from engine.production.cluster.objects.common import Obj, copy_json, is_deleting, key_of, timestamp
 from engine.production.cluster.objects.defaults import apply_defaults, blank, prepare
@@ -130,7 +130,14 @@ class Api:
                 "terminated"
             )
             name = metadata.get("name", "")
-            raise refusals.forbidden(resource.plural, resource.group, name, why)
+            refusal = refusals.forbidden(resource.plural, resource.group, name, why)
+            cause = {
+                "reason": "NamespaceTerminating",
+                "message": f"namespace {namespace} is being terminated",
+                "field": "metadata.namespace",
+            }
+            refusal.body["details"]["causes"] = [cause]
+            raise refusal
 
     def _create(
         self,
@@ -150,9 +157,11 @@ class Api:
             managers = managed_fields.after_update({}, before, obj, kind, writer)
         obj["metadata"]["uid"] = self.identities.uid()
         prepare(resource.key, obj)
-        errors = validate(resource, obj)
+        errors = validate(resource, obj) or list(self._allotment.complaints(resource.key, obj))
         if errors:
             raise self._invalid(resource, obj, errors)
+        if not resource.custom:
+            options.warnings.extend(cautions.of_object(obj))
         metadata = obj["metadata"]
         excess = quota.refusal(self.store, resource, obj)
         if excess:
@@ -216,7 +225,7 @@ class Api:
                 "metadata.resourceVersion",
                 "Invalid value: 0: must be specified for an update",
             )
-            raise self._invalid(resource, new, [error])
+            raise refusals.invalid(resource.plural, resource.group, name, [error])
         live = self.get(resource, namespace, name)
         return self._update(resource, version, live, new, options, subresource)
 
@@ -236,15 +245,21 @@ class Api:
         if not resource.custom:
             accepted.insert(2, STRATEGIC_PATCH)
         if content_type not in accepted:
-            raise refusals.unsupported_media_type(accepted)
-        document = read_yaml(body, resource.kind)
+            if resource.custom:
+                raise refusals.unsupported_media_type(accepted)
+            raise refusals.unsupported_patch()
         if content_type == APPLY_PATCH:
+            document = read_yaml(body, resource.kind)
             return self.apply(resource, version, namespace, name, document, options, subresource)
+        document = read_patch(body)
         live = self.get(resource, namespace, name)
         shown = resource.present(live, version)
         patched = self.patched(resource, shown, content_type, document)
         new = read_patched(resource, version, patched, options)
         check_name(new, name)
+        uid = new["metadata"].get("uid", "")
+        if uid not in ("", live["metadata"]["uid"]):
+            raise refusals.immutable_uid(resource.kind, resource.group, name, uid)
         return self._update(resource, version, live, new, options, subresource), False
 
     def patched(self, resource: Resource, shown: Obj, content_type: str, document: Any) -> Any:
@@ -252,7 +267,10 @@ class Api:
         if content_type == JSON_PATCH:
             return json_patch(shown, document)
         if not isinstance(document, dict):
-            raise bad_request("a patch of this kind is an object")
+            raise bad_request(
+                f"error decoding patch: json: cannot unmarshal {refusals.go_kind(document)} into "
+                "Go value of type map[string]interface {}"
+            )
         if content_type == MERGE_PATCH:
             return merge_patch(shown, document)
         return strategic_merge(shown, document, schema_for(resource.schema))
@@ -334,8 +352,11 @@ class Api:
             new["metadata"]["generation"] = live["metadata"].get("generation", 0) + 1
         if not subresource:
             errors = validate_update(resource, live, new)
+            errors = errors or list(self._allotment.complaints(resource.key, new))
             if errors:
                 raise self._invalid(resource, new, errors)
+            if not resource.custom:
+                options.warnings.extend(cautions.of_object(new))
         if is_same(live, new):
             return live
         if options.dry_run:
@@ -367,51 +388,22 @@ class Api:
     ) -> Obj:
         """Delete, or begin to; returns the answer: the object, or a Status when it is gone."""
         live = self.get(resource, namespace, name)
-        self._check_preconditions(resource, live, preconditions or {})
+        deletion.check_preconditions(resource, live, preconditions or {})
         finalizers = list(live["metadata"].get("finalizers") or ())
         finalizer = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(propagation)
         if finalizer and finalizer not in finalizers:
             finalizers.append(finalizer)
         grace = grace_period(resource, live, grace_seconds)
         if resource.key == "namespaces" or finalizers or grace:
-            return self._begin_deletion(resource, live, finalizers, grace, dry_run)
+            new = deletion.begin(resource, live, finalizers, grace, self.timeline.now())
+            return new if dry_run or new == live else self.store.put(resource.storage, new)
         last = live if dry_run else self.store.remove(resource.storage, *key_of(live))
+        if resource.key == "pods":
+            ended = {"deletionTimestamp": self.timestamp(), "deletionGracePeriodSeconds": 0}
+            return {**last, "metadata": {**last["metadata"], **ended}}
         if resource.key in _RETURNED_WHEN_DELETED:
             return last
         return refusals.deleted(resource.plural, resource.group, last)
-
-    def _check_preconditions(self, resource: Resource, live: Obj, conditions: Obj) -> None:
-        for name, label in (("uid", "UID"), ("resourceVersion", "ResourceVersion")):
-            actual = live["metadata"][name]
-            if conditions.get(name) not in (None, actual):
-                why = (
-                    f"Precondition failed: {label} in precondition: {conditions[name]}, "
-                    f"{label} in object meta: {actual}"
-                )
-                raise refusals.conflict(
-                    resource.plural, resource.group, live["metadata"]["name"], why
-                )
-
-    def _begin_deletion(
-        self, resource: Resource, live: Obj, finalizers: list[str], grace: int, dry_run: bool
-    ) -> Obj:
-        metadata = dict(live["metadata"])
-        already = is_deleting(live)
-        if already and metadata.get("deletionGracePeriodSeconds", 0) <= grace:
-            grace = metadata.get("deletionGracePeriodSeconds", 0)
-        else:
-            metadata["deletionTimestamp"] = timestamp(self.timeline.now() + grace)
-            metadata["deletionGracePeriodSeconds"] = grace
-        if not already and "generation" in metadata:
-            metadata["generation"] += 1
-        if resource.key == "namespaces":
-            metadata.pop("deletionGracePeriodSeconds", None)
-        if finalizers:
-            metadata["finalizers"] = finalizers
-        new = {**live, "metadata": metadata}
-        if resource.key == "namespaces":
-            new["status"] = {**live.get("status", {}), "phase": "Terminating"}
-        return new if dry_run or new == live else self.store.put(resource.storage, new)
 
 
 def _fill_in(resource: Resource, version: str, obj: Obj) -> None:

@@ -8,6 +8,7 @@ is taken as it is, but for its metadata.
 from __future__ import annotations
 
 import json
+import re
 from base64 import b64decode
 from binascii import Error as Base64Error
 from dataclasses import dataclass, field
@@ -19,7 +20,12 @@ from engine.production.cluster import protobuf
 from engine.production.cluster.objects import custom_schema, quantity
 from engine.production.cluster.objects.common import Obj
 from engine.production.cluster.objects.fields import MISSING, dotted, key_element
-from engine.production.cluster.objects.refusals import ApiError, bad_request, unsupported_media_type
+from engine.production.cluster.objects.refusals import (
+    ApiError,
+    bad_request,
+    go_kind,
+    unsupported_media_type,
+)
 from engine.production.cluster.objects.resources import Resource
 from engine.production.cluster.objects.schema import Type, schema_for
 
@@ -58,6 +64,14 @@ def read_yaml(body: bytes, kind: str) -> Any:
     except (yaml.YAMLError, TypeError, ValueError) as error:
         first = str(error).splitlines()[0] if str(error) else "malformed document"
         raise _unreadable(body, kind, f"yaml: {first}") from None
+
+
+def read_patch(body: bytes) -> Any:
+    """The JSON document of a plain patch. Raises ApiError (400) for what is none."""
+    try:
+        return msgspec.json.decode(body)
+    except msgspec.DecodeError:
+        raise bad_request(f"error decoding patch: {_go_complaint(body)}") from None
 
 
 def _unreadable(body: bytes, kind: str, why: str) -> ApiError:
@@ -109,15 +123,11 @@ class _Reading:
         )
 
     def wrong_type(self, value: Any, kind: Type, owner: str, path: str) -> ApiError:
+        place = re.sub(r"\[\d+\]", "", path)
         return self.refuse(
-            f"json: cannot unmarshal {_json_kind(value)} into Go struct field "
-            f"{owner}.{path} of type {_go_type(kind)}"
+            f"json: cannot unmarshal {go_kind(value)} into Go struct field "
+            f"{owner}.{place} of type {_go_type(kind)}"
         )
-
-
-def _json_kind(value: Any) -> str:
-    kinds = {bool: "bool", int: "number", float: "number", str: "string", list: "array"}
-    return kinds.get(type(value), "object")
 
 
 def _go_type(kind: Type) -> str:
@@ -157,10 +167,10 @@ def clean_body(kind: str, version: str, obj: Any) -> Obj:
     return cleaned
 
 
-def refuse_unknown(resource: Resource, version: str, unknown: list[str]) -> ApiError:
-    """The answer of strict field validation to unknown fields."""
-    named = ", ".join(f'unknown field "{path}"' for path in unknown)
-    return _Reading(resource.kind, version).refuse(f"strict decoding error: {named}")
+def refuse_strictly(resource: Resource, version: str, complaints: list[str]) -> ApiError:
+    """The answer of strict field validation to unknown fields and doubled keys."""
+    why = f"strict decoding error: {', '.join(complaints)}"
+    return _Reading(resource.kind, version).refuse(why)
 
 
 def _clean(value: Any, kind: Type, path: str, owner: str, reading: _Reading) -> Any:
@@ -180,8 +190,11 @@ def _clean(value: Any, kind: Type, path: str, owner: str, reading: _Reading) -> 
         elif kind.form == "free" and name not in kind.fields:
             cleaned[name] = item
         elif item is not None:
-            below = _clean(item, kind.child(name), place, kind.name or owner, reading)
-            cleaned[name] = below
+            # Go names fields on the way to a wrong value, but not the keys of maps.
+            shown = path if kind.form == "map" else place
+            cleaned[name] = _clean(item, kind.child(name), shown, kind.name or owner, reading)
+        elif kind.form == "map" and kind.child(name).name == "str":
+            cleaned[name] = ""
     return cleaned
 
 
@@ -257,7 +270,7 @@ def check_applied(resource: Resource, version: str, config: Obj) -> None:
     errors = list(_typed_errors(config, kind, ()))
     if not errors:
         return
-    metadata = config["metadata"]
+    metadata = config.get("metadata") or {}
     where = f"{metadata.get('namespace', '')}/{metadata.get('name', '')}"
     group_version = f"{resource.group}/{version}"
     text = errors[0] if len(errors) == 1 else "errors:\n" + "\n".join(f"  {e}" for e in errors)
@@ -273,7 +286,10 @@ def _typed_errors(value: Any, kind: Type, path: tuple[str, ...]) -> Any:
         return
     expected = _mismatch(value, kind)
     if expected:
-        yield f"{dotted(path)}: expected {expected}, got {_typed_kind(value)}"
+        shown = _typed_kind(value)
+        if expected == "string" and not isinstance(value, (dict, list)):
+            shown = f"&value.valueUnstructured{{Value:{str(value).lower()}}}"
+        yield f"{dotted(path)}: expected {expected}, got {shown}"
     elif isinstance(value, dict):
         for name, item in value.items():
             below = (*path, f"f:{name}")
@@ -326,5 +342,5 @@ def _mismatch(value: Any, kind: Type) -> str:
 
 def _typed_kind(value: Any) -> str:
     return {"bool": "bool", "number": "number", "string": "string", "array": "list"}.get(
-        _json_kind(value), "map"
+        go_kind(value), "map"
     )

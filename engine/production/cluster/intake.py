@@ -7,34 +7,55 @@ from typing import Any, Literal
 
 import msgspec
 
-from engine.production.cluster.decoding import check_applied, clean, refuse_unknown
+from engine.production.cluster.decoding import check_applied, clean, refuse_strictly
 from engine.production.cluster.objects import refusals
 from engine.production.cluster.objects.common import Obj
-from engine.production.cluster.objects.refusals import ApiError, FieldError, bad_request, quoted
+from engine.production.cluster.objects.refusals import (
+    ApiError,
+    FieldError,
+    bad_request,
+    go_kind,
+    quoted,
+)
 from engine.production.cluster.objects.resources import Resource
 
 
 @dataclass(frozen=True)
 class WriteOptions:
-    """How a write is meant. `warnings` collects what the client should be told."""
+    """How a write is meant. `warnings` collects what the client should be told.
+
+    `doubled` are the complaints about keys that stand twice in the request's body.
+    """
 
     manager: str
     dry_run: bool = False
     force: bool = False
     validation: Literal["Ignore", "Warn", "Strict"] = "Warn"
+    doubled: tuple[str, ...] = ()
     warnings: list[str] = field(default_factory=list)
+
+
+_HEAD = (
+    'struct { APIVersion string "json:\\"apiVersion,omitempty\\""; '
+    'Kind string "json:\\"kind,omitempty\\"" }'
+)
 
 
 def read(resource: Resource, version: str, obj: Any, options: WriteOptions) -> Obj:
     """A cleaned copy of what a client sent, which must be of the right kind."""
     if not isinstance(obj, dict):
-        raise bad_request(f"the object provided is not a {resource.kind}")
+        raise bad_request(
+            f"the object provided is unrecognized (must be of type {resource.kind}): couldn't get "
+            f"version/kind; json parse error: json: cannot unmarshal {go_kind(obj)} into Go value "
+            f"of type {_HEAD} ({quoted(obj).encode()[:30].hex()})"
+        )
     _check_kind(resource, version, obj)
     cleaned, unknown = clean(resource, version, obj)
-    if unknown and options.validation == "Strict":
-        raise refuse_unknown(resource, version, unknown)
+    complaints = [*options.doubled, *(f'unknown field "{path}"' for path in unknown)]
+    if complaints and options.validation == "Strict":
+        raise refuse_strictly(resource, version, complaints)
     if options.validation == "Warn":
-        options.warnings.extend(f'unknown field "{path}"' for path in unknown)
+        options.warnings.extend(complaints)
     return {
         "kind": resource.kind,
         "apiVersion": resource.api_version(version),
@@ -54,7 +75,8 @@ def read_patched(resource: Resource, version: str, obj: Any, options: WriteOptio
         _, cannot, why = str(error).partition(f"cannot be handled as a {resource.kind}: ")
         if not cannot:
             raise
-        text = msgspec.json.encode(obj).decode()
+        shown = {"apiVersion": obj.get("apiVersion"), "kind": obj.get("kind"), **obj}
+        text = msgspec.json.encode(shown).decode()
         wrong = FieldError("FieldValueInvalid", "patch", f"Invalid value: {quoted(text)}: {why}")
         raise refusals.invalid("", "", "", [wrong]) from None
 
@@ -62,17 +84,18 @@ def read_patched(resource: Resource, version: str, obj: Any, options: WriteOptio
 def _check_kind(resource: Resource, version: str, obj: Obj) -> None:
     expected = resource.api_version(version)
     actual = obj.get("apiVersion", expected)
+    kind = obj.get("kind", resource.kind)
+    if kind != resource.kind:
+        own = str(actual).rpartition("/")[2]
+        raise bad_request(
+            f'{kind} in version "{own}" cannot be handled as a {resource.kind}: '
+            f"converting ({own}.{kind}) to ({resource.group or 'core'}.{resource.kind}): "
+            "unknown conversion"
+        )
     if actual != expected:
         raise bad_request(
             f"the API version in the data ({actual}) does not match the expected API version "
             f"({expected})"
-        )
-    kind = obj.get("kind", resource.kind)
-    if kind != resource.kind:
-        raise bad_request(
-            f'{kind} in version "{version}" cannot be handled as a {resource.kind}: '
-            f"converting ({version}.{kind}) to ({resource.group or 'core'}.{resource.kind}): "
-            "unknown conversion"
         )
 
 
@@ -97,8 +120,14 @@ def read_config(
     if not options.manager:
         error = refusals.required("fieldManager", "is required for apply patch")
         raise refusals.invalid("PatchOptions", "meta.k8s.io", "", [error])
-    if not isinstance(document, dict) or not document.get("kind"):
-        raise bad_request("Object 'Kind' is missing in the applied configuration")
+    if not isinstance(document, dict):
+        raise bad_request(
+            "error decoding YAML: error unmarshaling JSON: while decoding JSON: json: cannot "
+            f"unmarshal {go_kind(document)} into Go value of type map[string]interface {{}}"
+        )
+    if not document.get("kind"):
+        own = str(document.get("apiVersion") or "/")
+        raise bad_request(f"invalid object type: {own if '/' in own else f'/{own}'}, Kind=")
     expected = resource.api_version(version)
     if document.get("apiVersion") != expected:
         raise bad_request(
@@ -116,7 +145,7 @@ def read_config(
     if metadata.get("managedFields"):
         raise bad_request("metadata.managedFields must be nil")
     config = {**document, "metadata": metadata}
-    check_applied(resource, version, config)
+    check_applied(resource, version, document)
     cleaned = read(resource, version, config, options)
     check_name(cleaned, name)
     return cleaned

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.production.cluster.api import APPLY_PATCH, MERGE_PATCH, Api
-from engine.production.cluster.decoding import read_body, read_yaml
+from engine.production.cluster.decoding import read_body, read_patch, read_yaml
 from engine.production.cluster.intake import WriteOptions, read
 from engine.production.cluster.objects import refusals
 from engine.production.cluster.objects.common import Obj, copy_json
@@ -50,7 +50,7 @@ def set_scale(
     name = live["metadata"]["name"]
     scale = scale_of(resource, live)
     if patch:
-        document: Any = _patched(scale, read_yaml(body, "Scale"), content_type)
+        document: Any = _patched(scale, _read(body, content_type), content_type)
     else:
         document = read_body(body, content_type, "Scale")
     read_scale = read(_SCALE, "v1", document, options)
@@ -82,6 +82,10 @@ def _at(obj: Any, path: str) -> Any:
     for name in _names(path):
         obj = obj.get(name) if isinstance(obj, dict) else None
     return obj if path else None
+
+
+def _read(body: bytes, content_type: str) -> Any:
+    return read_yaml(body, "Scale") if content_type == APPLY_PATCH else read_patch(body)
 
 
 def _patched(scale: Obj, document: Any, content_type: str) -> Any:

@@ -205,7 +205,7 @@ def test_a_precondition_that_does_not_hold_refuses_the_deletion(
     _web(cluster)
     answer = _delete(http, f"{DEPLOYMENTS}/web", preconditions={"uid": "another"})
     assert answer.status_code == 409
-    assert "Precondition failed: UID in precondition: another" in answer.json()["message"]
+    assert "the UID in the precondition (another) does not match" in answer.json()["message"]
 
 
 def test_a_collection_is_deleted_by_selector(cluster: RunningServer, http: httpx.Client) -> None:

@@ -136,7 +136,11 @@ def test_a_watch_ends_when_its_time_is_up(http: httpx.Client) -> None:
 
 def test_a_streamed_list_ends_with_a_bookmark(cluster: RunningServer, http: httpx.Client) -> None:
     _put(http, "one")
-    asked = {"sendInitialEvents": "true", "allowWatchBookmarks": "true"}
+    asked = {
+        "sendInitialEvents": "true",
+        "resourceVersionMatch": "NotOlderThan",
+        "allowWatchBookmarks": "true",
+    }
     with listening(cluster, Listener(http, CONFIG_MAPS, **asked)) as listener:
         assert listener.told() == ("ADDED", "one")
         event = listener.next()

@@ -6,9 +6,9 @@ import re
 from collections.abc import Mapping
 from typing import Any, Literal, cast
 
-import msgspec
 from aiohttp import web
 
+from engine.lab.cluster.api import media
 from engine.lab.cluster.api.requestlog import RequestLog, RequestRecord
 from engine.lab.cluster.api.table import partial, render
 from engine.production.cluster.authorization import User
@@ -27,7 +27,6 @@ from engine.production.cluster.objects.resources import Resource
 _OPTIONS = {"POST": "CreateOptions", "PUT": "UpdateOptions", "DELETE": "DeleteOptions"}
 _MANAGER_BYTES = 128
 _BODY_LIMIT = 3 * 1024 * 1024
-_encode = msgspec.json.Encoder().encode
 
 
 class Exchange:
@@ -37,6 +36,10 @@ class Exchange:
         self.request = request
         self.query: Mapping[str, str] = request.query
         self.user = User("system:anonymous", ("system:unauthenticated",))
+        self.warnings: list[str] = []
+        """What the client is told along with the answer, whatever that is."""
+        self._media = media.JSON
+        self._body: bytes | None = None
         self._log = log
         self._seq, self._time = log.arrival()
         self._recorded = False
@@ -47,10 +50,13 @@ class Exchange:
 
     async def body(self) -> bytes:
         """The body; raises ApiError (413) when it is too large."""
+        if self._body is not None:
+            return self._body
         body = await self.request.content.read(-1)
         if len(body) > _BODY_LIMIT:
             message = f"Request entity too large: limit is {_BODY_LIMIT}"
             raise ApiError(413, "RequestEntityTooLarge", message)
+        self._body = body
         return body
 
     def record(self, status: int) -> None:
@@ -121,20 +127,32 @@ class Exchange:
     def wants_metadata(self) -> bool:
         return "as=PartialObjectMetadata" in self.request.headers.get("Accept", "")
 
+    def negotiate(self) -> None:
+        """Choose the format of the answer. Raises ApiError (406) when there is none to choose."""
+        self._media = media.negotiate(self.request.headers.get("Accept", ""))
+
+    def headers(self) -> dict[str, str]:
+        """The headers that this answer has beside those of its format."""
+        texts = dict.fromkeys(self.warnings)
+        return {"Warning": ", ".join(f"299 - {_quoted(text)}" for text in texts)} if texts else {}
+
     def json(
         self, body: Any, status: int = 200, headers: Mapping[str, str] | None = None
     ) -> web.Response:
+        """A document; as YAML if the client would rather have that."""
         return web.Response(
-            body=_encode(body), status=status, content_type="application/json", headers=headers
+            body=media.encode(body, self._media),
+            status=status,
+            content_type=self._media,
+            headers={**self.headers(), **(headers or {})},
         )
 
     def object(
         self, resource: Resource, obj: Obj, status: int = 200, options: WriteOptions | None = None
     ) -> web.Response:
         """An object, or the Table or metadata of it if the client asked for that."""
-        warnings = options.warnings if options is not None else []
-        headers = {"Warning": ", ".join(f"299 - {_quoted(text)}" for text in warnings)}
-        return self.json(self.shown(resource, obj), status, headers if warnings else None)
+        self.warnings += options.warnings if options is not None else []
+        return self.json(self.shown(resource, obj), status)
 
     def shown(self, resource: Resource, obj: Obj, *, head: bool = True) -> Obj:
         """An object in the form that the client asked for; Status objects stay as they are."""
@@ -152,4 +170,6 @@ class Exchange:
 
 
 def _quoted(text: str) -> str:
-    return '"' + text.replace("\\", "\\\\").replace('"', '\\"') + '"'
+    """A warning as a header takes it: in quotes, on one line, whatever a client called its keys."""
+    line = re.sub(r"[\x00-\x1f\x7f]+", " ", text)
+    return '"' + line.replace("\\", "\\\\").replace('"', '\\"') + '"'

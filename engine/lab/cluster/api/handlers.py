@@ -2,39 +2,41 @@
 
 from __future__ import annotations
 
-from base64 import urlsafe_b64decode, urlsafe_b64encode
-from binascii import Error as Base64Error
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
-import msgspec
 from aiohttp import web
 
 from engine.lab.cluster.api.access import Access
 from engine.lab.cluster.api.exchange import Exchange
+from engine.lab.cluster.api.query import (
+    check_list_options,
+    delete_options,
+    read_token,
+    write_token,
+    wrong_version,
+)
 from engine.lab.cluster.api.streams import Streams
 from engine.lab.cluster.api.table import partial, render
 from engine.lab.cluster.api.usage import Metrics
 from engine.lab.cluster.api.watch import Watches
+from engine.production.cluster import doubled
 from engine.production.cluster.api import APPLY_PATCH, Api
 from engine.production.cluster.authorization import AccessRequest
 from engine.production.cluster.decoding import clean_body, read_body
+from engine.production.cluster.intake import WriteOptions
 from engine.production.cluster.objects import refusals
 from engine.production.cluster.objects.common import Obj, key_of
 from engine.production.cluster.objects.refusals import (
     bad_request,
-    field_forbidden,
-    invalid_options,
     method_not_allowed,
-    not_supported,
 )
 from engine.production.cluster.objects.resources import Resource, allows
 from engine.production.cluster.objects.selectors import selects
 from engine.production.cluster.objects.store import Expired
 from engine.production.cluster.scale import scale_of, set_scale
 
-_POLICIES = ("Foreground", "Background", "Orphan")
 _IMPLEMENTED = frozenset({"status", "scale", "log", "exec", "eviction", "finalize", "token"})
 
 
@@ -109,6 +111,7 @@ class Handlers:
     async def _list(self, exchange: Exchange, target: Target) -> web.StreamResponse:
         if "list" not in target.resource.verbs:
             raise method_not_allowed()
+        check_list_options(exchange)
         selected = self._selected(exchange, target)
         resource, version = target.resource, target.version
         if exchange.flag("watch"):
@@ -133,7 +136,7 @@ class Handlers:
         if not asked:
             return
         if not asked.isdigit():
-            raise bad_request(f'invalid resource version: "{asked}"')
+            raise bad_request(f"invalid resource version: {wrong_version(asked)}")
         if int(asked) > current:
             raise refusals.too_large_version(int(asked), current)
         if exchange.query.get("resourceVersionMatch") == "Exact":
@@ -171,15 +174,15 @@ class Handlers:
         metadata: Obj = {"resourceVersion": str(self._api.store.version)}
         token = exchange.query.get("continue", "")
         if token:
-            version, start = _read_token(token)
+            version, start = read_token(token)
             metadata["resourceVersion"] = str(version)
             self._check_token(target, version, start)
             items = [obj for obj in items if _path(target, obj) > start]
-        limit = exchange.integer("limit")
-        if not limit or limit >= len(items):
+        limit = exchange.integer("limit") or 0
+        if not 0 < limit < len(items):
             return items, metadata
         last = _path(target, items[limit - 1])
-        metadata["continue"] = _write_token(int(metadata["resourceVersion"]), last)
+        metadata["continue"] = write_token(int(metadata["resourceVersion"]), last)
         if not exchange.query.get("labelSelector") and not exchange.query.get("fieldSelector"):
             metadata["remainingItemCount"] = len(items) - limit
         return items[:limit], metadata
@@ -197,11 +200,18 @@ class Handlers:
                 "modified, or deleted between the time the first chunk was returned and now may "
                 "show up in the list."
             )
-            token = _write_token(self._api.store.version, last)
+            token = write_token(self._api.store.version, last)
             refusal.body["metadata"] = {"continue": token}
             raise refusal from None
 
     # -- writing -------------------------------------------------------------------------
+
+    async def _write_options(self, exchange: Exchange, *, apply: bool = False) -> WriteOptions:
+        """How a write is meant, and what stands twice in its body."""
+        options = exchange.options(apply=apply)
+        if options.validation == "Ignore" or "protobuf" in exchange.content_type:
+            return options
+        return replace(options, doubled=doubled.complaints(await exchange.body()))
 
     async def _body(self, exchange: Exchange, kind: str) -> Any:
         return read_body(await exchange.body(), exchange.content_type, kind)
@@ -213,7 +223,7 @@ class Handlers:
         if resource.group in ("authorization.k8s.io", "authentication.k8s.io"):
             return await self._review(exchange, target)
         body = await self._body(exchange, resource.kind)
-        options = exchange.options()
+        options = await self._write_options(exchange)
         created = self._api.create(resource, target.version, target.home, body, options)
         shown = resource.present(created, target.version)
         return exchange.object(resource, shown, 201, options)
@@ -234,7 +244,7 @@ class Handlers:
     async def _replace(self, exchange: Exchange, target: Target) -> web.StreamResponse:
         resource = target.resource
         body = await self._body(exchange, resource.kind)
-        options = exchange.options()
+        options = await self._write_options(exchange)
         saved = self._api.replace(
             resource,
             target.version,
@@ -255,7 +265,7 @@ class Handlers:
                 "create", resource.group, resource.plural, "", target.home, target.name
             )
             self._access.check(exchange.user, create)
-        options = exchange.options(apply=applied)
+        options = await self._write_options(exchange, apply=applied)
         saved, created = self._api.patch(
             resource,
             target.version,
@@ -270,7 +280,7 @@ class Handlers:
         return exchange.object(resource, shown, 201 if created else 200, options)
 
     async def _delete(self, exchange: Exchange, target: Target) -> web.StreamResponse:
-        wishes = await self._wishes(exchange)
+        wishes = await delete_options(exchange)
         answer = self._api.delete(target.resource, target.home, target.name, **wishes)
         if answer["kind"] == "Status":
             return exchange.json(answer)
@@ -280,7 +290,7 @@ class Handlers:
     async def _delete_collection(self, exchange: Exchange, target: Target) -> web.StreamResponse:
         if "deletecollection" not in target.resource.verbs:
             raise method_not_allowed()
-        wishes = await self._wishes(exchange)
+        wishes = await delete_options(exchange)
         selected = self._selected(exchange, target)
         items = self._api.store.items(target.resource.storage, target.namespace)
         doomed = [obj for obj in items if selected(obj)]
@@ -288,24 +298,6 @@ class Handlers:
             self._api.delete(target.resource, *key_of(obj), **wishes)
         metadata = {"resourceVersion": str(self._api.store.version)}
         return exchange.json(self._rendered(exchange, target, doomed, metadata))
-
-    async def _wishes(self, exchange: Exchange) -> dict[str, Any]:
-        """The DeleteOptions of a request, from its body or its query."""
-        body = await exchange.body()
-        wishes: Obj = {}
-        if body:
-            kind = exchange.content_type or "application/json"
-            wishes = clean_body("DeleteOptions", "v1", read_body(body, kind, "DeleteOptions"))
-        dry_run = wishes.get("dryRun") or []
-        if dry_run not in ([], ["All"]):
-            raise invalid_options("DeleteOptions", not_supported("dryRun", dry_run, ("All",)))
-        grace = wishes.get("gracePeriodSeconds", exchange.integer("gracePeriodSeconds"))
-        return {
-            "grace_seconds": grace,
-            "propagation": _propagation(exchange, wishes),
-            "preconditions": wishes.get("preconditions"),
-            "dry_run": bool(dry_run) or exchange.options().dry_run,
-        }
 
     # -- subresources --------------------------------------------------------------------
 
@@ -380,35 +372,7 @@ class Handlers:
         return exchange.json(self._rendered(exchange, target, items, {}))
 
 
-def _propagation(exchange: Exchange, wishes: Obj) -> str:
-    """What is to become of dependents. Raises ApiError (422) for what is no such policy."""
-    policy = wishes.get("propagationPolicy") or exchange.query.get("propagationPolicy")
-    orphan = wishes.get("orphanDependents", exchange.query.get("orphanDependents"))
-    if policy and orphan is not None:
-        rule = "orphanDependents and deletionPropagation cannot be both set"
-        raise invalid_options("DeleteOptions", field_forbidden("propagationPolicy", rule))
-    if policy and policy not in _POLICIES:
-        error = not_supported("propagationPolicy", policy, (*_POLICIES, "nil"))
-        raise invalid_options("DeleteOptions", error)
-    if str(orphan).lower() in ("true", "1"):
-        return "Orphan"
-    return policy or "Background"
-
-
 def _path(target: Target, obj: Obj) -> str:
     """Where an object stands in a list; continue tokens name such places."""
     namespace, name = key_of(obj)
     return f"{namespace}/{name}" if target.namespace is None and namespace else name
-
-
-def _write_token(version: int, last: str) -> str:
-    token = msgspec.json.encode({"v": "meta.k8s.io/v1", "rv": version, "start": f"{last}\0"})
-    return urlsafe_b64encode(token).decode().rstrip("=")
-
-
-def _read_token(text: str) -> tuple[int, str]:
-    try:
-        token = msgspec.json.decode(urlsafe_b64decode(text + "=" * (-len(text) % 4)))
-        return int(token["rv"]), str(token["start"]).rstrip("\0")
-    except (Base64Error, msgspec.DecodeError, KeyError, TypeError, ValueError):
-        raise bad_request("continue key is not valid") from None

@@ -37,7 +37,7 @@ from engine.lab.cluster.loop_time import LoopTimeline
 from engine.lab.cluster.node.runtime import AsyncPods, NodeRuntime
 from engine.production.cluster.cluster import Cluster
 from engine.production.cluster.identities import Identities
-from engine.production.cluster.objects import refusals
+from engine.production.cluster.objects import cautions, refusals
 from engine.production.cluster.objects.common import Obj
 from engine.production.cluster.objects.refusals import ApiError, NoSuchPath
 
@@ -57,6 +57,8 @@ _VERSION = {
     "compiler": "gc",
     "platform": "linux/amd64",
 }
+_STREAMS = frozenset({"log", "exec"})
+"""What answers in formats of its own."""
 _HEALTH = frozenset({"healthz", "livez", "readyz"})
 
 
@@ -257,6 +259,8 @@ class KubeServer(Cluster):
         self, exchange: Exchange, group: str, version: str, parts: Sequence[str]
     ) -> web.StreamResponse:
         if not self.catalog.serves(group, version):
+            if self.catalog.group(group) is not None:
+                raise refusals.unknown_resource()
             raise NoSuchPath
         target = self._target(group, version, parts)
         resource, part = target.resource, target.subresource
@@ -271,6 +275,9 @@ class KubeServer(Cluster):
         self.access.check(exchange.user, request)
         if part == "exec":
             self.access.check(exchange.user, replace(request, verb="create"))
+        if part not in _STREAMS:
+            exchange.negotiate()
+        exchange.warnings += cautions.of_version(resource.storage, version)
         return await self._handlers.handle(exchange, target)
 
     def _target(self, group: str, version: str, parts: Sequence[str]) -> Target:

@@ -11,10 +11,11 @@ from aiohttp import WSCloseCode, WSMsgType, web
 
 from engine.clock import utc
 from engine.lab.cluster.api.exchange import Exchange
+from engine.lab.cluster.api.query import check_log_options
 from engine.lab.cluster.node.runtime import ExecResult, NodeRuntime
 from engine.production.cluster.api import Api
 from engine.production.cluster.objects.common import Obj, parse_time
-from engine.production.cluster.objects.refusals import ApiError, bad_request, invalid, invalid_value
+from engine.production.cluster.objects.refusals import ApiError, bad_request
 
 _LINE_TIME = re.compile(rb"^(\d{4}-\d\d-\d\dT\d\d:\d\d:\d\d(?:\.\d+)?(?:Z|[+-]\d\d:\d\d)) ")
 _FOLLOW_EVERY = 0.1
@@ -56,6 +57,7 @@ class Streams:
     async def logs(self, exchange: Exchange, namespace: str, name: str) -> web.StreamResponse:
         """GET .../log with container, previous, follow, tailLines, sinceSeconds, ..."""
         pod = self._pod(namespace, name)
+        check_log_options(exchange, name)
         container = self._container(pod, exchange.query.get("container", ""))
         previous = exchange.flag("previous")
         _check_started(pod, container, previous=previous)
@@ -113,9 +115,6 @@ class Streams:
     def _since(self, exchange: Exchange) -> datetime | None:
         seconds = exchange.integer("sinceSeconds")
         if seconds is not None:
-            if seconds <= 0:
-                error = invalid_value("sinceSeconds", seconds, "must be greater than 0")
-                raise invalid("PodLogOptions", "", "", [error])
             return utc(max(0.0, self._api.timeline.now() - seconds))
         text = exchange.query.get("sinceTime")
         try:
@@ -136,15 +135,15 @@ class Streams:
         """A command in a container, over a websocket (channel protocols v4 and v5)."""
         pod = self._pod(namespace, name)
         container = self._container(pod, exchange.query.get("container", ""))
+        socket = web.WebSocketResponse(protocols=_PROTOCOLS)
+        if not socket.can_prepare(exchange.request):
+            raise bad_request("Upgrade request required")
         command = exchange.request.query.getall("command", [])
         if not command:
             raise bad_request("you must specify at least 1 command for the container")
         statuses = pod["status"].get("containerStatuses") or ()
         if not any(s["name"] == container and "running" in s["state"] for s in statuses):
             raise ApiError(500, "InternalError", f'container not found ("{container}")')
-        socket = web.WebSocketResponse(protocols=_PROTOCOLS)
-        if not socket.can_prepare(exchange.request):
-            raise bad_request("Upgrade request required")
         await socket.prepare(exchange.request)
         exchange.record(101)
         stdin = await _read_stdin(socket) if exchange.flag("stdin") else None

@@ -10,8 +10,9 @@ from aiohttp import web
 
 from engine.lab.clock import CLOCK
 from engine.lab.cluster.api.exchange import Exchange
+from engine.lab.cluster.api.query import wrong_version
 from engine.production.cluster.objects.common import Obj
-from engine.production.cluster.objects.refusals import bad_request, expired
+from engine.production.cluster.objects.refusals import ApiError, expired
 from engine.production.cluster.objects.resources import Resource
 from engine.production.cluster.objects.store import Change, Expired, ObjectStore
 
@@ -77,7 +78,8 @@ class Watches:
                 events.append(self._bookmark(stream, {_INITIAL_END: "true"}))
             return events, None
         if not text.isdigit():
-            raise bad_request(f'invalid resource version: "{text}"')
+            # Not a mistake of the client's, says a real server.
+            raise ApiError(500, "", wrong_version(text))
         try:
             changes = self._store.since(resource.storage, int(text))
         except Expired as error:
@@ -135,7 +137,9 @@ class _Stream:
         self.version = version
         self.namespace = namespace
         self.selected = selected
-        self.response = web.StreamResponse(headers={"Content-Type": "application/json"})
+        self.response = web.StreamResponse(
+            headers={"Content-Type": "application/json", **exchange.headers()}
+        )
         self._exchange = exchange
         self._head = True
 

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
-from engine.production.cluster.objects.common import Obj
+from collections.abc import Iterator
+from ipaddress import AddressValueError, IPv4Address, IPv4Network
+
+from engine.production.cluster.objects.common import Obj, key_of
+from engine.production.cluster.objects.refusals import FieldError, invalid_value
 from engine.production.cluster.objects.store import ObjectStore
 
-_FIRST_NODE_PORT = 30000
+_NODE_PORTS = range(30000, 32768)
+_RANGE = IPv4Network("10.0.0.0/16")
 
 
 class Allotment:
@@ -34,6 +39,27 @@ class Allotment:
                 new["spec"][name] = live["spec"][name]
         self._allot_node_ports(new["spec"])
 
+    def complaints(self, resource: str, obj: Obj) -> Iterator[FieldError]:
+        """What a new or changed Service asks for that cannot be had."""
+        if resource != "services" or obj["spec"]["type"] == "ExternalName":
+            return
+        others = [each for each in self._store.items("services") if key_of(each) != key_of(obj)]
+        yield from _address_complaints(obj["spec"], others)
+        taken = {
+            port["nodePort"]
+            for each in others
+            for port in each["spec"].get("ports") or ()
+            if "nodePort" in port
+        }
+        for index, port in enumerate(obj["spec"].get("ports") or ()):
+            number, path = port.get("nodePort"), f"spec.ports[{index}].nodePort"
+            if number in taken:
+                yield invalid_value(path, number, "provided port is already allocated")
+            elif number and number not in _NODE_PORTS:
+                bounds = f"{_NODE_PORTS.start}-{_NODE_PORTS.stop - 1}"
+                detail = "provided port is not in the valid range. The range of valid ports is "
+                yield invalid_value(path, number, detail + bounds)
+
     def _allot_node_ports(self, spec: Obj) -> None:
         if spec["type"] not in ("NodePort", "LoadBalancer"):
             return
@@ -42,7 +68,7 @@ class Allotment:
             for service in self._store.items("services")
             for port in service["spec"].get("ports") or ()
         }
-        candidate = _FIRST_NODE_PORT
+        candidate = _NODE_PORTS.start
         for port in spec.get("ports") or ():
             while candidate in taken:
                 candidate += 1
@@ -55,3 +81,22 @@ class Allotment:
         while (address := f"10.0.{number >> 8}.{number & 255}") in taken:
             number += 1
         return address
+
+
+def _address_complaints(spec: Obj, others: list[Obj]) -> Iterator[FieldError]:
+    """A cluster address is of the cluster's range, and nobody else's."""
+    address = spec.get("clusterIP")
+    if address in (None, "", "None"):
+        return
+    try:
+        inside = IPv4Address(address) in _RANGE
+    except AddressValueError:
+        detail = "must be a valid IP address, (e.g. 10.9.8.7 or 2001:db8::ffff)"
+        yield invalid_value("spec.clusterIPs[0]", address, detail)
+        return
+    why = "" if inside else "the provided network does not match the current range"
+    if any(each["spec"].get("clusterIP") == address for each in others):
+        why = "provided IP is already allocated"
+    if why:
+        detail = f"failed to allocate IP {address}: {why}"
+        yield invalid_value("spec.clusterIPs", [address], detail)

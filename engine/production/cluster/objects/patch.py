@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import Any
 
 from engine.production.cluster.objects.common import Obj, copy_json
-from engine.production.cluster.objects.refusals import ApiError, bad_request, unprocessable
+from engine.production.cluster.objects.refusals import ApiError, bad_request, go_kind, unprocessable
 from engine.production.cluster.objects.schema import Type
 
 
@@ -28,7 +28,10 @@ def merge_patch(document: Any, patch: Any) -> Any:
 def json_patch(document: Any, operations: Any) -> Any:
     """RFC 6902. Raises ApiError: 400 for what is no patch, 422 for one that does not fit."""
     if not isinstance(operations, list):
-        raise bad_request("a JSON patch is a list of operations")
+        raise bad_request(
+            f"error decoding patch: json: cannot unmarshal {go_kind(operations)} into Go value of "
+            "type []handlers.jsonPatchOp"
+        )
     result = copy_json(document)
     for operation in operations:
         try:
@@ -104,7 +107,8 @@ def strategic_merge(document: Any, patch: Obj, kind: Type) -> Obj:
     """The strategic merge patch: like a merge patch, but keyed lists are merged by their key.
 
     Understands the directives that kubectl sends: $patch (merge, replace, delete), $retainKeys,
-    $setElementOrder and $deleteFromPrimitiveList. Raises ApiError (400) for unknown ones.
+    $setElementOrder and $deleteFromPrimitiveList. Raises ApiError for unknown ones: 500, as a
+    real server does, though the mistake is the client's.
     """
     directive = patch.get("$patch", "merge")
     if directive == "replace":
@@ -113,7 +117,8 @@ def strategic_merge(document: Any, patch: Obj, kind: Type) -> Obj:
     if directive == "delete":
         return {}
     if directive != "merge":
-        raise bad_request(f"unknown patch directive {directive!r}")
+        message = f"unknown patch type: {directive} in map: {_go_text(patch)}"
+        raise ApiError(500, "", message)
     merged: Obj = dict(document) if isinstance(document, dict) else {}
     if "$retainKeys" in patch:
         merged = {name: merged[name] for name in merged if name in patch["$retainKeys"]}
@@ -145,7 +150,7 @@ def _merge_list(live: list[Any], patch: list[Any], kind: Type) -> list[Any]:
     merged = list(live)
     for item in patch:
         if not isinstance(item, dict) or key not in item:
-            raise _missing_key(key)
+            raise _missing_key(key, item)
         places = [index for index, other in enumerate(merged) if other.get(key) == item[key]]
         if item.get("$patch") == "delete":
             merged = [other for other in merged if other.get(key) != item[key]]
@@ -156,8 +161,21 @@ def _merge_list(live: list[Any], patch: list[Any], kind: Type) -> list[Any]:
     return merged
 
 
-def _missing_key(key: str) -> ApiError:
-    return bad_request(f"map: map[] does not contain declared merge key: {key}")
+def _missing_key(key: str, item: Any) -> ApiError:
+    message = f"map: {_go_text(item)} does not contain declared merge key: {key}"
+    return ApiError(500, "", message)
+
+
+def _go_text(value: Any) -> str:
+    """A value as Go prints it: map[a:1 b:[x y]]."""
+    if isinstance(value, dict):
+        pairs = (f"{name}:{_go_text(item)}" for name, item in sorted(value.items()))
+        return f"map[{' '.join(pairs)}]"
+    if isinstance(value, list):
+        return f"[{' '.join(_go_text(item) for item in value)}]"
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "<nil>" if value is None else str(value)
 
 
 def _apply_list_directives(merged: Obj, patch: Obj, kind: Type) -> None:

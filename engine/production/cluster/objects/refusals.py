@@ -88,6 +88,12 @@ def field_forbidden(field: str, detail: str) -> FieldError:
     return FieldError("FieldValueForbidden", field, f"Forbidden: {detail}")
 
 
+def go_kind(value: Any) -> str:
+    """What Go's JSON decoder calls a value."""
+    kinds = {bool: "bool", int: "number", float: "number", str: "string", list: "array"}
+    return kinds.get(type(value), "object")
+
+
 def failure(code: int, reason: str, message: str, details: Obj | None = None) -> Obj:
     """A Status object of a failed request; an empty `reason` is left out as the server does."""
     status: Obj = {
@@ -152,7 +158,7 @@ def conflict(plural: str, group: str, name: str, why: str = "") -> ApiError:
 
 def invalid(kind: str, group: str, name: str, errors: Sequence[FieldError]) -> ApiError:
     """422: every complaint in the message and in details.causes."""
-    complaints = [str(error) for error in errors]
+    complaints = list(dict.fromkeys(str(error) for error in errors))
     text = complaints[0] if len(complaints) == 1 else f"[{', '.join(complaints)}]"
     causes = [
         {"reason": error.kind, "message": error.message, "field": error.field} for error in errors
@@ -163,6 +169,12 @@ def invalid(kind: str, group: str, name: str, errors: Sequence[FieldError]) -> A
         f'{_qualified(kind, group)} "{name}" is invalid: {text}',
         {**_details(name, group, kind), "causes": causes},
     )
+
+
+def immutable_uid(kind: str, group: str, name: str, uid: str) -> ApiError:
+    """422 for a patch that would give an object another uid; a real server says it twice."""
+    error = invalid_value("metadata.uid", uid, "field is immutable")
+    return invalid(kind, group, name, [error, error])
 
 
 def forbidden(plural: str, group: str, name: str, why: str) -> ApiError:
@@ -206,6 +218,17 @@ def unsupported_media_type(accepted: Sequence[str]) -> ApiError:
         + ", ".join(accepted)
     )
     return ApiError(415, "UnsupportedMediaType", message)
+
+
+def not_acceptable(offered: Sequence[str]) -> ApiError:
+    """406: no answer is to be had in a format that the client takes."""
+    message = f"406: Not Acceptable\n\nAvailable representations: {', '.join(offered)}"
+    return ApiError(406, "NotAcceptable", message, {})
+
+
+def unsupported_patch() -> ApiError:
+    """415 for a patch of a form that there is not."""
+    return ApiError(415, "UnsupportedMediaType", "415: Unsupported Media Type", {})
 
 
 def unprocessable() -> ApiError:

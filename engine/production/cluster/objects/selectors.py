@@ -7,7 +7,8 @@ from collections.abc import Callable, Mapping
 from typing import Any
 
 from engine.production.cluster.objects.common import Obj, labels_of
-from engine.production.cluster.objects.refusals import ApiError, bad_request
+from engine.production.cluster.objects.naming import LABEL_VALUE, LABEL_VALUE_RULE
+from engine.production.cluster.objects.refusals import ApiError, bad_request, quoted
 
 Labels = Mapping[str, str]
 Predicate = Callable[[Labels], bool]
@@ -17,7 +18,7 @@ _REQUIREMENT = re.compile(
     rf"""\s*(?:
         (?P<absent>!)\s*(?P<absent_key>{_KEY})
       | (?P<key>{_KEY})\s*(?:
-            (?P<op>==|=|!=)\s*(?P<value>[A-Za-z0-9]?[-A-Za-z0-9_.]*)
+            (?P<op>==|=|!=)\s*(?P<value>[^\s,()=!<>]*)
           | (?P<set>in|notin)\s*\((?P<values>[^)]*)\)
         )?
     )\s*(?:,|$)""",
@@ -60,13 +61,16 @@ def _parse_requirement(match: re.Match[str]) -> Predicate:
         return lambda labels: key not in labels
     key = match["key"]
     if match["set"]:
-        values = {value.strip() for value in match["values"].split(",")}
+        listed = [value.strip() for value in match["values"].split(",")]
+        _check_values(key, listed)
+        values = set(listed)
         if match["set"] == "in":
             return lambda labels: labels.get(key) in values
         return lambda labels: labels.get(key) not in values
     if match["op"] is None:
         return lambda labels: key in labels
     value = match["value"]
+    _check_values(key, [value])
     if match["op"] == "!=":
         return lambda labels: labels.get(key) != value
     return lambda labels: labels.get(key) == value
@@ -79,10 +83,31 @@ def parse_labels(text: str) -> Predicate:
     while position < len(text):
         match = _REQUIREMENT.match(text, position)
         if match is None:
-            raise bad_request(f"unable to parse requirement: found '{text[position:]}'")
+            raise _unreadable(text[position:])
         predicates.append(_parse_requirement(match))
         position = match.end()
     return lambda labels: all(predicate(labels) for predicate in predicates)
+
+
+def _check_values(key: str, values: list[str]) -> None:
+    """Raise ApiError (400) for a value that no label can have."""
+    for index, value in enumerate(values):
+        if not re.fullmatch(LABEL_VALUE, value) or len(value) > 63:
+            raise bad_request(
+                f"unable to parse requirement: values[{index}][{key}]: Invalid value: "
+                f"{quoted(value)}: {LABEL_VALUE_RULE}"
+            )
+
+
+def _unreadable(text: str) -> ApiError:
+    """What cannot be understood of a selector, from the first wrong word on."""
+    match = re.match(rf"\s*{_KEY}\s+(?P<word>[^\s,()]+)", text)
+    if match is not None and match["word"] not in ("in", "notin"):
+        expected = "in, notin, =, ==, !=, gt, lt"
+        return bad_request(
+            f"unable to parse requirement: found '{match['word']}', expected: {expected}"
+        )
+    return bad_request(f"unable to parse requirement: found '{text}'")
 
 
 def _matches_expression(expression: Obj, labels: Labels) -> bool:
@@ -147,16 +172,19 @@ def parse_fields(text: str, resource: str) -> Callable[[Obj], bool]:
         if match is None:
             raise bad_request(f"invalid selector: '{text}'; can't understand '{part}'")
         if match[1] not in allowed:
-            raise _unknown_field(text, match[1], resource)
+            raise _unknown_field(match[1], resource)
         tests.append((match[1], match[2] == "!=", match[3]))
     return lambda obj: all((field_value(obj, path) == value) != no for path, no, value in tests)
 
 
-def _unknown_field(text: str, name: str, resource: str) -> ApiError:
-    plural, _, group = resource.partition(".")
+def _unknown_field(name: str, resource: str) -> ApiError:
+    """Kinds with fields of their own say it in other words than those that have none."""
+    group = resource.partition(".")[2]
+    custom = "." in group and not group.endswith(".k8s.io")
+    if resource in _FIELDS or custom:
+        return bad_request(f"field label not supported: {name}")
     return bad_request(
-        f'Unable to find "{group}/v1, Resource={plural}" that match label selector "", '
-        f'field selector "{text}": field label not supported: {name}'
+        f'"{name}" is not a known field selector: only "metadata.name", "metadata.namespace"'
     )
 
 
