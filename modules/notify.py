@@ -13,6 +13,7 @@ Inventory section ``notify``::
           languages: [zh]
           smtp: {host: mail.example.com, port: 587, from: ce@example.com, to: [sre@example.com],
                  user: ce, password: "{{ secret('mail') }}", tls: starttls}   # or tls, none
+                 # an entry of `to` may be "Doe, Jane <jane@example.com>"
         hook: {webhook: {url: "https://example.com/hook", headers: {X-Team: sre},
                          sign: "{{ secret('hook') }}"}}
         log: {console: {}}
@@ -28,7 +29,8 @@ With `sign` a webhook's requests carry ``X-CE-Timestamp`` (epoch seconds) and ``
 ``sha256=`` and the HMAC-SHA256, in hexadecimal, of the timestamp, a full stop and the body. A
 channel whose secret is missing, whose settings make no sense or that is down silences no other,
 and with a `timeout` of the step each gets a share of the time that is left. A receiver that asks
-to be left alone for ten seconds or less (``Retry-After``) is sent to again after that.
+to be left alone for ten seconds or less (``Retry-After``) is sent to again after that. What is too
+long for a receiver is shortened and says so.
 
 A template's first line is ``Subject: …``, its body follows after an empty line; placeholders are
 ``{{ name }}``, filled from the step's `vars` and everything else in the step's scope.
@@ -40,8 +42,11 @@ import traceback
 from collections.abc import Callable
 from typing import Annotated, Any, Literal
 
+import msgspec
+
 from engine.module_api import (
     ActionError,
+    Arguments,
     Cancelled,
     Context,
     Failed,
@@ -56,6 +61,7 @@ from engine.module_api import (
 )
 from modules._http.client import TIMEOUT
 from modules._notify import channels as notify_channels
+from modules._notify import delivery as notify_delivery
 from modules._notify import text as notify_text
 from modules._notify.channels import Notice, Severity, Target
 
@@ -87,15 +93,13 @@ def send(
 ) -> Result:
     """Send a notice to a channel of the inventory, or to several.
 
-    Everything is prepared before anything is sent: unknown channels, a missing template and
-    placeholders without a value (each is named) fail the step with nothing sent. If one of
-    several channels fails, the others are still sent to, and the failure says which were; a
-    retry sends to the rest only.
+    Unknown channels, a missing template and placeholders without a value fail the step with nothing
+    sent. If one of several channels fails, the others are still sent to; a retry sends to the rest.
 
     Result data: ``sent`` (channels sent to now), ``already`` (by an earlier attempt, or known to
     their receiver), ``failed`` (channel → why), ``key``, ``notices`` (language → ``subject`` and
-    ``text``). Effect once: the notice carries the task's key, so a receiver that deduplicates
-    gets it once in spite of a crash; where the receiver cannot, the run asks a person.
+    ``text``). Effect once: a receiver that deduplicates by the key gets a notice once in spite of a
+    crash; where it cannot, the run asks a person.
 
     Args:
         channel: a name of the inventory's `notify.channels`, or several.
@@ -108,24 +112,30 @@ def send(
         incident: notices with the same incident belong together: PagerDuty and Statuspage update
             what they have. Default: every notice is its own.
         status: of a Statuspage incident; ``resolved`` also resolves PagerDuty's.
-        component_status: state of the Statuspage components: operational, degraded, down,
-            partial_outage, under_maintenance.
-        alert: what becomes of PagerDuty's alert of the incident: trigger (default), acknowledge
-            or resolve.
+        component_status: state of the Statuspage components.
+        alert: what becomes of PagerDuty's alert of the incident; default trigger.
     """
-    if alert in ("acknowledge", "resolve") and not incident:
-        raise Refused(
-            f"`alert: {alert}` needs an `incident`", hint="the one that it was triggered for"
-        )
     targets, notices = _prepared(ctx, channel, template, subject, text, vars, languages)
+    return _send(ctx, targets, Notice(notices, severity, incident, status, component_status, alert))
+
+
+def _send(ctx: Context, targets: list[Target], notice: Notice) -> Result:
+    """Send each target the notice in its languages, unless an earlier attempt did."""
+    notices = notice.words
+    if notice.alert in ("acknowledge", "resolve") and not notice.incident:
+        raise Refused(
+            f"`alert: {notice.alert}` needs an `incident`", hint="the one that it was triggered for"
+        )
+    if len(targets) == 1 and isinstance(targets[0].broken, Refused):
+        raise targets[0].broken
     done = ctx.cached(f"notify:done:{ctx.key}", set[str])
     sent: list[str] = []
     already = [target.name for target in targets if target.name in done]
 
     def deliver(target: Target, patience: float) -> None:
         words = notify_text.chosen(notices, target.languages)
-        notice = Notice(words, severity, incident, status, component_status, alert)
-        known = notify_channels.deliver(ctx, target, notice, patience)
+        own = msgspec.structs.replace(notice, words=words)
+        known = notify_delivery.deliver(ctx, target, own, patience)
         done.add(target.name)
         (already if known else sent).append(target.name)
         ctx.progress(f"{target}: {'had it already' if known else 'sent'}")
@@ -138,19 +148,11 @@ def send(
 
 
 @send.check
-def send_check(
-    ctx: Context,
-    channel: str | list[str],
-    *,
-    template: str = "",
-    subject: Template = "",
-    text: Template = "",
-    vars: dict[str, Value] | None = None,
-    languages: list[str] | None = None,
-    **others: Any,
-) -> Result:
+def send_check(ctx: Context, args: Arguments) -> Result:
     """Prepare everything and show it; send nothing."""
-    targets, notices = _prepared(ctx, channel, template, subject, text, vars, languages)
+    targets, notices = _prepared(
+        ctx, args.channel, args.template, args.subject, args.text, args.vars, args.languages
+    )
     if broken := {target.name: target.broken for target in targets if target.broken is not None}:
         raise _failure(broken, [], _data(ctx, notices, [], [], broken))
     lines = []
@@ -168,18 +170,20 @@ def send_check(
 
 
 @send.probe
-def send_probe(
-    ctx: Context, channel: str | list[str], *, incident: str = "", **others: Any
-) -> Probe:
+def send_probe(ctx: Context, args: Arguments) -> Probe:
     """Ask the receivers that can be asked; those that deduplicate may be sent to again."""
-    targets = notify_channels.targets(ctx, [channel] if isinstance(channel, str) else channel, None)
-    answers = {target.name: notify_channels.probe(ctx, target, incident) for target in targets}
+    targets = notify_channels.targets(ctx, _names(args.channel), None)
+    answers = {one.name: notify_delivery.probe(ctx, one, args.incident) for one in targets}
     unsure = [name for name, answer in answers.items() if answer == "unknown"]
     if unsure:
         return Probe("unknown", message=f"nobody can tell whether {', '.join(unsure)} got it")
     if all(answer == "done" for answer in answers.values()):
         return Probe("done", Result(changed=True, data=_data(ctx, {}, [], list(answers), {})))
     return Probe("not_done", message="whoever has it already recognises it by its key")
+
+
+def _names(channel: str | list[str]) -> list[str]:
+    return [channel] if isinstance(channel, str) else channel
 
 
 def _send_all(
@@ -219,8 +223,9 @@ def _send_each(
         except Exception as error:
             ctx.log(traceback.format_exc())
             failures[target.name] = Failed(
-                f"{type(error).__name__}: {error}",
-                hint="this is a defect of the module; its traceback is in the step's log",
+                "a defect of the module kept it from being sent",
+                hint="its traceback is in the step's log",
+                evidence=[f"{type(error).__name__}: {error}"],
             )
         if target.name in failures:
             ctx.progress(f"{target}: {failures[target.name].message}")
@@ -251,10 +256,9 @@ def _prepared(
     languages: list[str] | None,
 ) -> tuple[list[Target], dict[str, notify_text.Words]]:
     """Where it goes and, in every language that is needed, what."""
-    names = [channel] if isinstance(channel, str) else channel
-    targets = notify_channels.targets(ctx, names, languages)
-    wanted = dict.fromkeys(one for target in targets for one in target.languages)
-    notices = notify_text.prepare(ctx, list(wanted), template, subject, text, vars or {})
+    targets = notify_channels.targets(ctx, _names(channel), languages)
+    spoken = dict.fromkeys(one for target in targets for one in target.languages)
+    notices = notify_text.prepare(ctx, list(spoken), template, subject, text, vars or {})
     return targets, notices
 
 
@@ -282,6 +286,12 @@ def _failure(
 ) -> ActionError:
     """One failure alone keeps its kind; several are a plain failure that lists them."""
     names = ", ".join(failures)
+    partly = [
+        f"{name} (only {', '.join(people)})"
+        for name, error in failures.items()
+        if isinstance(people := error.data.get("reached"), list) and people
+    ]
+    sent = [*sent, *partly]
     reached = f"; sent to {', '.join(sent)}" if sent else "; nothing was sent"
     evidence = [
         line

@@ -190,3 +190,14 @@ def test_the_environment_of_the_process_is_the_default(monkeypatch: pytest.Monke
     assert os.environ["CE_RUN_TEST_TOKEN"]
     source = SecretSource("t", "env", ("CE_RUN_TEST_TOKEN",))
     assert Secrets(Inventory(secrets={"t": source})).get("t") == "hunter2"
+
+
+def test_a_byte_order_mark_is_no_part_of_a_secret(tmp_path: Path) -> None:
+    (tmp_path / "key").write_bytes(b"\xef\xbb\xbfhunter2\r\n")
+    store, masked = secrets(
+        tmp_path,
+        file=SecretSource("file", "file", ("key",)),
+        command=SecretSource("command", "command", ("cat", "key")),
+    )
+    assert store.get("file") == store.get("command") == "hunter2"
+    assert set(masked) == {"hunter2"}

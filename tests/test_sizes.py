@@ -26,7 +26,6 @@ LONG_FUNCTIONS: frozenset[str] = frozenset(
         "modules/_traffic/setup.py:setup",
         "modules/metrics.py:compare",
         "modules/metrics.py:soak",
-        "modules/notify.py:send",
     )
 )
 

@@ -98,7 +98,7 @@ class Secrets:
     def _from_file(self, source: SecretSource) -> str:
         path = self._path(source)
         try:
-            value = path.read_text(encoding="utf-8").rstrip("\r\n")
+            value = path.read_text(encoding="utf-8-sig").rstrip("\r\n")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else "it is not UTF-8 text"
             raise Failed(
@@ -121,7 +121,7 @@ class Secrets:
                 timeout=_SECRET_COMMAND_SECONDS,
                 check=False,
             )
-            value = done.stdout.decode().rstrip("\r\n")
+            value = done.stdout.decode("utf-8-sig").rstrip("\r\n")
         except subprocess.TimeoutExpired:
             raise Failed(
                 f"the secret '{source.name}' comes from `{shown}`, which did not end within "

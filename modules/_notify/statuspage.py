@@ -11,9 +11,12 @@ from typing import Any
 
 import msgspec
 
-from engine.module_api import Context, Failed, Refused, Unreachable
+from engine.module_api import ActionError, Context, Failed, Refused, Unreachable
 from modules._http import client as http_client
+from modules._http.response import Response
 from modules._http.tls import Tls
+from modules._notify.chat import shortened
+from modules._notify.transports import Statuspage
 
 _STATES = {
     "operational": "operational",
@@ -22,6 +25,9 @@ _STATES = {
     "partial_outage": "partial_outage",
     "under_maintenance": "under_maintenance",
 }
+_NAME, _BODY = 255, 25000
+"""Characters that a name and an update may have; what is longer is shortened."""
+
 _IMPACT = {"critical": "critical", "error": "major", "warning": "minor", "info": "none"}
 
 
@@ -37,36 +43,41 @@ class Update(msgspec.Struct, frozen=True):
     severity: str
 
 
-def send(ctx: Context, settings: Mapping[str, Any], update: Update) -> bool:
-    """Create or update the incident; whether it has this update already."""
-    found = _find(ctx, settings, update.incident or update.key)
-    sent = _sent(found)
+def send(ctx: Context, settings: Statuspage, update: Update, patience: float) -> bool:
+    """Create or update the incident, with `patience` seconds for each answer; whether it has this
+    update already."""
+    page = _Page(ctx, settings, patience)
+    known = page.find(update.incident or update.key)
+    sent = _sent(known)
     if update.key in sent:
         return True
     incident: dict[str, Any] = {
-        "body": update.body,
-        "status": update.status or ("investigating" if found is None else found["status"]),
+        "body": shortened(update.body, _BODY),
+        "status": update.status or ("investigating" if known is None else known["status"]),
         "metadata": {
             "ce_run": {"incident": update.incident or update.key, "sent": [*sent, update.key]}
         },
     }
-    components = [str(one) for one in settings.get("components") or []]
     if update.component_status:
-        incident["components"] = dict.fromkeys(components, _STATES[update.component_status])
-        incident["component_ids"] = components
+        state = _STATES[update.component_status]
+        incident["components"] = dict.fromkeys(settings.components, state)
+        incident["component_ids"] = settings.components
     with ctx.fence():
-        if found is None:
-            incident["name"] = update.name
+        if known is None:
+            incident["name"] = shortened(update.name, _NAME)
             incident["impact_override"] = _IMPACT[update.severity]
-            _call(ctx, settings, "POST", "incidents", {"incident": incident})
+            saved = page.call("POST", "incidents", {"incident": incident})
         else:
-            _call(ctx, settings, "PATCH", f"incidents/{found['id']}", {"incident": incident})
+            saved = page.call("PATCH", f"incidents/{known['id']}", {"incident": incident})
+    if not isinstance(saved, dict) or not saved.get("id"):
+        raise Failed("Statuspage did not answer with the incident", hint="check `url`")
     return False
 
 
-def has(ctx: Context, settings: Mapping[str, Any], key: str, incident: str) -> bool:
+def has(ctx: Context, settings: Statuspage, key: str, incident: str) -> bool:
     """Whether the page has this update."""
-    return key in _sent(_find(ctx, settings, incident or key))
+    page = _Page(ctx, settings, http_client.TIMEOUT)
+    return key in _sent(page.find(incident or key))
 
 
 def _sent(incident: Mapping[str, Any] | None) -> list[str]:
@@ -78,39 +89,49 @@ def _ours(incident: Mapping[str, Any]) -> Mapping[str, Any]:
     return found if isinstance(found, Mapping) else {}
 
 
-def _find(ctx: Context, settings: Mapping[str, Any], name: str) -> dict[str, Any] | None:
-    """The incident of that name; the newest hundred are looked through."""
-    listed = _call(ctx, settings, "GET", "incidents?limit=100", None)
-    if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
-        raise Failed("Statuspage did not answer with a list of incidents", hint="check `url`")
-    return next((one for one in listed if _ours(one).get("incident") == name), None)
+class _Page:
+    """The API of one page."""
+
+    def __init__(self, ctx: Context, settings: Statuspage, patience: float) -> None:
+        self._ctx = ctx
+        self._settings = settings
+        self._patience = patience
+
+    def find(self, name: str) -> dict[str, Any] | None:
+        """The incident of that name; the newest hundred are looked through."""
+        listed = self.call("GET", "incidents?limit=100", None)
+        if not isinstance(listed, list) or not all(isinstance(one, dict) for one in listed):
+            raise Failed("Statuspage did not answer with a list of incidents", hint="check `url`")
+        return next((one for one in listed if _ours(one).get("incident") == name), None)
+
+    def call(self, method: str, path: str, body: Any) -> Any:
+        """What it answers to a request; a failure where that is no success."""
+        settings = self._settings
+        answer = http_client.request(
+            self._ctx,
+            method,
+            f"{settings.url.rstrip('/')}/pages/{settings.page}/{path}",
+            headers={"Authorization": f"OAuth {settings.token}"},
+            tls=Tls(settings.verify, settings.ca, "statuspage of notify"),
+            timeout=self._patience,
+            what="Statuspage",
+            **http_client.content(body),
+        )
+        if answer.status in (200, 201):
+            return answer.json()
+        raise _refusal(answer, f"{method} {path.partition('?')[0]}")
 
 
-def _call(ctx: Context, settings: Mapping[str, Any], method: str, path: str, body: Any) -> Any:
-    base = str(settings.get("url") or "https://api.statuspage.io/v1").rstrip("/")
-    url = f"{base}/pages/{settings['page']}/{path}"
-    options = {} if body is None else {"json": body}
-    answer = http_client.request(
-        ctx,
-        method,
-        url,
-        headers={"Authorization": f"OAuth {settings['token']}"},
-        tls=Tls(settings.get("verify", True), settings.get("ca", ""), "statuspage of notify"),
-        timeout=float(settings.get("patience") or http_client.TIMEOUT),
-        what="Statuspage",
-        **options,
-    )
-    if answer.status in (200, 201):
-        return answer.json()
-    message = f"Statuspage answered {method} {path.partition('?')[0]} with status {answer.status}"
+def _refusal(answer: Response, request: str) -> ActionError:
+    message = f"Statuspage answered {request} with status {answer.status}"
     if answer.status in (420, 429) or answer.status >= 500:
         later = answer.retry_after
-        raise Unreachable(
+        return Unreachable(
             message,
             hint="try again later (`retry`)",
             evidence=answer.lines(),
             data={} if later is None else {"retry_after": later},
         )
-    if answer.status in (401, 403, 404):
-        raise Refused(message, hint="check `page` and `token`", evidence=answer.lines())
-    raise Failed(message, evidence=answer.lines())
+    if answer.status in (401, 403, 404) or answer.is_redirect:
+        return Refused(message, hint="check `page` and `token`", evidence=answer.lines())
+    return Failed(message, evidence=answer.lines())

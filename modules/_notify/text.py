@@ -29,10 +29,17 @@ def prepare(
     text: str,
     vars: dict[str, Any],
 ) -> dict[str, Words]:
-    """The notice in each language; Refused, naming all of them, where placeholders are missing."""
+    """The notice in each language; Refused, naming all of them, where placeholders are missing.
+
+    A language that has no such notice is left out with a warning as long as another has it.
+    """
     if bool(template) == bool(text):
         raise Refused("a notice is either a `template` or a `text`")
-    raw = {one: _source(ctx, one, template) if template else (subject, text) for one in languages}
+    raw = (
+        _sources(ctx, languages, template)
+        if template
+        else dict.fromkeys(languages, (subject, text))
+    )
     missing = {
         name
         for parts in raw.values()
@@ -45,12 +52,27 @@ def prepare(
             f"the notice {template or 'text'} lacks {', '.join(sorted(missing))}",
             hint="give the step `vars: {name: value}`",
         )
-    made = {}
+    words = {}
     for language, (first, body) in raw.items():
         heading = str(ctx.render(subject or first, **vars)).strip()
-        words = str(ctx.render(body, **vars)).strip()
-        made[language] = Words(heading or _first_line(words), words)
-    return made
+        rendered = str(ctx.render(body, **vars)).strip()
+        words[language] = Words(heading or _first_line(rendered), rendered)
+    return words
+
+
+def _sources(ctx: Context, languages: list[str], template: str) -> dict[str, tuple[str, str]]:
+    """A template as written in each language that has it; Refused if none has."""
+    sources, faults = {}, list[Refused]()
+    for language in languages:
+        try:
+            sources[language] = _source(ctx, language, template)
+        except Refused as error:
+            faults.append(error)
+    if not sources and faults:
+        raise faults[0]
+    for fault in faults:
+        ctx.warn(f"{fault.message}; people get it in {', '.join(sources)}")
+    return sources
 
 
 def _first_line(text: str) -> str:
@@ -61,7 +83,7 @@ def _first_line(text: str) -> str:
 
 def _placeholders(text: str) -> set[str]:
     """Names that a template reads, without those that it sets itself."""
-    own = {name for found in _LOCAL.findall(text) for name in found}
+    own = {name for names in _LOCAL.findall(text) for name in names}
     return set(_PLACEHOLDER.findall(text)) - own - {"env", "secret", "loop", "range"}
 
 
@@ -70,14 +92,16 @@ def _source(ctx: Context, language: str, template: str) -> tuple[str, str]:
     folder = str(ctx.connection("notify").get("templates") or "files/notices")
     path = ctx.file(Path(folder) / language / f"{template}.txt")
     try:
-        head, _, body = path.read_text(encoding="utf-8").partition("\n")
+        head, _, body = path.read_text(encoding="utf-8-sig").partition("\n")
     except FileNotFoundError:
         raise Refused(
             f"there is no notice {template!r} in {language!r}: {path} is missing",
             hint=f"there are: {', '.join(_known(path.parent)) or 'none'}",
         ) from None
-    except (OSError, UnicodeDecodeError) as error:
-        raise Refused(f"the notice {path} cannot be read: {error}") from None
+    except UnicodeDecodeError:
+        raise Refused(f"the notice {path} is not UTF-8 text", hint="save it as UTF-8") from None
+    except OSError as error:
+        raise Refused(f"the notice {path} cannot be read: {error.strerror}") from None
     marker, colon, subject = head.partition(":")
     if marker.strip().lower() != "subject" or not colon:
         raise Refused(f"the first line of the notice {path} must be `Subject: …`")
@@ -89,5 +113,6 @@ def _known(folder: Path) -> list[str]:
 
 
 def chosen(notices: dict[str, Words], languages: tuple[str, ...]) -> dict[str, Words]:
-    """The notice in a channel's languages, in their order."""
-    return {language: notices[language] for language in languages}
+    """The notice in a channel's languages, in their order; in others if it has none of them."""
+    spoken = {language: notices[language] for language in languages if language in notices}
+    return spoken or notices

@@ -510,7 +510,10 @@ def test_a_defect_of_one_channel_silences_no_other(
     channels = {**mail_channel(1), "hook": {"webhook": {"url": serve(inbox).url}}}
     with pytest.raises(Failed, match="did not reach mail; sent to hook") as caught:
         send(make(channels), ["mail", "hook"])
-    assert caught.value.evidence == ["mail: ZeroDivisionError: oh"]
+    assert caught.value.evidence == [
+        "mail: a defect of the module kept it from being sent",
+        "  ZeroDivisionError: oh",
+    ]
     assert "Traceback" in (tmp_path / "logs" / "step.0.1.log").read_text()
 
 
