@@ -6,7 +6,9 @@ same machine. Run it alone: ``python -m benchmarks.processes``.
 
 from __future__ import annotations
 
+import json
 import os
+import shlex
 import signal
 import socket
 import statistics
@@ -87,6 +89,31 @@ def shell_steps() -> list[Figure]:
 
         work, floor = paired(run, bare, 5)
     return [Figure("200 × shell: true", work, floor, 1.5, "200 × subprocess.run")]
+
+
+def shell_chain() -> list[Figure]:
+    """The same 200 steps through the command line, whole process, against chaostoolkit, which keeps
+    no journal; nothing where that is not installed (``pip install chaostoolkit``)."""
+    chaos = Path(sys.executable).with_name("chaos")
+    if not chaos.exists():
+        return []
+    with tempfile.TemporaryDirectory() as folder:
+        book, experiment = Path(folder, "shells.yml"), Path(folder, "shells.json")
+        lines = [f"  - {{id: s{number}, shell: true}}" for number in range(SHELL_STEPS)]
+        book.write_text("name: Shells\nsteps:\n" + "\n".join(lines) + "\n")
+        action = {"type": "process", "path": "true"}
+        method = [
+            {"type": "action", "name": f"s{number}", "provider": action}
+            for number in range(SHELL_STEPS)
+        ]
+        document = {"title": "Shells", "description": "200 commands", "method": method}
+        experiment.write_text(json.dumps(document))
+        own = [str(CE_RUN), str(book), "--state", f"{folder}/state"]
+        other = [str(chaos), "--no-version-check", "--log-file", f"{folder}/log", "run"]
+        other += ["--journal-path", f"{folder}/journal.json", str(experiment)]
+        other = ["sh", "-c", f"exec {shlex.join(other)} 2>/dev/null"]  # it logs each action there
+        work, floor = paired(lambda: seconds(own), lambda: seconds(other), 5)
+    return [Figure("200 × shell: true, whole process", work, floor, 0.9, "chaostoolkit")]
 
 
 def first_request() -> list[Figure]:
@@ -196,6 +223,7 @@ users: [{{name: me, user: {{}}}}]
 ALL: tuple[Callable[[], list[Figure]], ...] = (
     start_up,
     shell_steps,
+    shell_chain,
     first_request,
     deploy_again,
 )
