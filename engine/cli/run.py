@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import contextlib
 import functools
+import gc
 import os
 import sys
 import traceback
@@ -132,6 +133,8 @@ def run(file: str, state: str | None, listed: bool, speed: float | None, **words
             around = Rehearsal(speed=speed).surroundings(around)
         return begin(file, options, around)
 
+    if options.simulate:  # it makes little garbage; to look for it takes a tenth of its time
+        gc.set_threshold(200_000, 50, 100)
     return watcher.watch(start)
 
 

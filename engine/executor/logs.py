@@ -4,9 +4,8 @@ from __future__ import annotations
 
 import contextlib
 import os
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
-from typing import Any
 
 from engine.errors import Failed
 
@@ -36,13 +35,25 @@ class AttemptLog:
         its log."""
         if self._folder is None or not text:
             return
-        path = self._folder / f"{self._stem}.log"
-        with contextlib.suppress(OSError), _open_private(path) as stream:
-            size = os.fstat(stream.fileno()).st_size
+        with contextlib.suppress(OSError), self._opened() as descriptor:
+            size = os.fstat(descriptor).st_size
             lines = self._masked(text.rstrip("\n")) + "\n"
             if size < LOG_BYTES:
                 full = size + len(lines) >= LOG_BYTES
-                stream.write(lines + (LOG_FULL if full else ""))
+                data = (lines + (LOG_FULL if full else "")).encode("utf-8", "backslashreplace")
+                view = memoryview(data)
+                while view:
+                    view = view[os.write(descriptor, view) :]
+
+    @contextlib.contextmanager
+    def _opened(self) -> Iterator[int]:
+        """A descriptor of the file (0600), to add to it."""
+        path = f"{self._folder}/{self._stem}.log"
+        descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+        try:
+            yield descriptor
+        finally:
+            os.close(descriptor)
 
     def folder(self) -> Path:
         """The attempt's own folder (0700). Raises Failed when the run keeps no logs."""
@@ -59,8 +70,3 @@ def log_stem(step: str, task: int, attempt: int) -> str:
     Paths hold no ``~``, so the name leads back to the step.
     """
     return f"{step.replace('/', '~')}.{task}.{attempt}"
-
-
-def _open_private(path: Path) -> Any:
-    descriptor = os.open(path, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
-    return os.fdopen(descriptor, "a", encoding="utf-8", errors="backslashreplace")

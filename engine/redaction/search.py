@@ -18,6 +18,9 @@ mark; in JSON the end is escaped."""
 _SHORTENED = 200
 """Characters that a text has at least if somebody shortened it without a sign."""
 
+_REMEMBERED = 4096
+"""Short texts of which it is known what is hidden of them."""
+
 _CUT = re.compile(r"\.{3,}|…|\ufffd")
 """Where somebody left something out."""
 
@@ -36,6 +39,7 @@ class Search:
     """What a redactor knows at one moment, ready to search with."""
 
     def __init__(self, forms: Iterable[SecretForm], texts: Iterable[str]) -> None:
+        self._known: dict[str, str] = {}
         self._all = re.compile(_pattern(sorted(forms)))
         self._overlapping: re.Pattern[str] | None = None  # made when there is something to hide
         self._texts = sorted(text for text in texts if len(text) > SHORTEST)
@@ -52,6 +56,18 @@ class Search:
         self._tail = re.compile(f"(?=({_any(self._tails)}))")
 
     def mask(self, text: str) -> str:
+        """`text` without secrets; what was looked at lately is remembered, since the keys and
+        the words of results come again and again."""
+        if len(text) > _SHORTENED:
+            return self._masked(text)
+        known = self._known.get(text)
+        if known is None:
+            if len(self._known) >= _REMEMBERED:
+                self._known.clear()
+            known = self._known[text] = self._masked(text)
+        return known
+
+    def _masked(self, text: str) -> str:
         """`text` with every span that holds a secret, or a part of one, replaced."""
         spans = [*self._whole(text), *self._cut(text), *self._halves(text)]
         if "\n" in text or "\\n" in text:

@@ -120,6 +120,8 @@ class Response:
 
 def _charset(content_type: str) -> str:
     """The encoding that a header names, if Python knows it as one of text; else empty."""
+    if "charset" not in content_type.lower():
+        return ""
     from email.message import Message
 
     message = Message()

@@ -40,16 +40,10 @@ def prepare(
         if template
         else dict.fromkeys(languages, (subject, text))
     )
-    missing = {
-        name
-        for parts in raw.values()
-        for part in parts
-        for name in _placeholders(part)
-        if not ctx.evaluate(f"{name} is defined", **vars)
-    }
+    missing = _missing(ctx, [part for parts in raw.values() for part in parts], vars)
     if missing:
         raise Refused(
-            f"the notice {template or 'text'} lacks {', '.join(sorted(missing))}",
+            f"the notice {template or 'text'} lacks {', '.join(missing)}",
             hint="give the step `vars: {name: value}`",
         )
     words = {}
@@ -73,6 +67,13 @@ def _sources(ctx: Context, languages: list[str], template: str) -> dict[str, tup
     for fault in faults:
         ctx.warn(f"{fault.message}; people get it in {', '.join(sources)}")
     return sources
+
+
+def _missing(ctx: Context, parts: list[str], vars: dict[str, Any]) -> list[str]:
+    """Names of placeholders that nothing fills; all are asked for in one expression."""
+    names = sorted({name for part in parts for name in _placeholders(part)})
+    known = ctx.evaluate(f"[{', '.join(f'{name} is defined' for name in names)}]", **vars)
+    return [name for name, filled in zip(names, known, strict=True) if not filled]
 
 
 def _first_line(text: str) -> str:
