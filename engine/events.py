@@ -45,8 +45,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     def summary(self) -> str:
         """One line: ``canary/route: unreachable: no answer from edge``."""
         where = f"{self.step}: " if self.step else ""
-        told = self.kind in ("failed", "guard_tripped")  # the message says it
-        kind = "" if told else f"{self.kind.replace('_', ' ')}: "
+        speaks = self.kind in ("failed", "guard_tripped")  # the message says it
+        kind = "" if speaks else f"{self.kind.replace('_', ' ')}: "
         return f"{where}{kind}{self.message}"
 
 

@@ -297,14 +297,14 @@ def _check(line: bytes, number: int) -> Record | str:
     if b"%08x" % zlib.crc32(body) != crc[len(_CRC_MARK) : -2]:
         return "its checksum does not match"
     try:
-        found = _decoder.decode(body + b"}")
+        record = _decoder.decode(body + b"}")
     except UNDECODABLE as error:
         return f"it is not an event that this version knows: {error}"
-    if found.v > SCHEMA_VERSION:
-        return f"a newer ce-run wrote it (schema {found.v})"
-    if found.seq != number:
-        return f"record {number} is missing; this is record {found.seq}"
-    return Record(found.seq, found.time.timestamp(), found.event)
+    if record.v > SCHEMA_VERSION:
+        return f"a newer ce-run wrote it (schema {record.v})"
+    if record.seq != number:
+        return f"record {number} is missing; this is record {record.seq}"
+    return Record(record.seq, record.time.timestamp(), record.event)
 
 
 def refuse_loss(path: Path, there: int, confirmed: int) -> None:

@@ -104,14 +104,14 @@ def _commands(run: str, engine: int | None) -> set[int]:
     ours = set(_ourselves(everyone))
     if engine != os.getpid():  # else they are those that are meant
         ours |= _below(everyone, {os.getpid()})
-    found = {pid for pid in everyone if pid not in ours and _carries(pid, run)}
+    pids = {pid for pid in everyone if pid not in ours and _carries(pid, run)}
     if engine is not None and engine in everyone:
-        found |= _below(everyone, {engine}) - ours
-    known = {everyone[pid].session for pid in found}
+        pids |= _below(everyone, {engine}) - ours
+    known = {everyone[pid].session for pid in pids}
     known -= {everyone[pid].session for pid in (*ours, engine) if pid in everyone}
-    found |= {pid for pid, each in everyone.items() if each.session in known}
-    found |= _below(everyone, found)
-    return {pid for pid in found - ours - {engine} if not everyone[pid].dead}
+    pids |= {pid for pid, each in everyone.items() if each.session in known}
+    pids |= _below(everyone, pids)
+    return {pid for pid in pids - ours - {engine} if not everyone[pid].dead}
 
 
 def command_mark(run: str) -> str:
@@ -146,12 +146,12 @@ def _processes() -> dict[int, _Process]:
 
 def _below(everyone: Mapping[int, _Process], tops: set[int]) -> set[int]:
     """The processes below others, by parentage."""
-    found: set[int] = set()
+    pids: set[int] = set()
     parents = set(tops)
     while parents:
-        parents = {pid for pid, each in everyone.items() if each.parent in parents} - found
-        found |= parents
-    return found
+        parents = {pid for pid, each in everyone.items() if each.parent in parents} - pids
+        pids |= parents
+    return pids
 
 
 def _ourselves(everyone: Mapping[int, _Process]) -> Iterator[int]:

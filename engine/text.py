@@ -39,14 +39,14 @@ def fold(name: str) -> str:
 def nearest(name: str, candidates: Iterable[str]) -> str | None:
     """The candidate that `name` is most likely a misspelling of, if any is near."""
     known = _plausible(name, candidates)
-    wanted = fold(name).casefold()
+    key = fold(name).casefold()
     folded = {fold(each).casefold(): each for each in reversed(known)}
-    if wanted in folded:
-        return folded[wanted]
+    if key in folded:
+        return folded[key]
     from difflib import get_close_matches
 
-    found = get_close_matches(wanted, folded, n=1, cutoff=0.65)
-    return folded[found[0]] if found else None
+    matches = get_close_matches(key, folded, n=1, cutoff=0.65)
+    return folded[matches[0]] if matches else None
 
 
 def _plausible(name: str, candidates: Iterable[str]) -> list[str]:
@@ -61,9 +61,9 @@ def _plausible(name: str, candidates: Iterable[str]) -> list[str]:
 def did_you_mean(name: str, candidates: Iterable[str], *, what: str = "known are") -> str:
     """``did you mean 'backup'?``, or the list of what there is if it is short, or nothing."""
     names = list(candidates)
-    found = nearest(name, names)
-    if found is not None:
-        return f"did you mean '{found}'?"
+    near = nearest(name, names)
+    if near is not None:
+        return f"did you mean '{near}'?"
     if 0 < len(names) <= 12:
         return f"{what}: {', '.join(names)}"
     return ""

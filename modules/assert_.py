@@ -38,12 +38,12 @@ def that(
         msg: the same as `fail_msg`.
         success_msg: what to say when all hold.
     """
-    wanted = that if isinstance(that, list) else [that]
-    if not wanted:
+    conditions = that if isinstance(that, list) else [that]
+    if not conditions:
         raise Refused("`that` holds no expression", hint="name at least one")
-    false = [one for one in wanted if not _holds(ctx, one)]
+    false = [one for one in conditions if not _holds(ctx, one)]
     if not false:
-        return Result(data={"assertions": len(wanted)}, message=success_msg)
+        return Result(data={"assertions": len(conditions)}, message=success_msg)
     texts = [str(one).lower() if isinstance(one, bool) else one for one in false]
     own_words = fail_msg or msg
     raise Failed(
@@ -51,7 +51,7 @@ def that(
         evidence=[
             line for one in false if not isinstance(one, bool) for line in _explain(ctx, one)
         ],
-        data={"assertions": len(wanted), "failed": texts},
+        data={"assertions": len(conditions), "failed": texts},
     )
 
 

@@ -182,10 +182,10 @@ def copy_simulated(ctx: Context, args: Arguments) -> Result:
     text = data.decode(errors="replace")
     with ctx.fence():
         files[where, args.dest] = text
-    wanted = int(args.mode, 8) if args.mode else 0o644
+    mode = int(args.mode, 8) if args.mode else 0o644
     return Result(
         changed=old != text,
-        data=_copied(args.dest, data, wanted),
+        data=_copied(args.dest, data, mode),
         diff=_difference(args.dest, None if old is None else old.encode(), data),
     )
 

@@ -281,7 +281,7 @@ class Watcher:
 
             picture.threshold = thresholds_of(session)
             picture.limit = limits_of(session)
-        write_output("run", session.folder.run_id)
+        write_output("run", session.entry.run_id)
         if self.asker is not None:
             self.asker.connect(session.mailbox.put)
 
@@ -325,7 +325,7 @@ def _untold(session: Session, error: Exception) -> Any:
     """What is said where the summary of a run cannot be made."""
     from engine.report.words import Span, line
 
-    text = f"the summary of run {session.folder.run_id} could not be made: {error!r}; "
+    text = f"the summary of run {session.entry.run_id} could not be made: {error!r}; "
     return line(Span(text, "warn"), "its journal is complete, see `ce-run show`")
 
 
@@ -364,8 +364,8 @@ def end_of_run(session: Session, workspace: Workspace) -> Any:
 
     facts = gather(session.plan, session.state, now=session.clock.now())
     options = msgspec.to_builtins(session.options)
-    advice = advise(facts, workspace.commands, options=options, by=facts.by.name)
-    place = _relative(session.folder.place)
+    advice = advise(facts, workspace.commands, options=options)
+    place = _relative(session.entry.place)
     return summary(facts, session.plan, advice, place, columns())
 
 
@@ -387,5 +387,5 @@ def _traceback_into(session: Session) -> Iterator[None]:
         told = session.redactor.mask("".join(traceback.format_exception(error)))
         place = "nowhere: it could not be written"
         with contextlib.suppress(OSError, CeRunError):
-            place = session.folder.keep("traceback.txt", told.encode())
+            place = session.entry.keep("traceback.txt", told.encode())
         raise Unexpected(told, place) from None

@@ -151,6 +151,6 @@ def show(
     if output == "json":
         _print_json(facts)
         return
-    advice = advise(facts, workspace.commands, options=folder.info().options, by=facts.by.name)
+    advice = advise(facts, workspace.commands, options=folder.info().options)
     lines = page(facts, plan, advice, folder.place, diffs=diff, columns=columns())
     writer.lines(lines)

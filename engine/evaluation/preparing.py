@@ -218,15 +218,15 @@ def _batches(serial: Any, count: int) -> tuple[int, ...]:
     """Sizes of the batches that `serial` makes of so many tasks; the last size goes on, and 0 means
     all that are left."""
     sizes = (serial or [None]) if isinstance(serial, list | tuple) else [serial]
-    made: list[int] = []
+    batches: list[int] = []
     left = count
     for number in range(count):
         size = _batch_size(sizes[min(number, len(sizes) - 1)], count)
-        made.append(min(size, left))
-        left -= made[-1]
+        batches.append(min(size, left))
+        left -= batches[-1]
         if left == 0:
             break
-    return tuple(made)
+    return tuple(batches)
 
 
 def _batch_size(value: Any, count: int) -> int:

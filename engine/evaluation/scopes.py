@@ -87,10 +87,10 @@ class Scopes:
         """The scope with ``host``: its variables, rendered among themselves when they are read."""
         values = {"name": host, **scope.host_vars}
         names: dict[str, Any] = {**scope.names}
-        made = scope.child(names)
-        made.names = names
-        names["host"] = Lazy("host", values, made, self._material.templates)
-        return made
+        inner = scope.child(names)
+        inner.names = names
+        names["host"] = Lazy("host", values, inner, self._material.templates)
+        return inner
 
     def host(self, state: RunState, node: Node, spec: TaskSpec = PLAIN) -> str | None:
         """The host of a task: its own, or that of the instance in which its step lies."""
@@ -229,7 +229,7 @@ class Scopes:
 
     def _instances(self, state: RunState, group: int) -> list[dict[str, Any]]:
         """What became of each instance of a group that has begun."""
-        found = []
+        instances = []
         for member, spec in state.fans[group].specs.items():
             if member in state.steps:
                 value = self._value(state, member)
@@ -241,8 +241,10 @@ class Scopes:
                     if each in state.steps
                     for task in state.steps[each].tasks
                 )
-                found.append({**value, "changed": changed, "item": spec.item, "host": spec.host})
-        return found
+                instances.append(
+                    {**value, "changed": changed, "item": spec.item, "host": spec.host}
+                )
+        return instances
 
     def _of_all_instances(self, state: RunState, index: int) -> dict[str, Any] | None:
         """A step inside a group that fans out, as seen from outside: as if it did so itself."""

@@ -73,10 +73,10 @@ def _misfit(returned: object) -> str:
     if not isinstance(returned, Result):
         return f"the module returned {type(returned).__name__} where a Result is due"
     for name, kind in (("changed", bool), ("data", dict), ("diff", str), ("message", str)):
-        found = getattr(returned, name)
-        if not isinstance(found, kind):
+        value = getattr(returned, name)
+        if not isinstance(value, kind):
             return (
-                f"the module returned a Result whose `{name}` is {type(found).__name__} and "
+                f"the module returned a Result whose `{name}` is {type(value).__name__} and "
                 f"has to be {kind.__name__}"
             )
     return ""

@@ -134,8 +134,8 @@ def _close_as_decided(
 def _leave_inside(state: RunState, node: Node, time: float) -> None:
     """What a group decided about had not finished counts as skipped."""
     for inside in list(state.plan.below(node)):
-        found = state.steps.get(inside.index)
-        if found is not None and found.status not in FINAL:
+        inner = state.steps.get(inside.index)
+        if inner is not None and inner.status not in FINAL:
             reset(state, inside)
     leave_pending(state, node, time, "skipped")
 
@@ -266,13 +266,13 @@ def _forget_always(state: RunState, node: Node, group: GroupState) -> None:
 def _revive_children(state: RunState, node: Node, time: float) -> None:
     """What was not started, or cancelled because of the failure, goes on where it was."""
     for child in state.children(node):
-        found = state.steps.get(child)
-        if found is None:
+        record = state.steps.get(child)
+        if record is None:
             continue
-        if found.status == "not_run":
+        if record.status == "not_run":
             reset(state, state.plan.nodes[child])
-        elif found.status == "cancelled":
-            _revive(state, state.plan.nodes[child], found, time)
+        elif record.status == "cancelled":
+            _revive(state, state.plan.nodes[child], record, time)
 
 
 def _revive(state: RunState, node: Node, step: StepState, time: float) -> None:

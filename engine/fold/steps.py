@@ -249,15 +249,15 @@ def leave_pending(state: RunState, group: Node, time: float, status: Status) -> 
     What is in a rescue, undo or always block stays as it is: it was not needed.
     """
     for child in state.children(group):
-        found = state.steps.get(child)
-        if found is None:
-            found = state.steps[child] = StepState(status)
-        elif found.status in FINAL:
+        record = state.steps.get(child)
+        if record is None:
+            record = state.steps[child] = StepState(status)
+        elif record.status in FINAL:
             continue
-        elif found.status == "gate":
+        elif record.status == "gate":
             drop_gate(state, child, time)
-        found.status = status
-        found.finished = time
+        record.status = status
+        record.finished = time
         leave_pending(state, state.plan.nodes[child], time, status)
 
 
@@ -286,8 +286,8 @@ def _child_closed(state: RunState, node: Node, step: StepState, time: float) -> 
 def _is_to_come(state: RunState, index: int) -> bool:
     """Whether a step has not begun; it has, where one before it is run again whose failure had
     been ignored."""
-    found = state.steps.get(index)
-    return found is None or found.status == "pending"
+    record = state.steps.get(index)
+    return record is None or record.status == "pending"
 
 
 def _pass_up(group: GroupState, node: Node, step: StepState) -> None:
@@ -334,8 +334,8 @@ def forget_undo(state: RunState, node: Node) -> None:
         return
     inside = node.end - node.index
     if inside > len(state.undoable) or state.fans:
-        found = [index for index in state.undoable if state.plan.is_inside(index, node)]
+        undoable = [index for index in state.undoable if state.plan.is_inside(index, node)]
     else:
-        found = [index for index in range(node.index + 1, node.end) if index in state.undoable]
-    for index in found:
+        undoable = [index for index in range(node.index + 1, node.end) if index in state.undoable]
+    for index in undoable:
         del state.undoable[index]

@@ -70,10 +70,10 @@ class Inventory(msgspec.Struct, dict=True):
         """A part of the inventory as written: ``endpoints``, ``metrics`` or a module's; may be
         {}."""
         if name in ("endpoints", "metrics"):
-            found: Any = getattr(self, name)
+            entry: Any = getattr(self, name)
         else:
-            found = self.sections.get(name.replace("_", "-"))
-        return found if isinstance(found, dict) else {}
+            entry = self.sections.get(name.replace("_", "-"))
+        return entry if isinstance(entry, dict) else {}
 
     def variables(self) -> dict[str, Any]:
         """What templates see of the inventory: its variables, ``endpoints``, ``metrics``,
@@ -101,19 +101,19 @@ class Inventory(msgspec.Struct, dict=True):
     def host_vars(self, host: str) -> dict[str, Any]:
         """A host's variables, as Ansible has them: those of its groups, outer before inner, those
         of ``group_vars/``, its own, those of ``host_vars/``; later ones win."""
-        made: dict[str, Any] = {}
+        variables: dict[str, Any] = {}
         own = [
             self.groups[group]
             for group in self._outer_first
             if group == "all" or host in self._members[group]
         ]
         for group in own:
-            made.update(group.vars)
+            variables.update(group.vars)
         for group in own:
-            made.update(group.file_vars)
-        made.update(self.hosts.get(host, {}))
-        made.update(self.host_file_vars.get(host, {}))
-        return made
+            variables.update(group.file_vars)
+        variables.update(self.hosts.get(host, {}))
+        variables.update(self.host_file_vars.get(host, {}))
+        return variables
 
     def variable_names(self) -> dict[str, None]:
         """Names of variables that it, a group or any host has."""
@@ -129,11 +129,11 @@ class Inventory(msgspec.Struct, dict=True):
         joined by ``:`` or ``,``; ``!`` takes away, ``&`` keeps only. `limit` is a second pattern
         that hosts have to match too. Raises UsageError for a name that is neither.
         """
-        found = self._select(pattern)
+        names = self._select(pattern)
         if limit is not None:
             allowed = set(self._select(limit))
-            found = [name for name in found if name in allowed]
-        return found
+            names = [name for name in names if name in allowed]
+        return names
 
     def _select(self, pattern: str | Iterable[str]) -> list[str]:
         texts = [pattern] if isinstance(pattern, str) else list(pattern)
@@ -154,32 +154,32 @@ class Inventory(msgspec.Struct, dict=True):
             return self._matching_regex(part[1:])
         name, subscript = _subscript(part)
         if name in ("all", "*"):
-            found = list(self.hosts)
+            names = list(self.hosts)
         elif name in self.groups or name == "ungrouped":
-            found = self.hosts_of(name)
+            names = self.hosts_of(name)
         elif name in self.hosts:
-            found = [name]
+            names = [name]
         elif any(character in name for character in "*?["):
-            found = self._matching_glob(name)
+            names = self._matching_glob(name)
         else:
             raise UsageError(
                 f"the inventory has no host or group '{name}'",
                 hint=did_you_mean(name, ["all", *self.groups, *self.hosts], what="it has"),
             )
-        return found if subscript is None else found[subscript]
+        return names if subscript is None else names[subscript]
 
     def _matching_regex(self, pattern: str) -> list[str]:
         names = [*self.groups, *self.hosts]
         try:
-            found = set(regex.beginning_with(pattern, names))
+            matches = set(regex.beginning_with(pattern, names))
         except re.error as error:
             raise UsageError(
                 f"the host pattern '~{pattern}' is no regular expression: {error}"
             ) from None
         except (ValueError, RecursionError, OverflowError) as error:
             raise UsageError(f"the host pattern '~{pattern}' cannot be used: {error}") from None
-        groups = {h for g in self.groups if g in found for h in self.hosts_of(g)}
-        return [name for name in self.hosts if name in groups or name in found]
+        groups = {h for g in self.groups if g in matches for h in self.hosts_of(g)}
+        return [name for name in self.hosts if name in groups or name in matches]
 
     def _matching_glob(self, pattern: str) -> list[str]:
         groups = {
@@ -213,17 +213,17 @@ class Inventory(msgspec.Struct, dict=True):
     @functools.cached_property
     def _members(self) -> dict[str, frozenset[str]]:
         """Hosts of each group, those of its children included."""
-        found: dict[str, frozenset[str]] = {}
+        members: dict[str, frozenset[str]] = {}
         for name in reversed(self._outer_first):
             group = self.groups[name]
-            inner = (found.get(child, frozenset()) for child in group.children)
-            found[name] = frozenset(group.hosts).union(*inner)
-        if "ungrouped" in found:
+            inner = (members.get(child, frozenset()) for child in group.children)
+            members[name] = frozenset(group.hosts).union(*inner)
+        if "ungrouped" in members:
             grouped = frozenset().union(
-                *(found[name] for name in found if name not in ("all", "ungrouped"))
+                *(members[name] for name in members if name not in ("all", "ungrouped"))
             )
-            found["ungrouped"] |= frozenset(self.hosts) - grouped
-        return found
+            members["ungrouped"] |= frozenset(self.hosts) - grouped
+        return members
 
 
 def split_pattern(text: str) -> list[str]:
@@ -233,12 +233,12 @@ def split_pattern(text: str) -> list[str]:
 
 
 def _subscript(part: str) -> tuple[str, slice | None]:
-    found = re.fullmatch(r"([^\[\]]+)\[(-?\d+)?(?:([:-])(-?\d+)?)?\]", part)
-    if found is None or (found[2] is None and found[3] is None):
+    match = re.fullmatch(r"([^\[\]]+)\[(-?\d+)?(?:([:-])(-?\d+)?)?\]", part)
+    if match is None or (match[2] is None and match[3] is None):
         return part, None
-    start = int(found[2]) if found[2] else 0
-    if found[3] is None:
-        return found[1], slice(start, start + 1 or None)
+    start = int(match[2]) if match[2] else 0
+    if match[3] is None:
+        return match[1], slice(start, start + 1 or None)
     # Ansible counts the end in: web[0:1] are the first two.
-    end = int(found[4]) + 1 if found[4] else None
-    return found[1], slice(start, end or None)
+    end = int(match[4]) + 1 if match[4] else None
+    return match[1], slice(start, end or None)

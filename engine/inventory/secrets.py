@@ -135,10 +135,10 @@ class Secrets:
         if done.returncode or not value:
             if value:
                 self._mask(value)  # it may be right all the same, and stand in what is told
-            told = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
+            words = done.stderr.decode(errors="replace").strip().splitlines()[-3:]
             reason = f"exit status {done.returncode}" if done.returncode else "no output"
             raise Failed(
                 f"the secret '{source.name}' comes from `{shown}`, which gave {reason}",
-                evidence=told,
+                evidence=words,
             )
         return value

@@ -51,7 +51,7 @@ def build_plan(
     root.always = lay_out_block(nodes, root, "always", runbook.always)
     root.blocks = tuple(index for index in (root.rescue, root.always) if index != NONE)
     root.end = len(nodes)
-    wanted, unwanted = frozenset(tags), frozenset(skip_tags)
-    if wanted or unwanted or uses_never(nodes):
-        select(nodes, wanted, unwanted)
+    tag_sets, unwanted = frozenset(tags), frozenset(skip_tags)
+    if tag_sets or unwanted or uses_never(nodes):
+        select(nodes, tag_sets, unwanted)
     return Plan(runbook, nodes)

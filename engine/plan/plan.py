@@ -52,28 +52,28 @@ class Plan:
         name means that instance's result; around the group it means the results of all
         instances, which is what the step as written stands for.
         """
-        found: list[tuple[int, int]] = []
+        reads: list[tuple[int, int]] = []
         index = node.index
         for each in self.ancestors(node):
             included = each.step is not None and each.step.included is not None
             if self.is_instance(each) or (included and not each.fans):
-                found.append((each.index, index))
+                reads.append((each.index, index))
                 index = each.parent + index - each.index
                 if included:
-                    return found
-        return [*found, (0, index)]
+                    return reads
+        return [*reads, (0, index)]
 
     def scopes_of(self, node: Node, *, inside: bool) -> tuple[int, ...]:
         """Whose names a reader knows, innermost first; see `names_of`. A step that includes a
         runbook, or is an instance, is read from `inside` or from outside."""
-        found: list[int] = []
+        scopes: list[int] = []
         for each in (node, *self.ancestors(node)) if inside else self.ancestors(node):
             included = each.step is not None and each.step.included is not None
             if self.is_instance(each) or (included and not each.fans):
-                found.append(each.index)
+                scopes.append(each.index)
                 if included:
-                    return tuple(found)
-        return (*found, 0)
+                    return tuple(scopes)
+        return (*scopes, 0)
 
     def below(self, node: Node) -> Iterator[Node]:
         """Every node inside a node, in file order; instances after the group as written."""

@@ -12,7 +12,7 @@ def uses_never(nodes: Sequence[Node]) -> bool:
     return any(node.step is not None and "never" in node.step.tags for node in nodes)
 
 
-def select(nodes: Sequence[Node], wanted: frozenset[str], unwanted: frozenset[str]) -> None:
+def select(nodes: Sequence[Node], chosen: frozenset[str], unwanted: frozenset[str]) -> None:
     """Mark what the tags leave out. A group runs when anything inside it is selected."""
     effective: list[frozenset[str]] = []
     selected: list[bool] = []
@@ -20,7 +20,7 @@ def select(nodes: Sequence[Node], wanted: frozenset[str], unwanted: frozenset[st
         own = frozenset(node.step.tags) if node.step else frozenset()
         tags = own | (effective[node.parent] if node.parent != NONE else frozenset())
         effective.append(tags)
-        selected.append(_is_selected(tags, wanted, unwanted))
+        selected.append(_is_selected(tags, chosen, unwanted))
     for node in reversed(nodes):
         if node.is_group and any(selected[child] for child in node.children):
             selected[node.index] = True
@@ -36,13 +36,13 @@ def _chain(nodes: Sequence[Node], node: Node) -> Iterator[int]:
         node = nodes[node.parent]
 
 
-def _is_selected(tags: frozenset[str], wanted: frozenset[str], unwanted: frozenset[str]) -> bool:
+def _is_selected(tags: frozenset[str], chosen: frozenset[str], unwanted: frozenset[str]) -> bool:
     """Ansible's rules, with its words ``all``, ``tagged``, ``untagged``, ``always``, ``never``."""
     kind = "tagged" if tags else "untagged"
     if kind in unwanted or tags & unwanted:
         return False
     if "always" in tags:
         return True
-    if "never" in tags and not tags & (wanted - {"all"}):
+    if "never" in tags and not tags & (chosen - {"all"}):
         return False
-    return not wanted or "all" in wanted or kind in wanted or bool(tags & wanted)
+    return not chosen or "all" in chosen or kind in chosen or bool(tags & chosen)

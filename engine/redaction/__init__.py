@@ -69,11 +69,11 @@ class Redactor:
 
     def _searching(self) -> Search:
         """The search for all forms, made when it is needed after a change."""
-        found = self._search
-        if found is None:
+        search = self._search
+        if search is None:
             with self._lock:
-                found = self._search = Search(self._forms, self._texts)
-        return found
+                search = self._search = Search(self._forms, self._texts)
+        return search
 
     def _mask_value(self, value: Any) -> Any:
         if isinstance(value, str):

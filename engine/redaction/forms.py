@@ -67,10 +67,10 @@ def _is_key(text: str) -> bool:
 def _decoded(value: str) -> str:
     """The text that `value` is base64 of; empty if it is none."""
     try:
-        found = base64.b64decode(value, validate=True).decode()
+        text = base64.b64decode(value, validate=True).decode()
     except (binascii.Error, ValueError):
         return ""
-    return found.strip() if found.isprintable() else ""
+    return text.strip() if text.isprintable() else ""
 
 
 def forms(value: str) -> Iterator[SecretForm]:
@@ -133,17 +133,17 @@ def _spellings(character: str) -> str:
     if character.isascii() and (character.isalnum() or character in "-_.~"):
         return re.escape(character)
     code = ord(character)
-    found = [
+    spellings = [
         rf"\\*{re.escape(character)}",  # a shell's or JSON's backslash, or several levels of it
         *_MORE.get(character, ()),
         f"&#(?:0*{code}|[xX]0*{_hex(f'{code:x}')});",
         rf"\\+(?:u00|x|U000000){_hex(f'{code:02x}')}",
     ]
     data = _bytes(character)
-    found.append("".join(f"%(?:25)*{_hex(f'{byte:02x}')}" for byte in data))
+    spellings.append("".join(f"%(?:25)*{_hex(f'{byte:02x}')}" for byte in data))
     if not character.isascii():
-        found += _beyond_ascii(character, data)
-    return f"(?:{'|'.join(found)})"
+        spellings += _beyond_ascii(character, data)
+    return f"(?:{'|'.join(spellings)})"
 
 
 def _beyond_ascii(character: str, data: bytes) -> Iterator[str]:

@@ -76,12 +76,12 @@ class Search:
             spans += self._folded(text, _COLOUR)
         if not spans:
             return text
-        made: list[str] = []
+        pieces: list[str] = []
         end = 0
         for start, stop in _joined(spans):
-            made += [text[end:start], MASK]
+            pieces += [text[end:start], MASK]
             end = stop
-        return "".join([*made, text[end:]])
+        return "".join([*pieces, text[end:]])
 
     def _whole(self, text: str) -> Iterator[Extent]:
         """Also of secrets that overlap, or lie inside one another."""
@@ -90,12 +90,12 @@ class Search:
             return
         if self._overlapping is None:
             self._overlapping = re.compile(f"(?=({self._all.pattern}))")
-        for found in self._overlapping.finditer(text, first.start()):
-            yield found.span(1)
+        for match in self._overlapping.finditer(text, first.start()):
+            yield match.span(1)
 
     def _folded(self, text: str, between: re.Pattern[str]) -> Iterator[Extent]:
         """Secrets that something stands in the middle of: a line's end, a colour."""
-        breaks = [found.span() for found in between.finditer(text)]
+        breaks = [match.span() for match in between.finditer(text)]
         whole = between.sub("", text)
         starts, lost = [0], [0]
         for start, stop in breaks:
@@ -133,7 +133,7 @@ class Search:
         only if it is long: nobody shortens a short text, and a word may well begin as a secret
         does. That does not go for a part that is `folded` over lines.
         """
-        cuts = [found.span() for found in _CUT.finditer(text)]
+        cuts = [match.span() for match in _CUT.finditer(text)]
         bounds = [(0, 0), *cuts, (len(text), len(text))]
         long = folded or len(text) >= _SHORTENED
         for number, ((_, start), (stop, _)) in enumerate(pairwise(bounds)):
@@ -151,17 +151,17 @@ class Search:
                 yield start, stop
 
     def _cut_at_the_end(self, text: str, start: int, stop: int) -> Iterator[Extent]:
-        for found in self._head.finditer(text, max(start, stop - self._longest), stop):
-            part = text[found.start() : stop]
-            if any(each.startswith(part) for each in self._heads.get(found[1], ())):
-                yield found.start(), stop
+        for match in self._head.finditer(text, max(start, stop - self._longest), stop):
+            part = text[match.start() : stop]
+            if any(each.startswith(part) for each in self._heads.get(match[1], ())):
+                yield match.start(), stop
                 return
 
     def _cut_at_the_beginning(self, text: str, start: int, stop: int) -> Iterator[Extent]:
         reach = min(stop, start + self._longest)
-        for found in reversed(list(self._tail.finditer(text, start, reach))):
-            end = found.end(1)
-            if any(each.endswith(text[start:end]) for each in self._tails.get(found[1], ())):
+        for match in reversed(list(self._tail.finditer(text, start, reach))):
+            end = match.end(1)
+            if any(each.endswith(text[start:end]) for each in self._tails.get(match[1], ())):
                 yield start, end
                 return
 
@@ -170,10 +170,10 @@ class Search:
 
 
 def _by_key(texts: Iterable[str], key: Callable[[str], str]) -> dict[str, list[str]]:
-    found: dict[str, list[str]] = {}
+    groups: dict[str, list[str]] = {}
     for text in texts:
-        found.setdefault(key(text), []).append(text)
-    return found
+        groups.setdefault(key(text), []).append(text)
+    return groups
 
 
 def _any(texts: Iterable[str]) -> str:

@@ -57,15 +57,15 @@ def hide_written(source: str, *texts: str) -> tuple[str, ...]:
     """A source line without the secrets that are written in it, and texts that may repeat them."""
     values: set[str] = set()
 
-    def hidden(found: re.Match[str]) -> str:
-        value = found["value"].strip("\"'")
+    def hidden(match: re.Match[str]) -> str:
+        value = match["value"].strip("\"'")
         if value.startswith(_TEMPLATE) or len(value) < SHORTEST:
-            return found[0]
+            return match[0]
         values.add(value)
-        return f"{found['key']}{MASK}"
+        return f"{match['key']}{MASK}"
 
     line = _IN_URL.sub(hidden, _WRITTEN.sub(hidden, source))
-    told = list(texts)
+    masked = list(texts)
     for value in sorted(values, key=len, reverse=True):
-        told = [text.replace(value, MASK) for text in told]
-    return (line, *told)
+        masked = [text.replace(value, MASK) for text in masked]
+    return (line, *masked)

@@ -24,9 +24,9 @@ class BadArguments(Refused):
     """Arguments, once rendered, do not fit the action. `mismatches` tells all of them."""
 
     def __init__(self, action: str, mismatches: list[Mismatch]) -> None:
-        said = [m.message + (f" … {m.suggestion}" if m.suggestion else "") for m in mismatches]
+        messages = [m.message + (f" … {m.suggestion}" if m.suggestion else "") for m in mismatches]
         super().__init__(
-            f"{action}: {'; '.join(said)}",
+            f"{action}: {'; '.join(messages)}",
             hint=f"`ce-run modules {action}` shows its arguments",
         )
         self.mismatches = mismatches
@@ -110,14 +110,14 @@ class ActionInfo:
         """By their names in a runbook, in the order of the signature, without the context."""
         hints = typing.get_type_hints(self.function, include_extras=True)
         docs = argument_docs(self.doc)
-        found: dict[str, Parameter] = {}
+        parameters: dict[str, Parameter] = {}
         for each in list(inspect.signature(self.function).parameters.values())[1:]:
             if each.kind in (each.VAR_POSITIONAL, each.VAR_KEYWORD):
                 continue
             annotation = hints.get(each.name, Any)
             name = argument_name(each.name)
             required = each.default is each.empty
-            found[name] = Parameter(
+            parameters[name] = Parameter(
                 name=name,
                 attribute=each.name,
                 annotation=annotation,
@@ -126,7 +126,7 @@ class ActionInfo:
                 default=None if required else each.default,
                 doc=docs.get(name, ""),
             )
-        return found
+        return parameters
 
     @functools.cached_property
     def extra(self) -> ArgumentType | None:
@@ -145,8 +145,8 @@ class ActionInfo:
 
     def parameter(self, name: str) -> Parameter | None:
         """The parameter of that name, ``-`` and ``_`` being the same."""
-        found = self.parameters.get(name)
-        return found or self.parameters.get(name.replace("-", "_"))
+        parameter = self.parameters.get(name)
+        return parameter or self.parameters.get(name.replace("-", "_"))
 
     def written(self, arguments: Mapping[str, Any]) -> dict[str, Any]:
         """Arguments from a file as plain values under their proper names.
@@ -159,8 +159,8 @@ class ActionInfo:
         for name, value in arguments.items():
             parameter = self.parameter(name)
             kind = parameter.kind if parameter else self.extra
-            given = kind.written(value, raws.get(name)) if kind else plain(value)
-            taken[parameter.name if parameter else name] = given
+            text = kind.written(value, raws.get(name)) if kind else plain(value)
+            taken[parameter.name if parameter else name] = text
         return taken
 
     def check(self, arguments: Mapping[str, Any]) -> list[Mismatch]:
@@ -182,59 +182,59 @@ class ActionInfo:
         """Arguments with their templates rendered, save those that the action renders or evaluates
         itself; BadArguments where rendered text stands in the place of such."""
         walk = Walk()
-        made: dict[str, Any] = {}
+        values: dict[str, Any] = {}
         for name, value in arguments.items():
             parameter = self.parameter(name)
             kind = parameter.kind if parameter else self.extra
-            made[name] = rendered(kind, value, render, walk, (name,))
+            values[name] = rendered(kind, value, render, walk, (name,))
         if walk.mismatches:
             raise BadArguments(self.name, walk.mismatches)
-        return made
+        return values
 
     def names(self, arguments: Mapping[str, Any]) -> list[Named]:
         """What the arguments name of the inventory, as written."""
-        found: list[Named] = []
+        names: list[Named] = []
         for name, value in arguments.items():
             parameter = self.parameter(name)
             kind = parameter.kind if parameter else self.extra
-            found.extend(names_in(kind, value, (name,)))
-        return found
+            names.extend(names_in(kind, value, (name,)))
+        return names
 
     def unnamed(self, arguments: Mapping[str, Any]) -> list[Parameter]:
         """The arguments that name something of the inventory and are left out or empty."""
-        given = {p.name for name, v in arguments.items() if (p := self.parameter(name)) and v}
+        names = {p.name for name, v in arguments.items() if (p := self.parameter(name)) and v}
         return [
             each
             for each in self.parameters.values()
-            if each.kind.names is not None and each.name not in given
+            if each.kind.names is not None and each.name not in names
         ]
 
     def files(self, arguments: Mapping[str, Any]) -> list[tuple[str, str]]:
         """Argument names and paths, as written, of the `File` arguments that are given."""
-        found: list[tuple[str, str]] = []
+        paths: list[tuple[str, str]] = []
         for name, value in arguments.items():
             parameter = self.parameter(name)
             if parameter is None or value is None or not parameter.kind.holds_files:
                 continue
             values = value if isinstance(value, list) else [value]
-            found.extend((name, each) for each in values if isinstance(each, str))
-        return found
+            paths.extend((name, each) for each in values if isinstance(each, str))
+        return paths
 
     def _convert(self, arguments: Mapping[str, Any], walk: Walk) -> dict[str, Any]:
         bound: dict[str, Any] = {}
-        given: set[str] = set()
+        names: set[str] = set()
         for name, value in arguments.items():
             parameter = self.parameter(name)
             if parameter is not None:
-                given.add(parameter.name)
+                names.add(parameter.name)
                 bound[parameter.attribute] = parameter.kind.convert(value, walk, (name,))
             elif self.extra is not None:
                 bound[name] = self.extra.convert(value, walk, (name,))
             else:
-                said = f"{self.name} has no argument '{name}'"
+                message = f"{self.name} has no argument '{name}'"
                 hint = did_you_mean(name, self.parameters, what="its arguments are")
-                walk.miss((name,), said, hint, of_key=True)
-        missing = [p.name for p in self.parameters.values() if p.required and p.name not in given]
+                walk.miss((name,), message, hint, of_key=True)
+        missing = [p.name for p in self.parameters.values() if p.required and p.name not in names]
         misspelt = {nearest(name, missing) for name in arguments if self.parameter(name) is None}
         missing = [name for name in missing if self.extra is not None or name not in misspelt]
         if missing:
@@ -290,7 +290,7 @@ _ARGUMENT_DOC = re.compile(r"^\s+`{0,2}([a-z][\w-]*)`{0,2}\s*(?:\([^)]*\))?:\s*(
 
 def argument_docs(doc: str) -> dict[str, str]:
     """What the ``Args:`` section of a docstring says of each argument; lines are joined."""
-    found: dict[str, str] = {}
+    docs: dict[str, str] = {}
     lines = iter(doc.splitlines())
     for line in lines:
         if line.strip() in ("Args:", "Arguments:"):
@@ -303,7 +303,7 @@ def argument_docs(doc: str) -> dict[str, str]:
         match = _ARGUMENT_DOC.match(line)
         if match and (not indent or depth <= indent):
             current, indent = argument_name(match[1]), depth
-            found[current] = match[2].strip()
+            docs[current] = match[2].strip()
         elif current and line.strip():
-            found[current] += " " + line.strip()
-    return found
+            docs[current] += " " + line.strip()
+    return docs

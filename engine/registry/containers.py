@@ -37,9 +37,9 @@ class Either(ArgumentType):
         fitting: list[Walk] = []
         for member in self._in_order(value):
             trial = Walk(walk.templates)
-            made = member.convert(value, trial, at)
+            converted = member.convert(value, trial, at)
             if not trial.mismatches:
-                return made
+                return converted
             tried.append(trial)
             if member.takes(value) and not isinstance(value, list | dict):
                 fitting.append(trial)
@@ -60,9 +60,9 @@ class Either(ArgumentType):
         ordered = self._in_order(value)
         if raw is not None and not ordered[0].takes(value):
             for member in ordered:
-                found = member.written(value, raw)
-                if found is not value:
-                    return found
+                text = member.written(value, raw)
+                if text is not value:
+                    return text
         return ordered[0].written(value, raw)
 
     def schema(self) -> dict[str, Any]:
@@ -72,8 +72,8 @@ class Either(ArgumentType):
         return self.members
 
     def inner(self, key: str | int) -> ArgumentType | None:
-        found = (member.inner(key) for member in self.members)
-        return next((each for each in found if each is not None), None)
+        inner = (member.inner(key) for member in self.members)
+        return next((each for each in inner if each is not None), None)
 
     @property
     def is_expression(self) -> bool:
@@ -112,8 +112,8 @@ class Many(ArgumentType):
     def _make(self, value: Any, walk: Walk, at: At) -> Any:
         if not isinstance(value, list | tuple):
             return self.refuse(value, walk, at)
-        made = [self.item.convert(each, walk, (*at, n)) for n, each in enumerate(value)]
-        return MISSED if any(each is MISSED for each in made) else self.make(made)
+        converted = [self.item.convert(each, walk, (*at, n)) for n, each in enumerate(value)]
+        return MISSED if any(each is MISSED for each in converted) else self.make(converted)
 
     def takes(self, value: Any) -> bool:
         return isinstance(value, list | tuple)
@@ -145,8 +145,8 @@ class Row(ArgumentType):
         if not isinstance(value, list | tuple) or len(value) != len(self.items):
             return self.refuse(value, walk, at)
         pairs = enumerate(zip(self.items, value, strict=True))
-        made = [kind.convert(each, walk, (*at, n)) for n, (kind, each) in pairs]
-        return MISSED if any(each is MISSED for each in made) else tuple(made)
+        converted = [kind.convert(each, walk, (*at, n)) for n, (kind, each) in pairs]
+        return MISSED if any(each is MISSED for each in converted) else tuple(converted)
 
     def takes(self, value: Any) -> bool:
         return isinstance(value, list | tuple) and len(value) == len(self.items)
@@ -166,8 +166,8 @@ class MappingType(ArgumentType):
     def _make(self, value: Any, walk: Walk, at: At) -> Any:
         if not isinstance(value, Mapping):
             return self.refuse(value, walk, at)
-        made = {k: self.item.convert(each, walk, (*at, str(k))) for k, each in value.items()}
-        return MISSED if any(each is MISSED for each in made.values()) else made
+        converted = {k: self.item.convert(each, walk, (*at, str(k))) for k, each in value.items()}
+        return MISSED if any(each is MISSED for each in converted.values()) else converted
 
     def takes(self, value: Any) -> bool:
         return isinstance(value, Mapping)
@@ -212,20 +212,20 @@ class Structure(ArgumentType):
         if not isinstance(value, Mapping):
             return self.refuse(value, walk, at)
         before = len(walk.mismatches)
-        made: dict[str, Any] = {}
+        converted: dict[str, Any] = {}
         for key, each in value.items():
             field = self.fields.get(key)
             if field is None:
-                said = f"`{spell(at)}` has no '{key}'"
-                walk.miss((*at, key), said, did_you_mean(key, self.fields), of_key=True)
+                message = f"`{spell(at)}` has no '{key}'"
+                walk.miss((*at, key), message, did_you_mean(key, self.fields), of_key=True)
                 continue
-            made[field.attribute] = field.kind.convert(each, walk, (*at, key))
+            converted[field.attribute] = field.kind.convert(each, walk, (*at, key))
         missing = [k for k, f in self.fields.items() if f.required and k not in value]
         if missing:
             walk.miss(at, f"`{spell(at)}` lacks {quoted_list(missing)}")
         if len(walk.mismatches) > before:
             return MISSED
-        return made if walk.templates else self.build(**made)
+        return converted if walk.templates else self.build(**converted)
 
     def takes(self, value: Any) -> bool:
         return isinstance(value, Mapping) and all(key in self.fields for key in value)
@@ -269,22 +269,22 @@ class Constrained(ArgumentType):
         self.words = base.words
 
     def _make(self, value: Any, walk: Walk, at: At) -> Any:
-        made = self.base.convert(value, walk, at)
-        if made is MISSED:
+        converted = self.base.convert(value, walk, at)
+        if converted is MISSED:
             return MISSED
         for check in self.checks:
             try:
-                check.function(made)
+                check.function(converted)
             except (ActionError, ValueError) as error:
-                said, hint = getattr(error, "message", str(error)), getattr(error, "hint", "")
-                return walk.miss(at, f"`{spell(at)}`: {said}", hint)
+                message, hint = getattr(error, "message", str(error)), getattr(error, "hint", "")
+                return walk.miss(at, f"`{spell(at)}`: {message}", hint)
         if not self.bounded:
-            return made
+            return converted
         try:
-            return msgspec.convert(made, self.annotation, strict=False)
+            return msgspec.convert(converted, self.annotation, strict=False)
         except msgspec.ValidationError as error:
-            said = str(error)[:1].lower() + str(error)[1:]
-            return walk.miss(at, f"`{spell(at)}` does not fit: {said}, not {describe(value)}")
+            message = str(error)[:1].lower() + str(error)[1:]
+            return walk.miss(at, f"`{spell(at)}` does not fit: {message}, not {describe(value)}")
 
     def takes(self, value: Any) -> bool:
         return self.base.takes(value)

@@ -80,11 +80,11 @@ class Registry:
         Raises InvalidRunbook when the module's file cannot be imported.
         """
         if name not in self._actions:
-            found = self._find(fold(name))
-            if found is not None:
-                with _blaming(found.module, Path(found.file)):
-                    _ = found.parameters  # annotations that cannot be used are told now
-            self._actions[name] = found
+            info = self._find(fold(name))
+            if info is not None:
+                with _blaming(info.module, Path(info.file)):
+                    _ = info.parameters  # annotations that cannot be used are told now
+            self._actions[name] = info
         return self._actions[name]
 
     def names(self) -> list[str]:
@@ -93,23 +93,23 @@ class Registry:
 
     def has_module(self, name: str) -> bool:
         """Whether there is a module of that name; it is not imported."""
-        wanted = fold(name)
-        return wanted in self._files or wanted in self._installed()
+        key = fold(name)
+        return key in self._files or key in self._installed()
 
     def module(self, name: str) -> ModuleInfo | None:
         """The module of that name, imported; None if there is none."""
-        wanted = fold(name)
-        if wanted not in self._modules:
-            found = self._import(wanted)
-            if found is None:
+        key = fold(name)
+        if key not in self._modules:
+            info = self._import(key)
+            if info is None:
                 return None
-            self._modules[wanted] = found
-        return self._modules[wanted]
+            self._modules[key] = info
+        return self._modules[key]
 
     def modules(self) -> list[ModuleInfo]:
         """Every module, imported, sorted by name."""
         names = sorted({*self._files, *self._installed()})
-        return [found for name in names if (found := self.module(name)) is not None]
+        return [info for name in names if (info := self.module(name)) is not None]
 
     def suggest(self, name: str) -> str:
         """``did you mean 'kubectl.apply'?`` for a name that is no action; "" if nothing is near."""
@@ -118,15 +118,15 @@ class Registry:
         except InvalidRunbook:  # the nearest module cannot be imported; that is another problem
             return ""
 
-    def _suggest(self, wanted: str) -> str:
-        module, _, action = wanted.partition(".")
+    def _suggest(self, name: str) -> str:
+        module, _, action = name.partition(".")
         if self.has_module(module):
-            found = self.module(module)
-            assert found is not None
-            actions = {info.name for info in found.actions.values()}
+            owner = self.module(module)
+            assert owner is not None
+            actions = {info.name for info in owner.actions.values()}
             if not action:
                 return f"its actions are: {', '.join(sorted(actions))}"
-            return did_you_mean(wanted, sorted(actions), what="its actions are")
+            return did_you_mean(name, sorted(actions), what="its actions are")
         hint = did_you_mean(module, self.names())
         if hint.startswith("did you mean") and action:
             near = hint.split("'")[1]
@@ -135,14 +135,14 @@ class Registry:
 
     def _find(self, name: str) -> ActionInfo | None:
         module, _, action = name.partition(".")
-        found = self.module(module)
-        if found is None:
+        info = self.module(module)
+        if info is None:
             return None
         if action:
-            return found.actions.get(action)
-        if len(found.actions) == 1:
-            return next(iter(found.actions.values()))
-        return found.actions.get(module)
+            return info.actions.get(action)
+        if len(info.actions) == 1:
+            return next(iter(info.actions.values()))
+        return info.actions.get(module)
 
     def _list(self, folder: Path, skip: Iterable[str] = ()) -> None:
         packages = list(folder.glob("*/__init__.py"))
@@ -161,8 +161,8 @@ class Registry:
         if self._entry_points is None:
             from importlib.metadata import entry_points
 
-            found = entry_points(group=ENTRY_POINTS)
-            self._entry_points = {fold(each.name): each for each in found}
+            points = entry_points(group=ENTRY_POINTS)
+            self._entry_points = {fold(each.name): each for each in points}
         return self._entry_points
 
     def _import(self, name: str) -> ModuleInfo | None:
@@ -278,14 +278,14 @@ def _blaming(name: str, file: Path) -> Iterator[None]:
     except SyntaxError as error:
         line, column = error.lineno or 0, error.offset or 0
         where = display_name(Path(error.filename or file))
-        said = f"the module {name} cannot be imported: {error.msg}"
+        message = f"the module {name} cannot be imported: {error.msg}"
         source = (error.text or "").rstrip("\n")
-        raise InvalidRunbook([Problem(where, line, column, said, source=source)]) from error
+        raise InvalidRunbook([Problem(where, line, column, message, source=source)]) from error
     except BaseException as error:
         line = _line_in(file, error)
-        said = f"the module {name} cannot be imported: {type(error).__name__}: {error}"
+        message = f"the module {name} cannot be imported: {type(error).__name__}: {error}"
         where = display_name(file)
-        raise InvalidRunbook([Problem(where, line, 1 if line else 0, said)]) from error
+        raise InvalidRunbook([Problem(where, line, 1 if line else 0, message)]) from error
 
 
 def _line_in(file: Path, error: BaseException) -> int:

@@ -50,8 +50,8 @@ def read_module(file: Path) -> tuple[str, dict[str, Action[...]]]:
         }
         for other in sorted(file.parent.glob("*.py")):
             if other != file:
-                found = _Reader(_parse(other)).actions()
-                actions.update({n: each for n, each in found.items() if n in imported})
+                others = _Reader(_parse(other)).actions()
+                actions.update({n: each for n, each in others.items() if n in imported})
     return ast.get_docstring(tree) or "", actions
 
 
@@ -74,23 +74,23 @@ class _Reader:
 
     def actions(self) -> dict[str, Action[...]]:
         """The actions that the file defines; their functions do nothing."""
-        found: dict[str, Action[...]] = {}
+        actions: dict[str, Action[...]] = {}
         for node in self._tree.body:
             if not isinstance(node, ast.FunctionDef):
                 continue
             for decorator in node.decorator_list:
                 if isinstance(decorator, ast.Call) and _last_name(decorator.func) == "action":
-                    found[node.name] = self._action(node, decorator)
+                    actions[node.name] = self._action(node, decorator)
                 elif isinstance(decorator, ast.Attribute) and decorator.attr in _COMPANIONS:
-                    owner = found.get(_last_name(decorator.value))
+                    owner = actions.get(_last_name(decorator.value))
                     if owner is not None:
                         getattr(owner, decorator.attr)(_stub("companion"))
-        return found
+        return actions
 
     def _action(self, node: ast.FunctionDef, decorator: ast.Call) -> Action[...]:
-        said = {each.arg: _literal(each.value) for each in decorator.keywords}
+        settings = {each.arg: _literal(each.value) for each in decorator.keywords}
         known: tuple[Effect, ...] = get_args(Effect)
-        effect: Effect = next((each for each in known if each == said.get("effect")), "once")
+        effect: Effect = next((each for each in known if each == settings.get("effect")), "once")
         function = _stub(node.name)
         function.__doc__ = ast.get_docstring(node)
         parameters = list(self._parameters(node.args))
@@ -99,10 +99,10 @@ class _Reader:
         return Action(
             function,
             effect,
-            bool(said.get("inline")),
-            bool(said.get("local")),
-            str(said.get("remote") or ""),
-            bool(said.get("simulates")),
+            bool(settings.get("inline")),
+            bool(settings.get("local")),
+            str(settings.get("remote") or ""),
+            bool(settings.get("simulates")),
         )
 
     def _parameters(self, arguments: ast.arguments) -> Iterator[inspect.Parameter]:

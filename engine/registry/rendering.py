@@ -29,8 +29,8 @@ def rendered(kind: ArgumentType | None, value: Any, render: Render, walk: Walk, 
     if isinstance(value, str):
         if not is_template(value) or (kind.stays_written and not may_be_table(kind, value)):
             return value
-        made = render(value)
-        return MISSED if _becomes_template(kind, made, walk, at) else made
+        text = render(value)
+        return MISSED if _becomes_template(kind, text, walk, at) else text
     if isinstance(value, dict):
         keys = kind.key_kind()
         return {
@@ -59,8 +59,8 @@ def _becomes_template(kind: ArgumentType, value: Any, walk: Walk, at: At) -> boo
         if not kind.stays_written:
             return False
         what = "an expression" if kind.is_expression else "a template"
-        said = f"`{spell(at)}` is text that a template gave, and such text never becomes {what}"
-        walk.miss(at, said, "write it out in the runbook")
+        message = f"`{spell(at)}` is text that a template gave, and such text never becomes {what}"
+        walk.miss(at, message, "write it out in the runbook")
         return True
     pairs: list[tuple[str | int, Any]] = []
     if isinstance(value, dict):

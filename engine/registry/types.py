@@ -95,8 +95,8 @@ class ArgumentType:
 
     def refuse(self, value: Any, walk: Walk, at: At, suggestion: str = "") -> Any:
         """Note that `value` is no such thing."""
-        said = f"`{spell(at)}` wants {self.words}, not {describe(value)}"
-        return walk.miss(at, said, suggestion)
+        message = f"`{spell(at)}` wants {self.words}, not {describe(value)}"
+        return walk.miss(at, message, suggestion)
 
     def takes(self, value: Any) -> bool:
         """Whether the value is one as it stands, without being converted."""
@@ -321,8 +321,8 @@ class Boolean(ArgumentType):
     words = "true or false"
 
     def _make(self, value: Any, walk: Walk, at: At) -> Any:
-        found = parse_boolean(value)
-        return self.refuse(value, walk, at) if found is None else found
+        parsed = parse_boolean(value)
+        return self.refuse(value, walk, at) if parsed is None else parsed
 
     def takes(self, value: Any) -> bool:
         return isinstance(value, bool)
@@ -352,8 +352,8 @@ class DurationSeconds(ArgumentType):
     words = "a duration such as 90s, 5m or 1h30m"
 
     def _make(self, value: Any, walk: Walk, at: At) -> Any:
-        found = parse_duration(value)
-        return self.refuse(value, walk, at) if found is None else found
+        parsed = parse_duration(value)
+        return self.refuse(value, walk, at) if parsed is None else parsed
 
     def takes(self, value: Any) -> bool:
         return isinstance(value, int | float) and not isinstance(value, bool)

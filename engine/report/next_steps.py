@@ -79,39 +79,34 @@ def advise(
     commands: CommandLines,
     *,
     options: Mapping[str, Any] | None = None,
-    by: str = "",
 ) -> list[Advice]:
     """What to run next, the likeliest first."""
-    found = _ADVICE[facts.status](facts, commands, options or {}, by)
+    advice = _ADVICE[facts.status](facts, commands, options or {})
     if facts.forced and not facts.reason:
         tell = commands.spell("reason", facts.run, "WHY")
-        found = [*found, Advice(tell, "tell why it was forced; kept in the journal")]
+        advice = [*advice, Advice(tell, "tell why it was forced; kept in the journal")]
     show = Advice(commands.spell("show", facts.run), "what happened, step by step")
-    return found if any(each.command == show.command for each in found) else [*found, show]
+    return advice if any(each.command == show.command for each in advice) else [*advice, show]
 
 
-def _running(
-    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any], by: str
-) -> list[Advice]:
+def _running(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]) -> list[Advice]:
     return [Advice(commands.spell("stop", facts.run), "interrupt it; it can be resumed")]
 
 
-def _waiting(
-    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any], by: str
-) -> list[Advice]:
+def _waiting(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]) -> list[Advice]:
     run = facts.run
-    found = []
+    advice = []
     for gate in facts.gates:
         words = (run, gate.step, *(("--tick", "all") if gate.checklist else ()))
-        found.append(Advice(commands.spell("approve", *words), "say yes (`reject` says no)"))
-    found += _decide(facts, commands)
+        advice.append(Advice(commands.spell("approve", *words), "say yes (`reject` says no)"))
+    advice += _decide(facts, commands)
     if facts.gates and not facts.doubts:
-        found.append(Advice(commands.spell("resume", run), "go on after the answer"))
-    return found
+        advice.append(Advice(commands.spell("resume", run), "go on after the answer"))
+    return advice
 
 
 def _interrupted(
-    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any], by: str
+    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]
 ) -> list[Advice]:
     run = facts.run
     back = commands.spell("resume", run, "--rescue", "--reason", "WHY")
@@ -123,18 +118,16 @@ def _interrupted(
 
 
 def _decide(facts: RunFacts, commands: CommandLines) -> list[Advice]:
-    found = []
+    advice = []
     for step in facts.doubts:
         redo = commands.spell("resume", facts.run, "--redo", step)
         done = commands.spell("resume", facts.run, "--done", step)
-        found.append(Advice(redo, f"{step} did not happen: do it again"))
-        found.append(Advice(done, f"{step} did happen: take it as done"))
-    return found
+        advice.append(Advice(redo, f"{step} did not happen: do it again"))
+        advice.append(Advice(done, f"{step} did happen: take it as done"))
+    return advice
 
 
-def _failed(
-    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any], by: str
-) -> list[Advice]:
+def _failed(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]) -> list[Advice]:
     run = facts.run
     where = facts.failures[-1].step if facts.failures else ""
     if not any(each.path == where and each.attempts for each in facts.steps):
@@ -212,9 +205,7 @@ def _own_rollbacks(runbook: Path) -> Sequence[str]:
     return [file for file in rollbacks_beside(runbook) if Path(file).name in text]
 
 
-def _preempted(
-    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any], by: str
-) -> list[Advice]:
+def _preempted(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]) -> list[Advice]:
     return [
         Advice(commands.spell("locks"), "who has taken over"),
         Advice(
@@ -224,9 +215,7 @@ def _preempted(
     ]
 
 
-def _succeeded(
-    facts: RunFacts, commands: CommandLines, options: Mapping[str, Any], by: str
-) -> list[Advice]:
+def _succeeded(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]) -> list[Advice]:
     if facts.check:
         words = start_words(facts.runbook, options)
         return [Advice(commands.spell(*words), "do it for real")]

@@ -241,8 +241,8 @@ class Runner:
 
     def _abandon(self, node: Node, task: int) -> None:
         self._jobs.pop((node.index, task))
-        found = self.state.task((node.index, task))
-        kind = found.cancel or "cancelled"
+        record = self.state.task((node.index, task))
+        kind = record.cancel or "cancelled"
         failure = Failure(
             kind=kind,
             message=f"it did not end within {CANCEL_GRACE:g} s of being asked to",
@@ -251,7 +251,7 @@ class Runner:
             retryable=False,
         )
         status: TaskStatus = "failed" if kind == "timed_out" else "cancelled"
-        self.append(TaskFinished(node.path, status, found.attempt, task, failure=failure))
+        self.append(TaskFinished(node.path, status, record.attempt, task, failure=failure))
 
     # -- questions to the world: probes and guards ----------------------------------------------
     def _probe(self, node: Node, task: int) -> bool:

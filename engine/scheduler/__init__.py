@@ -154,8 +154,8 @@ def _timer(plan: Plan, state: RunState, key: TimerKey, actions: list[Action]) ->
     elif kind == "grace":
         actions.append(Abandon(index, which))
     elif kind == "gate":
-        said = failure(node, "gate_timed_out", "nobody answered in time")
-        actions.append(Append(StepFinished(node.path, "failed", said)))
+        unanswered = failure(node, "gate_timed_out", "nobody answered in time")
+        actions.append(Append(StepFinished(node.path, "failed", unanswered)))
     elif kind == "budget" and not state.steps[index].asked:
         over_budget(state, node, actions)
     elif kind == "guard":

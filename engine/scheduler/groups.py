@@ -64,10 +64,10 @@ def cancel(node: Node, task: int, kind: FailureKind, reason: str, actions: list[
 
 
 def _tripped(node: Node, number: int, guard: GuardState) -> Failure:
-    given = node.guards[number]
+    guard_plan = node.guards[number]
     held = f" for {format_duration(guard.timing.hold)}" if guard.timing.hold else ""
-    message = f"guard {given.name!r} tripped: {guard.message}"
-    return failure(node, "guard_tripped", message, f"it trips at {given.trip}{held}")
+    message = f"guard {guard_plan.name!r} tripped: {guard.message}"
+    return failure(node, "guard_tripped", message, f"it trips at {guard_plan.trip}{held}")
 
 
 # -- the body ------------------------------------------------------------------------------------
@@ -75,13 +75,13 @@ def _advance_body(
     plan: Plan, node: Node, state: RunState, group: GroupState, actions: list[Action]
 ) -> bool:
     if group.passed_up is not None:
-        said, handled = group.passed_up
-        actions.append(Append(FailureLatched(node.path, said, handled)))
+        cause, handled = group.passed_up
+        actions.append(Append(FailureLatched(node.path, cause, handled)))
         return True
     for number, guard in enumerate(group.guards):
         if guard.tripped:
-            said = _tripped(node, number, guard)
-            actions.append(Append(FailureLatched(node.path, said)))
+            cause = _tripped(node, number, guard)
+            actions.append(Append(FailureLatched(node.path, cause)))
             return True
     if group.left:
         return False
@@ -119,18 +119,18 @@ def _gate_of_soak(node: Node, group: GroupState, actions: list[Action]) -> Failu
 def over_budget(state: RunState, node: Node, actions: list[Action]) -> None:
     """A budget has run out."""
     step = state.step(node.index)
-    said = failure(
+    cause = failure(
         node,
         "budget_exceeded",
         "it took longer than its budget",
         hint="see with `ce-run show` where the time went",
     )
     if step.group is not None:
-        actions.append(Append(FailureLatched(node.path, said)))
+        actions.append(Append(FailureLatched(node.path, cause)))
     elif step.running:
-        _cancel_tasks(node, step, "budget_exceeded", said.message, actions)
+        _cancel_tasks(node, step, "budget_exceeded", cause.message, actions)
     else:
-        actions.append(Append(StepFinished(node.path, "failed", said)))
+        actions.append(Append(StepFinished(node.path, "failed", cause)))
 
 
 # -- after a failure -------------------------------------------------------------------------------
@@ -223,28 +223,28 @@ def _to_always(
 # -- the end -------------------------------------------------------------------------------------
 def _finish(node: Node, state: RunState, group: GroupState, actions: list[Action]) -> None:
     """The group is over: say how."""
-    said = group.latch
-    rescued = said is not None and (group.handled or group.rescue_status == "succeeded")
+    cause = group.latch
+    rescued = cause is not None and (group.handled or group.rescue_status == "succeeded")
     if group.always_status not in (None, "succeeded"):
-        said = said or state.steps[node.always].failure
-        said = said or failure(node, "failed", "its always block failed")
+        cause = cause or state.steps[node.always].failure
+        cause = cause or failure(node, "failed", "its always block failed")
         rescued = False
     if node.parent == NONE:
-        actions.append(Append(RunFinished(_outcome(state, said, rescued), said)))
+        actions.append(Append(RunFinished(_outcome(state, cause, rescued), cause)))
     else:
-        actions.append(Append(StepFinished(node.path, _status(said, rescued), said)))
+        actions.append(Append(StepFinished(node.path, _status(cause, rescued), cause)))
 
 
-def _status(said: Failure | None, rescued: bool) -> StepStatus:
-    if said is None:
+def _status(cause: Failure | None, rescued: bool) -> StepStatus:
+    if cause is None:
         return "succeeded"
     if rescued:
         return "rescued"
-    return "cancelled" if said.kind == "cancelled" else "failed"
+    return "cancelled" if cause.kind == "cancelled" else "failed"
 
 
-def _outcome(state: RunState, said: Failure | None, rescued: bool) -> Outcome:
-    if said is None:
+def _outcome(state: RunState, cause: Failure | None, rescued: bool) -> Outcome:
+    if cause is None:
         return "succeeded"
     if rescued:
         return "rescued"

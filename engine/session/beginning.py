@@ -100,7 +100,7 @@ def _append_start(session: Session, inputs: dict[str, Any], attended: bool, by: 
     options, runbook = session.options, session.plan.runbook
     session.runner.append(
         RunStarted(
-            run=session.folder.run_id,
+            run=session.entry.run_id,
             runbook=runbook.file,
             name=runbook.name,
             mode=session.mode,
@@ -131,8 +131,8 @@ def _tell_reach(session: Session, store: Store) -> None:
 
 def _extra(options: Options) -> dict[str, Any]:
     """What ``-e`` gave, as it was written; an input makes a number of it again if it wants one."""
-    given = options.extra
-    return given.as_written() if isinstance(given, Extra) else given
+    extra = options.extra
+    return extra.as_written() if isinstance(extra, Extra) else extra
 
 
 def _create_entry(

@@ -104,13 +104,13 @@ def _reads(plan: Plan, path: str, name: str) -> bool:
     plain = msgspec.to_builtins(step)
     for inner in ("block", "undo", "rescue", "always", "place", "id", "name", "needs"):
         plain.pop(inner, None)
-    found: set[str] = set()
+    reads: set[str] = set()
     waiting = [plain]
     while waiting:
-        names = {each for each in _names_in(waiting.pop()) if each in vars} - found
-        found |= names
+        names = {each for each in _names_in(waiting.pop()) if each in vars} - reads
+        reads |= names
         waiting += [vars[each] for each in names]
-    return name in found
+    return name in reads
 
 
 def _names_in(value: Any) -> Iterator[str]:

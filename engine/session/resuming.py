@@ -145,7 +145,7 @@ def _refuse_if_overtaken(session: Session, after: str) -> None:
     """What another run did to the environment meanwhile is not undone by its being over."""
     other = session.locks.taken_since(session.state.tokens) if session.locks else None
     run = (other.run or other.last) if other is not None else ""
-    if other is None or run in ("", session.folder.run_id):  # only unlocked: nothing has changed
+    if other is None or run in ("", session.entry.run_id):  # only unlocked: nothing has changed
         return
     if after and after in run:
         return
@@ -153,7 +153,7 @@ def _refuse_if_overtaken(session: Session, after: str) -> None:
         f"run {run} has owned {other.name} since this run stopped, and may have changed what it "
         "relies on",
         hint=f"look at `ce-run show {run}`; then start the runbook anew, or go on all the same "
-        f"with `ce-run resume {session.folder.run_id} --after {run}`",
+        f"with `ce-run resume {session.entry.run_id} --after {run}`",
     )
 
 
@@ -161,7 +161,7 @@ def _append_resume(
     session: Session, wishes: Wishes, changed: tuple[str, ...], attended: bool, by: Person
 ) -> None:
     runner = session.runner
-    for event in _found_dead(session.folder, session.state):
+    for event in _found_dead(session.entry, session.state):
         runner.append(event)
     for each in wishes.decisions:
         _override(session, each, by)

@@ -106,13 +106,13 @@ def _check_text(
 ) -> None:
     from engine.templating.references import references
 
-    found = references(text, expression)
+    reads = references(text, expression)
     group = plan.nodes[node.parent].path if node.index else ""
-    for key in found.results:
+    for key in reads.results:
         path = next((p for p in lexical_paths(group, key) if p in plan.by_path), None)
         if path in out:
             raise _reads(node, f"steps.{key}.result", str(path))
-    for name in found.names:
+    for name in reads.names:
         if name in registers and name not in kept:
             raise _reads(node, name, registers[name].path)
 

@@ -33,7 +33,7 @@ class Session:
     def __init__(self, description: Description) -> None:
         parts = assemble(description)
         self.plan = description.plan
-        self.folder = description.entry
+        self.entry = description.entry
         self.state = description.state
         self.options = description.options
         self.mode = description.mode
@@ -88,13 +88,13 @@ class Session:
         try:
             self._services.close()
             with contextlib.suppress(OSError, CeRunError):
-                self.folder.beat(self.clock.now(), self._journal.confirmed)
+                self.entry.beat(self.clock.now(), self._journal.confirmed)
             with contextlib.suppress(OSError):
                 self._journal.close()
             if self.locks is not None:
                 self.locks.release()
         finally:
-            self.folder.disown()
+            self.entry.disown()
 
     # -- signals and other shells -----------------------------------------------------------------
     @contextlib.contextmanager
@@ -126,11 +126,11 @@ class Session:
 
     def _leave_at_once(self) -> NoReturn:
         """End what was started, as far as it obeys, and say what may go on; nothing is noted."""
-        left = end_commands(self.folder.run_id, os.getpid())
+        left = end_commands(self.entry.run_id, os.getpid())
         text = "left at once: what was running has been ended"
         if left:
             text = f"left at once; processes {', '.join(map(str, left))} could not be ended"
-        text += f"; requests that were sent may still happen. ce-run resume {self.folder.run_id}"
+        text += f"; requests that were sent may still happen. ce-run resume {self.entry.run_id}"
         with contextlib.suppress(OSError):
             os.write(2, f"\nce-run: {text}\n".encode())
         os._exit(130)
@@ -147,7 +147,7 @@ class Session:
         def look() -> None:
             while not over.wait(WATCH_INTERVAL):
                 try:
-                    mended = self.folder.beat(self.clock.now(), self._journal.confirmed)
+                    mended = self.entry.beat(self.clock.now(), self._journal.confirmed)
                     if mended:
                         self.mailbox.put(Caution("", mended))
                     self._journal.check()
@@ -157,7 +157,7 @@ class Session:
                 except OSError:
                     pass
                 with contextlib.suppress(CeRunError, OSError):
-                    for command in self.folder.take_commands():
+                    for command in self.entry.take_commands():
                         self.mailbox.put(command)
                 with contextlib.suppress(OSError):
                     if self.locks is not None and self.locks.lost() is not None:

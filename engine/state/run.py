@@ -62,8 +62,8 @@ class RunState:
     # -- looking things up ----------------------------------------------------------------------
     def status(self, node: Node) -> Status:
         """The status of a node."""
-        found = self.steps.get(node.index)
-        return found.status if found is not None else "pending"
+        record = self.steps.get(node.index)
+        return record.status if record is not None else "pending"
 
     def step(self, index: int) -> StepState:
         """The record of a node that something has happened to; KeyError otherwise."""
@@ -81,8 +81,8 @@ class RunState:
 
     def satisfied(self, index: int) -> bool:
         """Whether what needs this step may go on."""
-        found = self.steps.get(index)
-        return found is not None and (found.status in SATISFYING or found.ignored)
+        record = self.steps.get(index)
+        return record is not None and (record.status in SATISFYING or record.ignored)
 
     def charged(self, index: int, until: float) -> float:
         """Seconds that count for a step's or the run's budget: without those in which no process

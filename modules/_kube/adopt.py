@@ -38,15 +38,15 @@ def client_side(item: Object) -> list[str]:
 
 
 def _entries(item: Object) -> list[_Entry]:
-    found = []
+    entries = []
     for entry in item["metadata"].get("managedFields") or []:
         fields = entry.get("fieldsV1") or {}
         if entry.get("operation") != "Update" or entry.get("subresource"):
             continue
         annotations = (fields.get("f:metadata") or {}).get("f:annotations") or {}
         if entry.get("manager") in _NAMES or f"f:{LAST_APPLIED}" in annotations:
-            found.append(_Entry(str(entry.get("manager")), fields))
-    return found
+            entries.append(_Entry(str(entry.get("manager")), fields))
+    return entries
 
 
 def adopt(ctx: Context, cluster: Cluster, item: Item, live: Object) -> None:

@@ -76,8 +76,8 @@ class Cluster:
     # -- kinds ----------------------------------------------------------------------------------
     def kind(self, ctx: Context, word: str, api_version: str | None = None) -> Kind:
         """The kind that `word` names; asks the cluster only for uncommon ones."""
-        if found := kube_kinds.known(word, api_version):
-            return found
+        if builtin := kube_kinds.known(word, api_version):
+            return builtin
         key = (word.lower(), api_version)
         if key not in self._discovered:
             self._discovered[key] = kube_kinds.discover(
@@ -356,9 +356,9 @@ def cluster(ctx: Context) -> Cluster:
 
 def _list(body: Any, request: str) -> Object:
     """The list of an answer; Failed when it is something else."""
-    found = _object(body, request)
-    if isinstance(found.get("items", ()), list | None):
-        return found
+    items = _object(body, request)
+    if isinstance(items.get("items", ()), list | None):
+        return items
     raise _something_else(body, request)
 
 

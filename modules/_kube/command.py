@@ -34,9 +34,9 @@ def place(
 ) -> PodPlace:
     """Where a step's command runs: a ready pod, and the container of it that people mean."""
     it = subject(ctx, "Pod", pod or "", namespace)
-    found = kube_logs.ready_pod(ctx, it, selector)
+    ready = kube_logs.ready_pod(ctx, it, selector)
     return PodPlace(
-        it.cluster, it.namespace, found["metadata"]["name"], container or default_container(found)
+        it.cluster, it.namespace, ready["metadata"]["name"], container or default_container(ready)
     )
 
 

@@ -283,8 +283,8 @@ def _plugin(
     user, cluster = str(context["user"]), str(context["cluster"])
     folder = config.folders["users", user]
     plugin = Plugin(spec, user, folder, _for_plugin(config.entry("clusters", cluster, "cluster")))
-    found = plugin.credential(ctx)
-    return plugin.authorization, found.certificate, found.key, plugin.forget
+    credential = plugin.credential(ctx)
+    return plugin.authorization, credential.certificate, credential.key, plugin.forget
 
 
 def _for_plugin(cluster: Mapping[str, Any]) -> dict[str, Any]:

@@ -98,12 +98,12 @@ def targets(ctx: Context, cluster: Cluster, names: Names) -> list[Target]:
     return [_look(ctx, cluster, kind, place, one) for one in each]
 
 
-def delete(ctx: Context, cluster: Cluster, found: list[Target], how: How) -> list[Target]:
+def delete(ctx: Context, cluster: Cluster, targets: list[Target], how: How) -> list[Target]:
     """Delete targets in order and wait until they are gone; what became of each.
 
     Raises NotFound for one that is missing (unless that is fine), before anything is deleted.
     """
-    missing = [one for one in found if one.live is None]
+    missing = [one for one in targets if one.live is None]
     if missing and not how.missing_ok:
         raise NotFound(
             f"{', '.join(one.label for one in missing)} not found: nothing was deleted",
@@ -112,7 +112,7 @@ def delete(ctx: Context, cluster: Cluster, found: list[Target], how: How) -> lis
         )
     deleted: list[Target] = []
     held: list[Target] = []
-    for one in found:
+    for one in targets:
         try:
             if one.live is not None:
                 held += [one] if _delete(ctx, cluster, one, how) else []
@@ -121,7 +121,7 @@ def delete(ctx: Context, cluster: Cluster, found: list[Target], how: How) -> lis
             raise _told_with(error, deleted) from error
     for one in deleted if how.wait else []:
         _await_gone(ctx, cluster, one)
-    return [one._replace(held=one in held and not how.wait) for one in found]
+    return [one._replace(held=one in held and not how.wait) for one in targets]
 
 
 def _told_with(error: ActionError, deleted: list[Target]) -> ActionError:
@@ -134,16 +134,16 @@ def _told_with(error: ActionError, deleted: list[Target]) -> ActionError:
     return error
 
 
-def result(found: list[Target], verb: str) -> Result:
+def result(targets: list[Target], verb: str) -> Result:
     """What a step tells; `verb` is empty, or ``would be `` under --check."""
     words = [
         f"{one.label} is not there" if one.live is None else f"{one.label} {_done(one, verb)}"
-        for one in found
+        for one in targets
     ]
     return Result(
-        changed=any(one.live for one in found),
-        data={"objects": [one.data for one in found]},
-        diff="".join(kube_diff.unified(one.label, one.live, None) for one in found),
+        changed=any(one.live for one in targets),
+        data={"objects": [one.data for one in targets]},
+        diff="".join(kube_diff.unified(one.label, one.live, None) for one in targets),
         message=", ".join(words) or "nothing matches, nothing to delete",
     )
 

@@ -143,20 +143,20 @@ def known(word: str, api_version: str | None = None) -> Kind | None:
     As in kubectl the word may name version and group: ``deployments.apps``, ``deploy.v1.apps``.
     """
     name, _, rest = word.lower().partition(".")
-    found = _BY_WORD.get(name)
-    if found is None:
+    kind = _BY_WORD.get(name)
+    if kind is None:
         return None
-    group = _group(found.api_version)
+    group = _group(kind.api_version)
     if rest:
         version, _, tail = rest.partition(".")
         if rest != group:
             if tail != group or not _VERSION.match(version):
                 return None
-            found = found._replace(api_version=f"{group}/{version}" if group else version)
-    if api_version in (None, found.api_version):
-        return found
+            kind = kind._replace(api_version=f"{group}/{version}" if group else version)
+    if api_version in (None, kind.api_version):
+        return kind
     if api_version is not None and _group(api_version) == group:
-        return found._replace(api_version=api_version)
+        return kind._replace(api_version=api_version)
     return None
 
 
@@ -215,12 +215,12 @@ def _versions(ask: Ask, within: str = "") -> list[str]:
     if not within:
         return ["v1", *(group["preferredVersion"]["groupVersion"] for group in groups)]
     version, _, tail = within.partition(".")
-    found = [
+    versions = [
         str(group["preferredVersion"]["groupVersion"])
         for group in groups
         if group.get("name") == within
     ]
-    return found or ([f"{tail}/{version}"] if tail and _VERSION.match(version) else [])
+    return versions or ([f"{tail}/{version}"] if tail and _VERSION.match(version) else [])
 
 
 def _group(api_version: str) -> str:

@@ -29,13 +29,13 @@ class Lines(NamedTuple):
 def logs(ctx: Context, it: Subject, selector: str, lines: Lines) -> Result:
     """The lines that a step asks for; under --check, pods may still be to come."""
     none_ok = ctx.mode == "check"
-    found = pods(ctx, it, selector, none_ok=none_ok)
-    result = read(ctx, it.cluster, found, lines, none_ok=none_ok)
+    targets = pods(ctx, it, selector, none_ok=none_ok)
+    result = read(ctx, it.cluster, targets, lines, none_ok=none_ok)
     number = sum(len(each) for each in result.lines.values())
     without = "; ".join(f"none of {title}: {why}" for title, why in result.unread.items())
     return Result(
         data={"pods": result.lines, "count": number, "unread": result.unread},
-        message=f"{count(number, 'line')} of {count(len(found), 'pod')}"
+        message=f"{count(number, 'line')} of {count(len(targets), 'pod')}"
         + (f"; {without}" if without else ""),
     )
 
@@ -65,10 +65,10 @@ def _pods(ctx: Context, it: Subject, selector: str) -> list[Object]:
         if owning.kind == "Pod":
             return [cluster.get(ctx, kind, namespace, owner)]
         selector = kube_workload.labels_of(cluster.get(ctx, owning, namespace, owner))
-    found, _ = cluster.list(ctx, kind, namespace, labels=selector)
-    if not found:
+    items, _ = cluster.list(ctx, kind, namespace, labels=selector)
+    if not items:
         raise Failed(f"no pod matches {name or selector!r} in namespace {namespace}")
-    return found
+    return items
 
 
 def ready_pod(ctx: Context, it: Subject, selector: str) -> Object:
@@ -76,13 +76,13 @@ def ready_pod(ctx: Context, it: Subject, selector: str) -> Object:
 
     A pod that is asked for by its own name need not be ready: it may be what is looked into.
     """
-    found = pods(ctx, it, selector)
+    candidates = pods(ctx, it, selector)
     named = bool(it.name) and "/" not in it.name
-    ready = [pod for pod in found if named or kube_pods.is_ready(pod)]
+    ready = [pod for pod in candidates if named or kube_pods.is_ready(pod)]
     if not ready:
         raise Failed(
-            f"none of the {len(found)} pods of {it.name or selector} is ready",
-            evidence=kube_pods.states(found)[:10],
+            f"none of the {len(candidates)} pods of {it.name or selector} is ready",
+            evidence=kube_pods.states(candidates)[:10],
         )
     return min(ready, key=lambda pod: str(pod["metadata"]["name"]))
 
@@ -96,14 +96,14 @@ class Read(NamedTuple):
 
 
 def read(
-    ctx: Context, cluster: Cluster, found: list[Object], lines: Lines, none_ok: bool = False
+    ctx: Context, cluster: Cluster, targets: list[Object], lines: Lines, none_ok: bool = False
 ) -> Read:
     """The lines that are asked for. They go to the step's log, too.
 
     What cannot be read does not keep from reading the rest; when there is no rest, it fails.
     """
     result = Read({}, {})
-    for pod in found:
+    for pod in targets:
         for title, container in _containers(pod, lines.container):
             try:
                 text = _read(ctx, cluster, pod, container, lines)

@@ -126,23 +126,23 @@ class Plugin:
             answer = json.loads(output)
             status = answer["status"]
             expires = status.get("expirationTimestamp")
-            found = Credential(
+            credential = Credential(
                 str(status.get("token") or ""),
                 status.get("clientCertificateData"),
                 status.get("clientKeyData"),
                 datetime.fromisoformat(expires) if expires else None,
             )
-            if found.expires and found.expires.tzinfo is None:
+            if credential.expires and credential.expires.tzinfo is None:
                 raise self._refused(f"answered with a time without a zone: {expires}")
         except (ValueError, KeyError, TypeError, AttributeError):
             raise self._refused("answered with no ExecCredential") from None
-        for secret in filter(None, (found.token, found.key)):
+        for secret in filter(None, (credential.token, credential.key)):
             ctx.mask(secret)
         if answer.get("apiVersion") != self._spec["apiVersion"]:
             raise self._refused(f"answered in {answer.get('apiVersion')!r}, not as it was asked")
-        if not found.token and not (found.certificate and found.key):
+        if not credential.token and not (credential.certificate and credential.key):
             raise self._refused("gave neither a token nor a certificate with its key")
-        return found
+        return credential
 
     @property
     def _name(self) -> str:

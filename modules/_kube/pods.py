@@ -52,14 +52,14 @@ def over(pod: Object) -> Trouble | None:
 def summary(pod: Object) -> dict[str, Any]:
     """A pod for a result: ``name``, ``version``, ``phase``, ``ready``, ``restarts``, ``reason``."""
     status = status_of(pod)
-    found = trouble(pod)
+    problem = trouble(pod)
     return {
         "name": pod["metadata"]["name"],
         "version": (pod["metadata"].get("labels") or {}).get("version"),
         "phase": status.get("phase"),
         "ready": is_ready(pod),
         "restarts": sum(one.get("restartCount") or 0 for one in containers(status)),
-        "reason": found.reason if found else None,
+        "reason": problem.reason if problem else None,
     }
 
 
@@ -108,21 +108,21 @@ def pull_error(ctx: Context, cluster: Cluster, pod: Object) -> str:
 
 def events(ctx: Context, cluster: Cluster, namespace: str, name: str) -> list[str]:
     """The last events about an object, warnings first; none if they cannot be had."""
-    found = _events(ctx, cluster, namespace, name)
-    warnings = [event for event in found if event.get("type") == "Warning"]
-    return [_event(event) for event in (warnings or found)[-_EVENTS:]]
+    items = _events(ctx, cluster, namespace, name)
+    warnings = [event for event in items if event.get("type") == "Warning"]
+    return [_event(event) for event in (warnings or items)[-_EVENTS:]]
 
 
 def _events(ctx: Context, cluster: Cluster, namespace: str, name: str) -> list[Object]:
     kind = known("Event")
     assert kind is not None
     try:
-        found, _ = cluster.list(
+        items, _ = cluster.list(
             ctx, kind, namespace, fields=f"involvedObject.name={name}", limit=200
         )
     except ActionError:
         return []
-    return sorted(found, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "")
+    return sorted(items, key=lambda one: one.get("lastTimestamp") or one.get("eventTime") or "")
 
 
 def _event(event: Object) -> str:

@@ -156,8 +156,8 @@ def deadline_condition(status: Object) -> Object | None:
             condition.get("type") == "Progressing"
             and condition.get("reason") == "ProgressDeadlineExceeded"
         ):
-            found: Object = condition
-            return found
+            deadline: Object = condition
+            return deadline
     return None
 
 

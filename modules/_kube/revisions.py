@@ -54,7 +54,7 @@ def restarted(
     name = before["metadata"]["name"]
     label = kind.label(name)
     diff = kube_diff.unified(label, before, after)
-    told = f"{label} {verb}" if diff else f"{label} was restarted by this step before"
+    message = f"{label} {verb}" if diff else f"{label} was restarted by this step before"
     return Result(
         changed=bool(diff),
         data={
@@ -64,7 +64,7 @@ def restarted(
             "restarted_at": stamps(ctx)[_RESTARTED_AT],
         },
         diff=diff,
-        message=f"{told}: {now.text}",
+        message=f"{message}: {now.text}",
     )
 
 

@@ -236,25 +236,25 @@ class _Rollout:
         ready = {pod["metadata"]["name"] for pod in pods if kube_pods.is_ready(pod)}
         for name in ready & set(self._troubled):
             del self._troubled[name]
-        troubled = [(pod, found) for pod in pods if (found := self._trouble(pod))]
+        troubled = [(pod, troubles) for pod in pods if (troubles := self._trouble(pod))]
         if not troubled:
             return bad
         key, current = self._template(item, view)
         return bad + [
-            found
-            for pod, found in troubled
+            troubles
+            for pod, troubles in troubled
             if not key or (pod["metadata"].get("labels") or {}).get(key) == current
         ]
 
     def _trouble(self, pod: Object) -> Trouble | None:
         """The trouble of a pod; for an image that is not pulled, with the words of its events."""
         name = pod["metadata"]["name"]
-        found = kube_trouble.trouble(pod, self._restarts.get(name))
-        if found is None or not (found.backs_off and found.patient):
-            return found
+        trouble = kube_trouble.trouble(pod, self._restarts.get(name))
+        if trouble is None or not (trouble.backs_off and trouble.patient):
+            return trouble
         if name not in self._pulls:
             self._pulls[name] = kube_pods.pull_error(self.ctx, self.cluster, pod)
-        return found.explained(self._pulls[name])
+        return trouble.explained(self._pulls[name])
 
     def _template(self, item: Object, view: View) -> tuple[str, str | None]:
         """Label and value by which pods of the new template are known; no label: all are."""
@@ -276,8 +276,8 @@ class _Rollout:
         for replica_set in replica_sets(self.ctx, self.cluster, item):
             if revision_of(replica_set) == revision:
                 labels = replica_set["metadata"].get("labels") or {}
-                found: str | None = labels.get("pod-template-hash")
-                return found
+                template_hash: str | None = labels.get("pod-template-hash")
+                return template_hash
         return None
 
     def _is_news(self, item: Object) -> bool:

@@ -41,16 +41,16 @@ def quantity(text: str) -> float:
 
 def pods(ctx: Context, cluster: Cluster, namespace: str, labels: str) -> list[dict[str, Any]]:
     """Use of each pod: ``name``, ``cpu`` (cores), ``memory`` (bytes), ``containers``."""
-    found = _metrics(ctx, cluster, _kind("PodMetrics"), namespace, labels)
-    return [_pod(item) for item in found]
+    metrics = _metrics(ctx, cluster, _kind("PodMetrics"), namespace, labels)
+    return [_pod(item) for item in metrics]
 
 
 def nodes(ctx: Context, cluster: Cluster, labels: str) -> list[dict[str, Any]]:
     """Use of each node: as of pods, and ``cpu_percent`` and ``memory_percent`` of its capacity."""
-    found = _metrics(ctx, cluster, _kind("NodeMetrics"), "", labels)
+    metrics = _metrics(ctx, cluster, _kind("NodeMetrics"), "", labels)
     items, _ = cluster.list(ctx, _kind("Node"), "", labels=labels)
     room = {item["metadata"]["name"]: _room(item) for item in items}
-    return [_node(item, room.get(item["metadata"]["name"], {})) for item in found]
+    return [_node(item, room.get(item["metadata"]["name"], {})) for item in metrics]
 
 
 def _metrics(

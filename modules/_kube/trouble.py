@@ -116,8 +116,8 @@ def trouble(pod: Object, restarts_before: Mapping[str, int] | None = None) -> Tr
     if is_ready(pod) or pod["metadata"].get("deletionTimestamp"):
         return None
     for container in containers(status_of(pod)):
-        if found := _of_container(pod, container, restarts_before or {}):
-            return found
+        if cause := _of_container(pod, container, restarts_before or {}):
+            return cause
     for condition in status_of(pod).get("conditions") or []:
         if condition.get("type") == "PodScheduled" and condition.get("status") == "False":
             reason = condition.get("reason") or _UNSCHEDULABLE
@@ -153,8 +153,8 @@ def containers(status: Object) -> list[Object]:
 
 def status_of(pod: Object) -> Object:
     """The status of a pod; empty if it has none yet."""
-    found: Object = pod.get("status") or {}
-    return found
+    status: Object = pod.get("status") or {}
+    return status
 
 
 def last_exit(container: Object) -> str:

@@ -175,18 +175,18 @@ class _InVain:
         """When the patience with this pod ends; None if it is in no trouble."""
         name = pod["metadata"]["name"]
         before = self._restarts.setdefault(name, kube_trouble.restarts_of(pod))
-        found = kube_pods.over(pod) or kube_trouble.trouble(pod, before)
-        if found is None or (found.patient and found.of_placing):
+        trouble = kube_pods.over(pod) or kube_trouble.trouble(pod, before)
+        if trouble is None or (trouble.patient and trouble.of_placing):
             return None  # a node may come: the step's time-out bounds that
-        if found.backs_off and found.patient:
-            found = found.explained(kube_pods.pull_error(self._ctx, self._cluster, pod))
+        if trouble.backs_off and trouble.patient:
+            trouble = trouble.explained(kube_pods.pull_error(self._ctx, self._cluster, pod))
         now = self._ctx.monotonic()
         end = self._troubled.setdefault(name, now) + self._patience
-        if found.patient and now < end:
+        if trouble.patient and now < end:
             return end
         raise Failed(
-            f"waiting is in vain: {found.text}",
-            hint=found.hint,
+            f"waiting is in vain: {trouble.text}",
+            hint=trouble.hint,
             evidence=kube_pods.evidence(self._ctx, self._cluster, pod),
             data={"pods": [kube_pods.summary(pod)]},
         )
@@ -250,8 +250,8 @@ def walk(value: Any, steps: list[re.Match[str]]) -> Iterator[Any]:
     if not steps:
         yield value
         return
-    for found in _one_step(value, steps[0]):
-        yield from walk(found, steps[1:])
+    for inner in _one_step(value, steps[0]):
+        yield from walk(inner, steps[1:])
 
 
 def _one_step(value: Any, step: re.Match[str]) -> Iterator[Any]:
@@ -269,10 +269,10 @@ def _one_step(value: Any, step: re.Match[str]) -> Iterator[Any]:
         yield from (one for one in value if _matches(list(walk(one, inner)), step["value"]))
 
 
-def _matches(found: list[Any], value: str | None) -> bool:
+def _matches(values: list[Any], value: str | None) -> bool:
     if value is None:
-        return bool(found)
-    return any(_text(one) == value for one in found)
+        return bool(values)
+    return any(_text(one) == value for one in values)
 
 
 def _text(value: Any) -> str:
@@ -307,8 +307,8 @@ def _condition(item: Object, name: str) -> str:
 def _condition_of(item: Object, name: str) -> Object | None:
     for condition in (item.get("status") or {}).get("conditions") or []:
         if str(condition.get("type", "")).lower() == name.lower():
-            found: Object = condition
-            return found
+            entry: Object = condition
+            return entry
     return None
 
 

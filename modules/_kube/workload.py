@@ -16,10 +16,10 @@ def replica_sets(ctx: Context, cluster: Cluster, deployment: Object) -> list[Obj
     kind = known("ReplicaSet")
     assert kind is not None
     metadata = deployment["metadata"]
-    found, _ = cluster.list(ctx, kind, metadata["namespace"], labels=labels_of(deployment))
+    items, _ = cluster.list(ctx, kind, metadata["namespace"], labels=labels_of(deployment))
     owned = [
         one
-        for one in found
+        for one in items
         if any(
             owner.get("uid") == metadata["uid"]
             for owner in one["metadata"].get("ownerReferences") or []

@@ -380,8 +380,8 @@ def _rows(
                 ' ORDER BY key COLLATE "C"'
             ).format(rows, Literal(_BUCKET), Literal(buckets))
         )
-        for found, digest in cursor:
-            yield found, side, digest
+        for key, digest in cursor:
+            yield key, side, digest
 
 
 def data(

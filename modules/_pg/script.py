@@ -31,11 +31,11 @@ def statements(
         except (OSError, UnicodeDecodeError) as error:
             raise Refused(f"{file} cannot be read: {error}") from None
         sql = str(ctx.render(sql)) if template else sql
-    found = pg_text.split(sql)
-    if not found:
+    parts = pg_text.split(sql)
+    if not parts:
         raise Refused(f"{file or 'the script'} holds no statement")
-    pg_text.refuse_what_fits_no_transaction(found)
-    return found
+    pg_text.refuse_what_fits_no_transaction(parts)
+    return parts
 
 
 def begin(ctx: Context, connection: psycopg.Connection[Any], lock_timeout: Duration | None) -> None:

@@ -56,14 +56,14 @@ def assert_(ctx: Context, args: Arguments) -> Result:
 
 
 def _fetched(ctx: Context, args: Arguments) -> dict[str, Any]:
-    found = database(ctx, args.database).query(args.sql)
-    if found.assumed:
+    answer = database(ctx, args.database).query(args.sql)
+    if answer.assumed:
         ctx.log("assumed: a count with conditions finds nothing in the simulated database")
     return {
-        "rows": found.rows,
-        "columns": found.columns,
-        "rowcount": len(found.rows),
-        "value": next(iter(found.rows[0].values()), None) if found.rows else None,
+        "rows": answer.rows,
+        "columns": answer.columns,
+        "rowcount": len(answer.rows),
+        "value": next(iter(answer.rows[0].values()), None) if answer.rows else None,
         "truncated": False,
     }
 
@@ -94,15 +94,15 @@ def backup(ctx: Context, args: Arguments) -> Result:
     there = held.backups.get(args.to)
     if there is not None and there.key != ctx.key:
         raise Refused(f"there is a backup {args.to} already", hint="choose another name")
-    made = there is None
+    is_new = there is None
     tables = held.tables if there is None else there.tables
     if there is None:
         ctx.sleep(sum(tables.values()) / _ROWS_A_SECOND)
         with ctx.fence():
             there = held.back_up(args.to, ctx.now().isoformat(timespec="seconds"), ctx.key)
-    verb = "backed up" if made else "already backed up"
+    verb = "backed up" if is_new else "already backed up"
     return Result(
-        changed=made,
+        changed=is_new,
         data=_backup_data(args, there),
         message=f"{verb} {len(tables)} tables, {sum(tables.values())} rows as {args.to}",
     )

@@ -86,10 +86,10 @@ class _Splitter:
         words: list[str] = []
         last = ""
         depth = atomic = position = 0
-        for found in self.tokens():
-            text, kind = found.group(), found.lastgroup
-            begin = self._begin(begin, position, found)
-            position = self.after(found)
+        for token in self.tokens():
+            text, kind = token.group(), token.lastgroup
+            begin = self._begin(begin, position, token)
+            position = self.after(token)
             if kind == "word":
                 word = text.upper()
                 if depth == 0 and len(words) < _WORDS:
@@ -99,7 +99,7 @@ class _Splitter:
                 depth = max(0, depth + (1 if text == "(" else -1))
             elif text == ";" and depth == 0 and not atomic:
                 if begin is not None:
-                    statement = self._statement(begin, found.start(), words)
+                    statement = self._statement(begin, token.start(), words)
                     _refuse_copy(statement)  # now: what follows it may be no SQL but data
                     yield statement
                 begin, words, last = None, [], ""
@@ -113,40 +113,40 @@ class _Splitter:
     def tokens(self) -> Iterator[re.Match[str]]:
         """What may hide a semicolon, a word or a parenthesis, one after the other."""
         position, token = 0, _token()
-        while found := token.search(self._script, position):
-            position = self.after(found)
-            yield found
+        while match := token.search(self._script, position):
+            position = self.after(match)
+            yield match
 
-    def _begin(self, begin: int | None, position: int, found: re.Match[str]) -> int | None:
+    def _begin(self, begin: int | None, position: int, match: re.Match[str]) -> int | None:
         """Where the statement begins: at the first thing that is neither space nor comment."""
         if begin is not None:
             return begin
-        between = self._script[position : found.start()]
+        between = self._script[position : match.start()]
         if between.strip():
             return position + len(between) - len(between.lstrip())
-        if found.lastgroup in ("comment", "block") or found.group() == ";":
+        if match.lastgroup in ("comment", "block") or match.group() == ";":
             return None
-        return found.start()
+        return match.start()
 
-    def after(self, found: re.Match[str]) -> int:
+    def after(self, match: re.Match[str]) -> int:
         """Where the token ends; it may reach further than its pattern."""
-        kind = found.lastgroup
+        kind = match.lastgroup
         if kind == "dollar":
-            end = self._script.find(found.group(), found.end())
+            end = self._script.find(match.group(), match.end())
             if end < 0:
-                raise Refused(f"line {self._line(found.start())}: {found.group()} has no end")
-            return end + len(found.group())
+                raise Refused(f"line {self._line(match.start())}: {match.group()} has no end")
+            return end + len(match.group())
         if kind == "block":
-            return self._comment_end(found.start())
+            return self._comment_end(match.start())
         if kind == "open":
-            raise Refused(f"line {self._line(found.start())}: a quote has no end")
+            raise Refused(f"line {self._line(match.start())}: a quote has no end")
         if kind == "meta":
             raise Refused(
-                f"line {self._line(found.start())}: {found.group().strip()[:40]} is a command of "
+                f"line {self._line(match.start())}: {match.group().strip()[:40]} is a command of "
                 "psql, not SQL",
                 hint="leave it out, or run the file with psql in a `shell` step",
             )
-        return found.end()
+        return match.end()
 
     def _comment_end(self, start: int) -> int:
         depth = 0

@@ -31,11 +31,11 @@ def find(ctx: Context, database: Database, server: int) -> Path:
 
 def _find(database: Database, server: int) -> Path:
     folders = [Path(database.bin)] if database.bin else list(dict.fromkeys(_candidates()))
-    found = {folder: version for folder in folders if (version := _version(folder)) is not None}
-    fitting = [folder for folder, version in found.items() if version >= server]
+    versions = {folder: version for folder in folders if (version := _version(folder)) is not None}
+    fitting = [folder for folder, version in versions.items() if version >= server]
     if fitting:
-        return min(fitting, key=lambda folder: found[folder])
-    seen = ", ".join(f"{folder} has {version}" for folder, version in found.items())
+        return min(fitting, key=lambda folder: versions[folder])
+    seen = ", ".join(f"{folder} has {version}" for folder, version in versions.items())
     raise Refused(
         f"no pg_dump for PostgreSQL {server}: {seen or 'there is none'}",
         hint=f"install the client tools of version {server} and name their folder: "
@@ -66,11 +66,11 @@ def _version(folder: Path) -> int | None:
     if not all(tools):
         return None
     with contextlib.suppress(OSError, subprocess.SubprocessError):
-        said = subprocess.run(
+        output = subprocess.run(
             [str(tools[0]), "--version"], capture_output=True, text=True, timeout=10
         )
-        found = re.search(r"\) (\d+)", said.stdout)
-        return int(found[1]) if found else None
+        match = re.search(r"\) (\d+)", output.stdout)
+        return int(match[1]) if match else None
     return None
 
 

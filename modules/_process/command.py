@@ -57,7 +57,11 @@ def simulated(ctx: Context, where: str, args: Arguments) -> Result:
     """A command in a simulated world, on the machine `where`."""
     refuse_shown(ctx, args.command)
     commands = ctx.world.commands
-    if args.unless and not (said := commands.run(where, args.unless)[0]).assumed and not said.code:
+    if (
+        args.unless
+        and not (answer := commands.run(where, args.unless)[0]).assumed
+        and not answer.code
+    ):
         return skipped("", args.unless)
     with ctx.fence():
         spoken, seconds = commands.run(where, args.command)

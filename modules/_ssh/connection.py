@@ -44,9 +44,9 @@ class _Connection:
                     return transport, True
                 self._client.close()
             self._client = _log_in(ctx, where)
-            made = self._client.get_transport()
-            assert made is not None
-            return made, False
+            current = self._client.get_transport()
+            assert current is not None
+            return current, False
 
     def close(self) -> None:
         if self._client is not None:

@@ -34,5 +34,5 @@ def test_serial_makes_batches(serial: str, batches: tuple[int, ...], tmp_path: P
     )
     session = begin(str(book), Options(), Surroundings(store=FileStore(tmp_path / "state")))
     assert session.run() == 0
-    opened = [r.event for r in session.folder.records() if isinstance(r.event, StepOpened)]
+    opened = [r.event for r in session.entry.records() if isinstance(r.event, StepOpened)]
     assert [event.batches for event in opened if event.step == "s"] == [batches]

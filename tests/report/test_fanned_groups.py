@@ -76,7 +76,7 @@ def messages(run: Recorded) -> dict[str, str]:
 def shown(run: Recorded) -> str:
     """Everything that is told of a run."""
     facts = gather(run.plan, run.state, run.records, now=run.clock.now())
-    advice = advise(facts, CommandLines(), by="ada")
+    advice = advise(facts, CommandLines())
     lines = show(facts, run.plan, advice, "journal.jsonl", diffs=True)
     lines += timeline(run.plan, run.records)
     return text([*lines, *summary(facts, run.plan, advice, "journal.jsonl")])

@@ -27,7 +27,7 @@ from tests.report.scenarios import SCENARIOS
 def commands_after(run: Recorded, **options: object) -> list[str]:
     """What is advised after a run."""
     facts = gather(run.plan, run.state, run.records, now=run.clock.now())
-    return [each.command for each in advise(facts, CommandLines(), options=options, by="ada")]
+    return [each.command for each in advise(facts, CommandLines(), options=options)]
 
 
 @pytest.mark.parametrize("scenario", SCENARIOS)

@@ -119,7 +119,7 @@ def test_a_run_that_was_begun_before_ends_in_the_same_way(name: str) -> None:
 def test_a_run_that_was_recorded_before_can_be_told(name: str) -> None:
     run = reopened(name)
     facts = gather(run.plan, run.state, run.records, now=run.clock.now())
-    advice = advise(facts, CommandLines(), by="ada")
+    advice = advise(facts, CommandLines())
     shown = text(show(facts, run.plan, advice, "journal.jsonl", diffs=True))
     shown += text(timeline(run.plan, run.records))
     for path, step in kept(name, "state.json")["steps"].items():

@@ -53,7 +53,7 @@ def text(lines: list[Line]) -> str:
 def told(scenario: str) -> str:
     """Everything that is told of a scenario."""
     with recorded(scenario) as (run, printed):
-        advice = advise(facts_of(run), CommandLines(), by="ada")
+        advice = advise(facts_of(run), CommandLines())
         parts = {
             "ce-run run": printed
             + text(summary(facts_of(run, records=False), run.plan, advice, JOURNAL)),

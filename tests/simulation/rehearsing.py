@@ -56,8 +56,8 @@ class Rehearsed:
     def __init__(self, session: Session, status: int, schedule: Schedule) -> None:
         self.status = status
         self.state = session.state
-        self.run_id = session.folder.run_id
-        self.records = session.folder.records()
+        self.run_id = session.entry.run_id
+        self.records = session.entry.records()
         self.world = schedule.rehearsal.world
         self.times = schedule.times
 

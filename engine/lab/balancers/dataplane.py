@@ -42,7 +42,7 @@ class Dataplane:
     def __init__(self, runtime: Runtime, pod_ports: Mapping[int, int]) -> None:
         self._runtime = runtime
         self._pod_ports = pod_ports
-        self._wanted = Routes()
+        self._routes = Routes()
         self._entries: dict[str, dict[str, _Entry]] = {name: {} for name in BACKENDS}
         self._mesh_weights = (100, 0)
         self._mesh_headers: dict[str, str] = {}
@@ -52,9 +52,9 @@ class Dataplane:
 
     async def set_routes(self, routes: Routes) -> None:
         """Ask for these routes; returns when HAProxy follows them, or newer ones."""
-        self._wanted = routes
+        self._routes = routes
         async with self._turn:
-            if self._wanted is routes:
+            if self._routes is routes:
                 await self._reconcile(routes)
                 changed, self._changed = self._changed, asyncio.Event()
                 changed.set()
@@ -84,7 +84,7 @@ class Dataplane:
         self._admitted.pop(uid, None)
         async with self._turn:
             # Who replaces it may be waiting for its turn behind us.
-            await self._reconcile(self._wanted)
+            await self._reconcile(self._routes)
             for backend in BACKENDS:
                 entry = self._entries[backend].get(uid)
                 if entry is not None and entry.taking:

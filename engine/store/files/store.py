@@ -110,7 +110,7 @@ def _entries(folder: Path) -> Iterator[os.DirEntry[str]]:
 def _age(path: Path) -> tuple[str, int]:
     """Sorts runs as they began; of the same second, whose ids do not tell, by their first file."""
     try:
-        made = (path / "run.json").stat().st_mtime_ns
+        written = (path / "run.json").stat().st_mtime_ns
     except OSError:
-        made = 0
-    return path.name[: len("20260131-140509")], made
+        written = 0
+    return path.name[: len("20260131-140509")], written

@@ -54,9 +54,9 @@ class DaemonSetController:
 
     def _nodes(self, daemon_set: Obj) -> list[str]:
         """The nodes that should have a pod; a cordoned one keeps its own."""
-        wanted = daemon_set["spec"]["template"]["spec"].get("nodeSelector") or {}
+        selector = daemon_set["spec"]["template"]["spec"].get("nodeSelector") or {}
         nodes = self._store.items("nodes")
-        return [n["metadata"]["name"] for n in nodes if wanted.items() <= labels_of(n).items()]
+        return [n["metadata"]["name"] for n in nodes if selector.items() <= labels_of(n).items()]
 
     def _by_node(self, daemon_set: Obj) -> dict[str, list[Obj]]:
         pods: dict[str, list[Obj]] = {}
