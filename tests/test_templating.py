@@ -329,3 +329,18 @@ def test_errors_of_secrets_pass_through() -> None:
 def test_a_hostile_template_fails_and_nothing_else(template: str) -> None:
     with pytest.raises(TemplateFailed):
         TEMPLATES.render(template, Scope({"run": {}, "x": {}, "steps": Steps(lambda path: None)}))
+
+
+# -- names of functions ---------------------------------------------------------------------------
+@pytest.mark.parametrize("name", ["env", "secret", "now", "lab"])
+def test_a_variable_may_be_called_like_a_function_of_ours(name: str) -> None:
+    scope = Scope(host_vars={name: "prod", "domain": f"{{{{ {name} }}}}.example.com"})
+    assert render(f"{{{{ {name} }}}} {{{{ domain }}}} {{{{ env('HOME') }}}}", scope) == (
+        "prod prod.example.com /root"
+    )
+    assert "is undefined" in failure(f"x {{{{ {name} }}}}")
+
+
+def test_a_template_may_name_its_own_things_so() -> None:
+    assert render("{% macro env(x) %}<{{ x }}>{% endmacro %}{{ env(1) }}") == "<1>"
+    assert render("{% set now = 'then' %}{{ now }}") == "then"

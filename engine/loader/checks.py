@@ -15,7 +15,7 @@ from engine.inventory import Inventory
 from engine.loader.book import Book, Use
 from engine.loader.tree import BlockNode, StepNode, Trail, find_from, may_read
 from engine.templating import FUNCTIONS, is_template
-from engine.templating.fields import FIELDS, WORDS
+from engine.templating.fields import FIELDS, OURS, WORDS
 from engine.text import did_you_mean
 
 if TYPE_CHECKING:
@@ -111,7 +111,7 @@ class _Checker:
 
     # -- names ------------------------------------------------------------------------------------
     def _check_name(self, use: Use, name: str, line: int) -> None:
-        if name in ALWAYS or name in use.extra:
+        if name in use.extra or (name in ALWAYS and name not in FUNCTIONS):
             return
         if name in SPECIAL:
             if use.variable is None and not use.open and not self._is_there(name, use):
@@ -123,6 +123,9 @@ class _Checker:
             self._check_behind(use, name, line, layer)
         elif name in self.book.registers:
             self._check_registered(use, name, line)
+        elif name in FUNCTIONS and (name not in OURS or not self._could_exist(use, name)):
+            hint = f"write `{name}(…)`"
+            self._problem(use, line, name, f"'{name}' is a function, and is not called here", hint)
         elif not self._could_exist(use, name):
             self._problem(use, line, name, f"'{name}' is undefined", self._hint(use, name))
 

@@ -5,9 +5,9 @@ without rendering it. Jinja2 itself is imported by the first template (``sandbox
 takes longer to import than everything else here together.
 """
 
+from engine.templating.fields import FUNCTIONS
 from engine.templating.scope import Forgotten, Scope, Steps
 from engine.templating.templates import (
-    FUNCTIONS,
     RESERVED,
     Entries,
     Lazy,

@@ -15,7 +15,7 @@ import msgspec
 from jinja2 import nodes
 from jinja2.exceptions import TemplateSyntaxError
 
-from engine.templating.fields import FIELDS
+from engine.templating.fields import FIELDS, FUNCTIONS
 from engine.templating.sandbox import ENVIRONMENT, parse
 from engine.text import did_you_mean
 
@@ -148,6 +148,8 @@ class _Walk:
             self._member(node)
         elif isinstance(node, nodes.Call):
             self._call(node)
+            if isinstance(node.node, nodes.Name) and node.node.name in FUNCTIONS:
+                return iter(each for each in node.iter_child_nodes() if each is not node.node)
         elif isinstance(node, nodes.Filter | nodes.Test) and self._named(node):
             return iter(each for each in node.iter_child_nodes() if each is not node.node)
         elif isinstance(node, nodes.For | nodes.Macro | nodes.CallBlock):

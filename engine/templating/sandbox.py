@@ -35,6 +35,7 @@ from engine.templating.bounds import (
     refuse_sum,
     too_big,
 )
+from engine.templating.fields import CALL, OURS
 from engine.templating.filters import (
     FILTERS,
     MOST_LOOPS,
@@ -293,6 +294,7 @@ def compiled(text: str, expression: bool) -> Compiled:
     """A compiled template, from the cache if it was used lately."""
     tree = parse(text, expression)
     _charge(tree)
+    _mark_calls(tree)
     single = sole_expression(tree)
     if single is not None:
         target = nodes.Name(_RESULT, "store", lineno=1)
@@ -301,6 +303,16 @@ def compiled(text: str, expression: bool) -> Compiled:
     code = ENVIRONMENT.compile(tree)
     template = ENVIRONMENT.template_class.from_code(ENVIRONMENT, code, dict(ENVIRONMENT.globals))
     return Compiled(template, single is not None)
+
+
+def _mark_calls(tree: nodes.Template) -> None:
+    """Tell calls of our functions from variables of their names; a template's own names are its
+    own."""
+    own = {each.name for each in tree.find_all(nodes.Name) if each.ctx != "load"}
+    own.update(each.name for each in tree.find_all(nodes.Macro))
+    for call in tree.find_all(nodes.Call):
+        if isinstance(call.node, nodes.Name) and call.node.name in OURS - own:
+            call.node.name = f"{CALL}{call.node.name}"
 
 
 def sole_expression(tree: nodes.Template) -> nodes.Expr | None:

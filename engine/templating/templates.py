@@ -9,6 +9,7 @@ from datetime import UTC, datetime
 from typing import Any
 
 from engine.errors import CeRunError, Failed
+from engine.templating.fields import CALL
 from engine.templating.scope import Scope
 from engine.text import did_you_mean, parse_boolean
 from engine.units import parse_duration
@@ -16,7 +17,7 @@ from engine.units import parse_duration
 RESERVED = frozenset(
     (
         *("inputs", "run", "steps", "host", "hosts", "groups", "item", "failure", "result"),
-        *("env", "secret", "lab", "now", "endpoints", "metrics", "inventory_hostname"),
+        *("endpoints", "metrics", "inventory_hostname"),
         *("range", "dict", "namespace", "cycler", "joiner", "true", "false", "none"),
         *("True", "False", "None", "loop", "self", "varargs", "kwargs", "caller"),
         *("not", "and", "or", "is", "in", "if", "else", "recursive"),
@@ -24,10 +25,6 @@ RESERVED = frozenset(
 )
 """Names that no variable, input or registered result may take."""
 
-FUNCTIONS = frozenset(
-    ("env", "secret", "lab", "now", "range", "dict", "namespace", "cycler", "joiner")
-)
-"""What every template can call."""
 
 _MISSING: Any = object()
 
@@ -111,10 +108,9 @@ class Templates:
         return bool(value)
 
     def lookup(self, name: str, scope: Scope, missing: Any = None) -> Any:
-        """A name's value in a scope, rendered; functions included."""
-        found = self._functions.get(name, _MISSING)
-        if found is not _MISSING:
-            return found
+        """A name's value in a scope, rendered; a function only where it is called."""
+        if name.startswith(CALL):
+            return self._functions[name.removeprefix(CALL)]
         return scope.lookup(name, self._variable, missing)
 
     def known(self, scope: Scope) -> list[str]:

@@ -453,3 +453,14 @@ def test_fields_that_are_asked_for_or_have_a_default(desk: Desk) -> None:
             when: steps.a.other is not defined
           - toy.look: "{% set run = {'x': 1} %}{{ run.x }}"
     """)
+
+
+def test_functions_that_are_not_called(desk: Desk, said: Said) -> None:
+    (problem,) = said(looks("{{ env }}"), INVENTORY)
+    assert "'env' is a function, and is not called here … write `env(…)`" in problem
+    (problem,) = said(looks("{{ range }}"))
+    assert "'range' is a function" in problem
+    desk.load(looks("{{ env }} {{ env('HOME') }}"), "vars: {env: prod, url: '{{ env }}.example'}")
+    desk.load("vars: {now: 5}\n" + looks("{{ now }} {{ now() }}"), INVENTORY)
+    (problem,) = said(looks("x"), "vars: {env: '{{ env }}'}")
+    assert "reads itself" in problem
