@@ -11,7 +11,7 @@ _NAMED = re.compile(r"\s*(?P<name>[^<>]*?)\s*<\s*(?P<address>[^<>]+?)\s*>\s*")
 _ADDRESS = re.compile(r"[^\s@<>(),;:\"\\\[\]]+@[^\s@<>(),;:\"\\\[\]]+")
 
 
-class Mailbox(NamedTuple):
+class MailAddress(NamedTuple):
     """Somebody's address, and the name before it."""
 
     name: str
@@ -24,14 +24,14 @@ class Mailbox(NamedTuple):
         return self.address.rpartition("@")[2]
 
 
-def read(value: str | list[str], setting: str) -> list[Mailbox]:
+def read(value: str | list[str], setting: str) -> list[MailAddress]:
     """The addresses in a setting (``from``, ``to``), each once.
 
     In a list an entry is one address, whatever commas its name has; in a text commas separate.
     Refused for what is no address.
     """
     entries = value if isinstance(value, list) else [value]
-    mailboxes: dict[str, Mailbox] = {}
+    mailboxes: dict[str, MailAddress] = {}
     for entry in entries:
         for one in _of_entry(entry, setting, is_alone=isinstance(value, list)):
             mailboxes.setdefault(one.address, one)
@@ -40,7 +40,7 @@ def read(value: str | list[str], setting: str) -> list[Mailbox]:
     return list(mailboxes.values())
 
 
-def _of_entry(entry: str, setting: str, *, is_alone: bool) -> list[Mailbox]:
+def _of_entry(entry: str, setting: str, *, is_alone: bool) -> list[MailAddress]:
     if any(ord(character) < 32 or ord(character) == 127 for character in entry):
         # By a line break one could add headers.
         raise Refused(f"`{setting}` must be addresses: {entry!r:.80} holds control characters")
@@ -57,7 +57,7 @@ def _unquoted(name: str) -> str:
     return re.sub(r"\\(.)", r"\1", name[1:-1]) if quoted else name
 
 
-def _mailbox(name: str, address: str, setting: str) -> Mailbox:
+def _mailbox(name: str, address: str, setting: str) -> MailAddress:
     if not _ADDRESS.fullmatch(address):
         raise Refused(
             f"`{setting}` must be addresses: {(address or name)[:80]!r} is none",
@@ -65,10 +65,10 @@ def _mailbox(name: str, address: str, setting: str) -> Mailbox:
         )
     local, _, domain = address.rpartition("@")
     if domain.isascii():
-        return Mailbox(name, address)
+        return MailAddress(name, address)
     import idna  # Python's own knows an older standard, in which ß is ss
 
     try:
-        return Mailbox(name, f"{local}@{idna.encode(domain, uts46=True).decode()}")
+        return MailAddress(name, f"{local}@{idna.encode(domain, uts46=True).decode()}")
     except idna.IDNAError:
         raise Refused(f"`{setting}` must be addresses: {domain[:80]!r} is no domain") from None

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from engine.module_api import ActionError, Context, Failed, Refused, Unreachable, is_local
 from modules._http.tls import Tls
 from modules._notify import addresses
-from modules._notify.addresses import Mailbox
+from modules._notify.addresses import MailAddress
 from modules._notify.transports import Mail
 
 if TYPE_CHECKING:
@@ -70,7 +70,7 @@ def _refusal(refused: dict[str, Any], done: list[str]) -> ActionError:
     )
 
 
-def _sender(settings: Mail) -> Mailbox:
+def _sender(settings: Mail) -> MailAddress:
     senders = addresses.read([settings.from_], "from")
     if len(senders) != 1:
         raise Refused(f"`from` must be one address, not {len(senders)}")
@@ -78,7 +78,7 @@ def _sender(settings: Mail) -> Mailbox:
 
 
 def _message(
-    ctx: Context, sender: Mailbox, everyone: list[Mailbox], letter: Letter
+    ctx: Context, sender: MailAddress, everyone: list[MailAddress], letter: Letter
 ) -> EmailMessage:
     from email import policy
     from email.message import EmailMessage
@@ -112,7 +112,7 @@ def _writable(text: str) -> str:
     return text.encode(errors="replace").decode()
 
 
-def _header(mailbox: Mailbox) -> Address:
+def _header(mailbox: MailAddress) -> Address:
     from email.headerregistry import Address
 
     local, _, domain = mailbox.address.rpartition("@")

@@ -13,7 +13,7 @@ from engine.executor import TaskContext
 from engine.module_api import Failed, Refused, Result, Unreachable
 from modules import notify
 from modules._notify import addresses
-from modules._notify.addresses import Mailbox
+from modules._notify.addresses import MailAddress
 from tests.modules.conftest import Answer, MakeContext, Request, Serve, Told
 from tests.modules.receivers import ROUTING_KEY, Inbox, PagerDuty, Slack, Statuspage
 from tests.modules.smtp_server import MailServer
@@ -114,7 +114,7 @@ def test_what_is_no_address_is_refused(value: Any) -> None:
 
 
 def test_a_name_before_an_address_is_kept() -> None:
-    assert addresses.read(["Jane Doe <j@b.c>"], "to") == [Mailbox("Jane Doe", "j@b.c")]
+    assert addresses.read(["Jane Doe <j@b.c>"], "to") == [MailAddress("Jane Doe", "j@b.c")]
 
 
 def test_an_address_beyond_ascii_needs_a_server_for_it(make: Make, smtp: Smtp) -> None:

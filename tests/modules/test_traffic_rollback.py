@@ -173,7 +173,12 @@ def test_the_command_for_the_service_does_what_it_says(
     commands: Any = caught.value.data["by_hand"]
     words = [str(kubectl), *shlex.split(commands[0])[1:]]
     config = world.cluster.section["kubeconfig"]
-    subprocess.run(words, check=True, env={"KUBECONFIG": config}, capture_output=True)
+    subprocess.run(
+        words,
+        check=True,
+        env={"KUBECONFIG": config, "HOME": str(Path(config).parent)},
+        capture_output=True,
+    )
     selector = world.cluster.read(f"{SERVICES}/claude-enhancer-service")["spec"]["selector"]
     assert selector == {"app": "claude-enhancer", "version": "5.0"}
 
