@@ -21,7 +21,8 @@ Inventory section ``metrics``: what a name means, so that runbooks need not know
       ready: sum(up{job="app"})              # just text is a Prometheus query
 
 A ``$name`` or ``${name}`` stands for an argument of the step (`version`, `window`, `vars`) or
-for a default of the metric; values are quoted for where they go.
+for a default of the metric; values are quoted for where they go. ``$1`` and ``${1}`` are the
+query's own, and so is ``$name`` where it is written ``$$name``.
 
 A verdict is *pass*, *fail*, or *inconclusive* when there is no data or there are too few
 samples. Inconclusive is never a pass: a step with a threshold fails by it, as a failure of its
@@ -36,6 +37,7 @@ from typing import Annotated, Any, ClassVar, Literal
 import msgspec
 
 from engine.module_api import (
+    Arguments,
     Context,
     Duration,
     Expression,
@@ -192,6 +194,17 @@ def soak(
         raise Refused("`every` must be more than nothing")
     variables = metric_sources.variables(version, window, vars)
     thresholds = _thresholds(ctx, expect, min_samples)
+    return _soak(ctx, thresholds, variables, for_, every)
+
+
+def _soak(
+    ctx: Context,
+    thresholds: list[tuple[str, Threshold]],
+    variables: dict[str, str],
+    for_: float,
+    every: float,
+) -> Result:
+    """Validate every so many seconds, for so long since the task was first started."""
     history = _History()
     while True:
         judged = _judge_all(ctx, thresholds, variables, patient=True)
@@ -209,19 +222,17 @@ def soak(
 
 
 @soak.check
-def soak_check(
-    ctx: Context, for_: Duration, expect: Thresholds, *, every: Duration = 30, **others: Any
-) -> Result:
+def soak_check(ctx: Context, args: Arguments) -> Result:
     """Validate once, without waiting; what does not hold yet is said, not failed."""
-    window, given = others.get("window"), others.get("vars")
-    variables = metric_sources.variables(others.get("version", ""), window, given)
-    thresholds = _thresholds(ctx, expect, others.get("min_samples"))
+    variables = metric_sources.variables(args.version, args.window, args.vars)
+    thresholds = _thresholds(ctx, args.expect, args.min_samples)
     judged = _judge_all(ctx, thresholds, variables, patient=True)
     history = _History()
     history.add(judged)
     now = "; ".join(_line(reading, verdict) for reading, verdict in judged)
     return Result(
-        data=history.data(judged), message=f"would watch for {format_duration(for_)}; now: {now}"
+        data=history.data(judged),
+        message=f"would watch for {format_duration(args.for_)}; now: {now}",
     )
 
 
@@ -254,25 +265,31 @@ def compare(
         vars: further ``$variables``.
         min_samples: fewer samples of either are inconclusive; default: the metric's own.
     """
-    measured: dict[str, Any] = {}
+    names = [name] if isinstance(name, str) else name
     judged = []
-    for one in [name] if isinstance(name, str) else name:
+    measured: dict[str, Any] = {}
+    for one in names:
         value, base = (
             metric_sources.read(ctx, one, metric_sources.variables(which, window, vars))
             for which in (version, baseline)
         )
         verdict = metric_sources.relation(value, base, tolerance, slack, min_samples)
-        ratio = value.value / base.value if value.value is not None and base.value else None
-        measured[one] = {
-            **_data(value, verdict),
-            "baseline": base.value,
-            "ratio": None if ratio is None else round(ratio, 4),
-        }
+        measured[one] = _compared(value, base, verdict)
         judged.append((value, verdict))
     data = {"verdict": _worst(judged), "metrics": measured}
     if data["verdict"] != "pass":
         raise _failure(judged, data)
     return Result(data=data, message=f"{version} does no worse than {baseline}")
+
+
+def _compared(value: Reading, base: Reading, verdict: Judgement) -> dict[str, Any]:
+    """What `compare` returns of a metric."""
+    ratio = value.value / base.value if value.value is not None and base.value else None
+    return {
+        **_data(value, verdict),
+        "baseline": base.value,
+        "ratio": None if ratio is None else round(ratio, 4),
+    }
 
 
 # -- shared -------------------------------------------------------------------------------------

@@ -27,6 +27,7 @@ from engine.module_api import (
 from modules._http import client as http_client
 from modules._http.response import Response
 from modules._http.tls import Tls
+from modules._shared import settings
 
 _SIMULATED_LATENCY = 0.02
 """Seconds that the simulated world's monitoring takes for an answer."""
@@ -37,7 +38,7 @@ _SIMULATED_WINDOW = 60.0
 Word = Literal["pass", "fail", "inconclusive"]
 
 
-class Definition(msgspec.Struct, kw_only=True, forbid_unknown_fields=True):
+class Definition(msgspec.Struct, kw_only=True):
     """An entry of the inventory's `metrics`; see there."""
 
     prometheus: str = ""
@@ -168,7 +169,11 @@ def relation(
 
 
 # -- variables ----------------------------------------------------------------------------------
-_VARIABLE = re.compile(r"\$(?:(\w*[A-Za-z_]\w*)|\{(\w+)\})")
+_VARIABLE = re.compile(
+    r"\$(?P<own>\$)?(?:(?P<bare>\w*[A-Za-z_]\w*)|\{(?P<braced>\w*[A-Za-z_]\w*)\})"
+)
+"""What is made of digits (``$1``, ``${1}``) is Prometheus' own, a group of label_replace; what has
+two ``$`` is meant for it, too, with one of them."""
 
 
 def variables(version: str, window: float | None, more: Mapping[str, Any] | None) -> dict[str, str]:
@@ -180,12 +185,15 @@ def variables(version: str, window: float | None, more: Mapping[str, Any] | None
 
 
 def _fill(name: str, text: str, values: Mapping[str, str], in_url: bool) -> str:
-    def value(found: re.Match[str]) -> str:
-        variable = found[1] or found[2]
+    def value(match: re.Match[str]) -> str:
+        if match["own"]:
+            return match[0][1:]
+        variable = match["bare"] or match["braced"]
         if variable not in values:
             raise Refused(
                 f"the metric {name} needs ${variable}",
-                hint=f"give the step `vars: {{{variable}: …}}`, or the metric a default in `vars`",
+                hint=f"give the step `vars: {{{variable}: …}}`, or the metric a default in `vars`; "
+                f"a $ that is the query's own is written $${variable}",
             )
         raw = values[variable]
         return quote(raw, safe="") if in_url else raw.replace("\\", "\\\\").replace('"', '\\"')
@@ -208,18 +216,16 @@ def definition(ctx: Context, name: str) -> Definition:
         hint = f"did you mean {near[0]!r}?" if near else "add it to `metrics:` of the inventory"
         raise Refused(f"the inventory has no metric {name!r}", hint=hint)
     raw = known[name]
-    try:
-        found = msgspec.convert({"prometheus": raw} if isinstance(raw, str) else raw, Definition)
-    except msgspec.ValidationError as error:
-        raise Refused(f"metrics.{name} of the inventory is not right: {error}") from None
-    if found.prometheus and not (found.url or ctx.endpoints.get("prometheus")):
+    raw = {"prometheus": raw} if isinstance(raw, str) else raw
+    meaning = settings.read(raw, Definition, f"metrics.{name}")
+    if meaning.prometheus and not (meaning.url or ctx.endpoints.get("prometheus")):
         raise Refused(
             f"metrics.{name}: where is Prometheus?",
             hint="set `endpoints: {prometheus: URL}` in the inventory, or the metric's `url`",
         )
-    if not found.prometheus and not found.url:
+    if not meaning.prometheus and not meaning.url:
         raise Refused(f"metrics.{name} of the inventory has neither `prometheus` nor `url`")
-    return found
+    return meaning
 
 
 def read(ctx: Context, name: str, given: Mapping[str, str]) -> Reading:
@@ -287,14 +293,22 @@ def _prometheus(
             hint="correct the query in the inventory",
             evidence=[body.error, f"query: {filled}"],
         )
+    if answer.status in (401, 403):
+        raise Refused(
+            f"metric {name}: {base} refused to answer: status {answer.status}",
+            hint="check the metric's `headers` (Authorization) in the inventory",
+            evidence=answer.lines(),
+        )
     if answer.status != 200 or body.status != "success" or body.data is None:
         raise Failed(
             f"metric {name}: {base} is no Prometheus: it answered with status {answer.status}",
             hint="check `endpoints: {prometheus: …}` of the inventory, or the metric's `url`",
             evidence=answer.lines(),
         )
-    for warning in body.warnings:
-        ctx.log(f"Prometheus warns about metric {name}: {warning}")
+    for warning in body.warnings or ():
+        ctx.warn(f"Prometheus warns about metric {name}: {warning}")
+    for info in body.infos or ():
+        ctx.log(f"Prometheus says of metric {name}: {info}")
     return _number(name, filled, body.data)
 
 
@@ -302,7 +316,8 @@ class _Data(msgspec.Struct):
     """What Prometheus found."""
 
     resultType: str  # noqa: N815 (its own names)
-    result: list[Any] = []
+    result: list[Any] | None = None
+    """None, too, is what some write for an empty list."""
 
 
 class _PrometheusAnswer(msgspec.Struct):
@@ -312,7 +327,8 @@ class _PrometheusAnswer(msgspec.Struct):
     data: _Data | None = None
     errorType: str = ""  # noqa: N815
     error: str = ""
-    warnings: list[str] = []
+    warnings: list[str] | None = None
+    infos: list[str] | None = None
 
 
 def _must_serve(name: str, url: str, answer: Response) -> None:
@@ -328,7 +344,7 @@ def _must_serve(name: str, url: str, answer: Response) -> None:
 def _number(name: str, query: str, data: _Data) -> float | None:
     """The one number in an answer: a scalar, or a vector of one series."""
     if data.resultType == "scalar":
-        return _sample(name, query, data.result)
+        return _sample(name, query, data.result or [])
     if data.resultType != "vector":
         raise Failed(
             f"metric {name}: its query gives a {data.resultType}, not one value",
@@ -337,7 +353,7 @@ def _number(name: str, query: str, data: _Data) -> float | None:
             else "",
             evidence=[f"query: {query}"],
         )
-    series = [one if isinstance(one, dict) else {} for one in data.result]
+    series = [one if isinstance(one, dict) else {} for one in data.result or ()]
     if not series:
         return None
     if len(series) > 1:
@@ -386,6 +402,12 @@ def _document(
     _must_serve(name, url, answer)
     if answer.status == 204:
         return None, 0.0
+    if answer.status in (401, 403):
+        raise Refused(
+            f"metric {name}: {url} refused to answer: status {answer.status}",
+            hint="check the metric's `headers` in the inventory",
+            evidence=answer.lines(),
+        )
     if answer.status != 200:
         raise Failed(
             f"metric {name}: {url} answered with status {answer.status}", evidence=answer.lines()

@@ -37,7 +37,7 @@ def read(raw: Any, kind: type[T], where: str) -> T:
     for key in raw:
         if key not in fields:
             raise Refused(
-                f"{where} of the inventory has an unknown setting {str(key)!r}",
+                f"{where} of the inventory is not right: unknown setting {str(key)!r}",
                 hint=_nearest(str(key), list(fields)),
             )
     missing = [name for name, field in fields.items() if field.required and _empty(raw.get(name))]

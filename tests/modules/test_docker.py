@@ -484,12 +484,12 @@ def test_an_image_is_found_by_each_of_its_names(scripted: Scripted, name: str) -
 @pytest.mark.parametrize(
     ("section", "words"),
     [
-        ({"registrys": {}}, "docker of the inventory has an unknown setting 'registrys'"),
+        ({"registrys": {}}, "docker of the inventory is not right: unknown setting 'registrys'"),
         ({"tls": {"cert": "c.pem"}}, "one of `cert` and `key`: both are needed"),
-        ({"tls": {"verfy": True}}, "docker.tls of the inventory has an unknown setting"),
+        ({"tls": {"verfy": True}}, "docker.tls of the inventory is not right: unknown setting"),
         (
             {"registries": {"registry.example.com": {"user": "ce", "password": "x"}}},
-            "docker.registries.registry.example.com of the inventory has an unknown setting 'user'",
+            "docker.registries.registry.example.com .* is not right: unknown setting 'user'",
         ),
     ],
 )

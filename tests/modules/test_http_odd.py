@@ -280,7 +280,7 @@ def test_a_proxy_of_another_scheme_is_refused_where_it_would_be_used(
 @pytest.mark.parametrize(
     ("settings", "words"),
     [
-        ({"verfy": False}, "http-check of the inventory has an unknown setting 'verfy'"),
+        ({"verfy": False}, "http-check of the inventory is not right: unknown setting 'verfy'"),
         ({"verify": "nope"}, "'verify' of http-check of the inventory is not right: it must be"),
         ({"headers": ["X: 1"]}, "'headers' of http-check of the inventory is not right"),
     ],
