@@ -19,6 +19,7 @@ from engine.report.words import (
     Span,
     cut,
     line,
+    mode_mark,
     pad,
     planned,
     short_name,
@@ -148,7 +149,8 @@ _TELLING = 1.0
 def _head(state: RunState, now: float) -> list[Line]:
     start = state.start
     assert start is not None
-    check = (Span("CHECK, nothing is changed · ", "warn"),) if start.mode == "check" else ()
+    mark = mode_mark(start.mode, "during")
+    check = (Span(mark, "warn"),) if mark else ()
     elapsed = max(0.0, now - state.started)
     root = state.steps.get(0)
     budget = root.budget if root is not None else None

@@ -65,11 +65,11 @@ def _table(found: list[Overview], folder: str) -> list[Line]:
         return [line(f"no runs in {folder}")]
     rows = [("RUN", "STATUS", "STARTED", "TOOK", "BY", "RUNBOOK")]
     for each in found:
-        check = " (check)" if each.mode == "check" else ""
+        kind = f" ({_KINDS[each.mode]})" if each.mode in _KINDS else ""
         rows.append(
             (
                 each.run,
-                each.status + check,
+                each.status + kind,
                 day_time(each.started) if each.started else "-",
                 took(each.seconds) if each.seconds is not None else "-",
                 who(each.by) if each.by else "-",
@@ -85,6 +85,10 @@ def _table(found: list[Overview], folder: str) -> list[Line]:
         end = start + len(each.status)
         lines.append(line(text[:start], Span(text[start:end], _style(each.status)), text[end:]))
     return lines
+
+
+_KINDS = {"check": "check", "simulate": "simulated"}
+"""What stands behind the status of a run that was not for real."""
 
 
 def _style(status: str) -> Any:

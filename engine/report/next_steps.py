@@ -81,12 +81,29 @@ def advise(
     options: Mapping[str, Any] | None = None,
 ) -> list[Advice]:
     """What to run next, the likeliest first."""
+    if facts.mode == "simulate":
+        return _rehearse(facts, commands, options or {})
     advice = _ADVICE[facts.status](facts, commands, options or {})
     if facts.forced and not facts.reason:
         tell = commands.spell("reason", facts.run, "WHY")
         advice = [*advice, Advice(tell, "tell why it was forced; kept in the journal")]
     show = Advice(commands.spell("show", facts.run), "what happened, step by step")
     return advice if any(each.command == show.command for each in advice) else [*advice, show]
+
+
+def _rehearse(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]) -> list[Advice]:
+    """After a simulated run there is nothing to go on with, and nothing to take back."""
+    show = Advice(commands.spell("show", facts.run), "what happened, step by step")
+    anew = commands.spell(*start_words(facts.runbook, options), "--simulate")
+    return [*_last_words(facts, commands), show, Advice(anew, "rehearse it anew")]
+
+
+def _last_words(facts: RunFacts, commands: CommandLines) -> list[Advice]:
+    """The log of the step that failed last; only an attempt writes one."""
+    where = facts.failures[-1].step if facts.failures else ""
+    if not any(each.path == where and each.attempts for each in facts.steps):
+        return []
+    return [Advice(commands.spell("logs", facts.run, where), f"what {where} said")]
 
 
 def _running(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]) -> list[Advice]:
@@ -129,10 +146,7 @@ def _decide(facts: RunFacts, commands: CommandLines) -> list[Advice]:
 
 def _failed(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]) -> list[Advice]:
     run = facts.run
-    where = facts.failures[-1].step if facts.failures else ""
-    if not any(each.path == where and each.attempts for each in facts.steps):
-        where = ""  # only an attempt writes a log
-    found = [Advice(commands.spell("logs", run, where), f"what {where} said")] if where else []
+    found = _last_words(facts, commands)
     for step in facts.reopenable[:3]:
         redo = commands.spell("resume", run, "--redo", step)
         found.append(Advice(redo, "once the cause is gone: try it again and go on"))

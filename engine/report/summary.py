@@ -21,6 +21,7 @@ from engine.report.words import (
     from_where,
     line,
     listed,
+    mode_mark,
     one_line,
     planned,
     short_name,
@@ -71,7 +72,8 @@ def _section(title: str, lines: Sequence[Line]) -> list[Line]:
 def outcome(facts: RunFacts) -> Line:
     """One sentence."""
     name = f"{facts.name}: "
-    check = (Span("CHECK RUN, nothing was changed · ", "warn"),) if facts.check else ()
+    mark = mode_mark(facts.mode, "after")
+    check = (Span(mark, "warn"),) if mark else ()
     word, style, rest = _OUTCOMES[facts.status](facts)
     return (*check, Span(name, "head"), Span(word, style), Span(rest))
 

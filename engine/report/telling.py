@@ -44,6 +44,7 @@ from engine.report.words import (
     clock_time,
     from_where,
     line,
+    mode_mark,
     one_line,
     pad,
     planned,
@@ -138,8 +139,8 @@ class Teller:
 
     def _title(self, start: RunStarted) -> Line:
         self._introduced = True
-        check = "CHECK: nothing will be changed · " if start.mode == "check" else ""
-        return line(Span(check, "warn"), Span(start.name, "head"), f" · run {start.run}")
+        mark = mode_mark(start.mode, "before")
+        return line(Span(mark, "warn"), Span(start.name, "head"), f" · run {start.run}")
 
     def _locks_taken(self, state: RunState, event: LocksTaken, time: float) -> list[Line]:
         lines = []

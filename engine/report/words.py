@@ -196,3 +196,18 @@ def listed(names: Iterable[str], most: int = 8) -> str:
 def value_text(value: object) -> str:
     """A measured value with the digits that people read."""
     return figure(value, digits=4) if isinstance(value, float) else str(value)
+
+
+_MARKS = {
+    ("check", "before"): "CHECK: nothing will be changed · ",
+    ("check", "during"): "CHECK, nothing is changed · ",
+    ("check", "after"): "CHECK RUN, nothing was changed · ",
+    ("simulate", "before"): "SIMULATED: nothing will be touched · ",
+    ("simulate", "during"): "SIMULATED, nothing is touched · ",
+    ("simulate", "after"): "SIMULATED RUN, nothing was touched · ",
+}
+
+
+def mode_mark(mode: str, when: Literal["before", "during", "after"]) -> str:
+    """What stands before the name of a run that is not for real; empty for one that is."""
+    return _MARKS.get((mode, when), "")

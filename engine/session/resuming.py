@@ -27,6 +27,7 @@ from engine.events import (
     Person,
     Record,
     RunResumed,
+    RunStarted,
     RunStopped,
     Warned,
 )
@@ -80,6 +81,16 @@ def resume(entry: RunEntry, surroundings: Surroundings, wishes: Wishes | None = 
         raise
 
 
+def _refuse_if_simulated(entry: RunEntry, records: Sequence[Record]) -> None:
+    """A simulated run cannot go on: what it did was done to a world that is gone."""
+    start = records[0].event
+    if isinstance(start, RunStarted) and start.mode == "simulate":
+        raise ResumeRefused(
+            f"run {entry.run_id} was simulated, and its world ended with its process",
+            hint=f"rehearse it anew: ce-run {start.runbook} --simulate",
+        )
+
+
 def _resumed(entry: RunEntry, surroundings: Surroundings, wishes: Wishes) -> Session:
     records, journal = entry.reopen()
     if not records:
@@ -87,6 +98,7 @@ def _resumed(entry: RunEntry, surroundings: Surroundings, wishes: Wishes) -> Ses
             f"run {entry.run_id} was never started: its journal is empty",
             hint="start it anew",
         )
+    _refuse_if_simulated(entry, records)
     info = entry.info()
     options = recorded_options(entry)
     options = msgspec.structs.replace(options, yes=wishes.yes)  # of this process, not the first
