@@ -13,7 +13,7 @@ from tests.surroundings import ROOT
 ORDER_TEXT = (
     "errors redaction text units regex model events people plan state transitions fold actions "
     "scheduler inventory templating clock files processes module_api registry loader journal "
-    "store executor production simulation lab report evaluation runner session cli"
+    "store executor production simulation lab report evaluation runner session drill cli"
 )
 ORDER = ORDER_TEXT.split(" ")
 """Imports point from right to left (docs/architecture.md)."""

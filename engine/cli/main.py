@@ -60,6 +60,7 @@ SECTIONS: tuple[tuple[str, tuple[tuple[str, str, str], ...]], ...] = (
     (
         "Trying out",
         (
+            ("drill", "engine.cli.drill:drill", "Play scenarios in a simulated world."),
             ("lab", "engine.cli.lab:lab", "A small production on this machine to try runbooks."),
             ("version", "engine.cli.version:version", "Show the version."),
         ),

@@ -119,7 +119,7 @@ def _append_start(session: Session, inputs: dict[str, Any], attended: bool, by: 
 def _tell_reach(session: Session, store: Store) -> None:
     """Warn where others who run the same runbook do not meet this run at its locks."""
     usual = project_state(Path(session.plan.runbook.file))
-    if session.locks is not None and store.local != usual:
+    if session.locks is not None and session.mode == "run" and store.local != usual:
         names = ", ".join(session.plan.runbook.locks)
         session.runner.append(
             Warned(

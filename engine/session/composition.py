@@ -26,7 +26,7 @@ from engine.registry import Registry
 from engine.runner import Caution, Observer, Parts, Progress, Runner
 from engine.session.options import Options, extra_vars
 from engine.state import RunState
-from engine.store import OwnedLocks, RunEntry, Store, loss_text
+from engine.store import LockKeeper, OwnedLocks, RunEntry, Store, loss_text
 from engine.templating import Entries, Scope, Templates
 
 Addresses: TypeAlias = Callable[[str], Any]
@@ -58,6 +58,8 @@ class Surroundings(msgspec.Struct, frozen=True, kw_only=True, eq=False):
     executor: Callable[[Mailbox], Executor] = ThreadExecutor
     world: Callable[[Callable[[str], Mapping[str, Any]]], Any] | None = None
     """Makes the world of a simulated run from the sections of its inventory."""
+    locks: LockKeeper | None = None
+    """Keeps the locks of that world; None: nobody else takes part in it."""
     warm_up: float = 0.0
     """Seconds for which that world has been running when the run begins."""
     secret: Callable[[str], str] | None = None
@@ -200,11 +202,12 @@ def _runner(
 
 
 def _locks(run: Description) -> OwnedLocks | None:
-    """The run's locks, for a run that changes the world."""
-    names = run.plan.runbook.locks
-    if not names or run.mode != "run":
+    """The run's locks, for a run that changes the world, be it a simulated one."""
+    names, around = run.plan.runbook.locks, run.surroundings
+    keeper = around.store if run.mode == "run" else around.locks
+    if not names or run.mode == "check" or keeper is None:
         return None
-    return OwnedLocks(run.surroundings.store, names, run.entry.run_id)
+    return OwnedLocks(keeper, names, run.entry.run_id)
 
 
 def _lost(locks: OwnedLocks | None) -> StopRequested | None:

@@ -43,6 +43,8 @@ class Balancer(msgspec.Struct):
     backends: dict[str, dict[str, BalancedServer]]
     changed: Callable[[], None]
     reachable: bool = True
+    takes_changes: bool = True
+    """Otherwise it shows what is, and whoever wants to change something waits in vain."""
 
     def shares(self, backend: str) -> dict[str, float]:
         """Server's name → its part of a backend's new sessions, 0 to 1; empty if none takes any."""
@@ -53,7 +55,12 @@ class Balancer(msgspec.Struct):
         return {name: server.share / total for name, server in servers.items() if server.share}
 
     def runtime(self, line: str) -> str:
-        """The answer of the runtime API to commands that `;` separates, in HAProxy's own words."""
+        """The answer of the runtime API to commands that `;` separates, in HAProxy's own words.
+
+        Raises ConnectionResetError for a change that it does not take.
+        """
+        if not self.takes_changes and any(each.split()[:1] == ["set"] for each in line.split(";")):
+            raise ConnectionResetError("the connection was closed without an answer")
         return "\n".join(filter(None, (self._command(each.split()) for each in line.split(";"))))
 
     def _command(self, words: list[str]) -> str:

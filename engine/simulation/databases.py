@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from typing import Any, NamedTuple
 
 import msgspec
@@ -55,6 +55,8 @@ class Backup(msgspec.Struct, frozen=True):
     tables: dict[str, int]
     key: str
     """Of the task that took it."""
+    vanished: dict[str, int] = {}
+    """Rows that had vanished before it was taken, by table."""
 
     @property
     def sha256(self) -> str:
@@ -76,6 +78,8 @@ class Database:
         self._tables = dict(_TABLES)
         self.reachable = True
         self.backups: dict[str, Backup] = {}
+        self.vanished: dict[str, int] = {}
+        """Table → rows that users were promised and that nobody has any more."""
         self.set_aside: dict[str, dict[str, int]] = {}
         """Databases that restores have set aside → their tables."""
         self.tellings: list[Telling] = [
@@ -96,17 +100,30 @@ class Database:
 
     def back_up(self, name: str, at: str, key: str) -> Backup:
         """Keep what the tables hold now as a named backup."""
-        self.backups[name] = Backup(name, at, self.tables, key)
+        self.backups[name] = Backup(name, at, self.tables, key, dict(self.vanished))
         return self.backups[name]
+
+    def hold(self, tables: Mapping[str, int]) -> None:
+        """Have these tables, besides those that are there, with so many rows."""
+        self._tables.update({name: float(rows) for name, rows in tables.items()})
 
     def lose(self, table: str, rows: int) -> None:
         """Rows vanish, as by a mistaken DELETE."""
-        self._tables[table] = max(0, self.tables[table] - rows)
+        there = self.tables[table]
+        self._tables[table] = max(0, there - rows)
+        self.vanished[table] = self.vanished.get(table, 0) + min(rows, there)
 
-    def replace(self, tables: dict[str, int]) -> None:
-        """From now on the tables hold what a backup held."""
-        self._counted = self._acknowledged()
-        self._tables = {name: float(rows) for name, rows in tables.items()}
+    def replace(self, backup: Backup, keep: bool = True) -> None:
+        """From now on the tables hold what a backup held; without `keep` newer rows are nowhere."""
+        before = self.tables
+        gone = dict(backup.vanished)
+        for name, rows in backup.tables.items():
+            whole = before.get(name, 0) + self.vanished.get(name, 0)
+            newer = whole - rows - backup.vanished.get(name, 0)
+            if newer > 0 and not keep:
+                gone[name] = gone.get(name, 0) + newer
+        self.vanished = gone
+        self._tables = {name: float(rows) for name, rows in backup.tables.items()}
 
     def query(self, sql: str) -> Rows:
         """What a query returns. Raises Refused for one that nobody can answer."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from greenlet import greenlet
+from greenlet import getcurrent, greenlet
 
 from engine.clock import Mailbox
 from engine.executor import Job, carry_out
@@ -20,9 +20,13 @@ class SimulatedExecutor:
     def start(self, job: Job) -> None:
         """Begin the job at this moment, before whatever comes later; its Outcome arrives in the
         mailbox."""
-        task = greenlet(self._work)
+        task = greenlet(self._work, parent=self._clock.hub)
         self._tasks[id(job)] = task
-        self._clock.schedule(self._clock.now(), lambda: task.switch(job))
+        self._clock.schedule(self._clock.now(), lambda: self._begin(task, job))
+
+    def _begin(self, task: greenlet, job: Job) -> None:
+        if self._tasks.get(id(job)) is task:  # else the run was left meanwhile
+            task.switch(job)
 
     def cancel(self, job: Job) -> None:
         """Ask the job to end; where it waits, it goes on at once."""
@@ -33,6 +37,7 @@ class SimulatedExecutor:
         """No job will be started any more; those that wait are let go."""
         for task in list(self._tasks.values()):
             if task:
+                task.parent = getcurrent()  # where it ends, this loop goes on
                 task.throw()
         self._tasks.clear()
 

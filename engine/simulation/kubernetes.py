@@ -12,6 +12,7 @@ from typing import NamedTuple
 
 import msgspec
 
+from engine.errors import Unreachable
 from engine.production.cluster.api import APPLY_PATCH
 from engine.production.cluster.cluster import Cluster
 from engine.production.cluster.decoding import clean_body, read_body
@@ -72,6 +73,7 @@ class Kubernetes:
 
     def __init__(self, cluster: Cluster, usage: Callable[[str], Usage], logs: Logs) -> None:
         self.cluster = cluster
+        self.reachable = True
         self._api = cluster.api
         self._usage = usage
         self._logs = logs
@@ -89,7 +91,12 @@ class Kubernetes:
         body: bytes = b"",
         content: str = "application/json",
     ) -> Response:
-        """Carry a request out; a refusal is an answer, too."""
+        """Carry a request out; a refusal is an answer, too. Raises Unreachable without one."""
+        if not self.reachable:
+            raise Unreachable(
+                f"{method} {path}: the API server does not answer",
+                hint="is the cluster up, and the network to it?",
+            )
         try:
             return self._answer(Request(method, path, query, body, content))
         except ApiError as error:

@@ -6,6 +6,7 @@ from collections.abc import Callable
 
 import msgspec
 
+from engine.errors import Unreachable
 from engine.production.counts import Slice
 from engine.production.metrics import ALL, METRICS, Measurement, PodSample, View
 from engine.simulation.load import Load
@@ -93,6 +94,11 @@ class Monitoring:
     """
 
     def __init__(self, load: Load, sight: Sight, moment: Callable[[], Moment]) -> None:
+        self.reachable = True
+        self.silent = False
+        """It answers, but has no data: the scrapes fail."""
+        self.constants: dict[str, float] = {}
+        """Metrics that the model does not know → what they always are."""
         self._load = load
         self._sight = sight
         self._moment = moment
@@ -102,11 +108,18 @@ class Monitoring:
     def measure(self, name: str, version: str, window: float) -> Measurement | None:
         """A metric over the last `window` seconds; None without data.
 
-        Raises KeyError for a name without a meaning.
+        Raises KeyError for a name without a meaning, Unreachable when nobody answers.
         """
+        if not self.reachable:
+            raise Unreachable("the monitoring does not answer", hint="is it up?")
+        constant = self.constants.get(name)
         measure = _DERIVED.get(name) or METRICS.get(_OTHER_NAMES.get(name, name))
-        if measure is None:
+        if measure is None and constant is None:
             raise KeyError(name)
+        if self.silent:
+            return None
+        if constant is not None or measure is None:
+            return Value(constant or 0.0, 1)
         kind = _KINDS.get(name, "users")
         return measure(self._view(kind, version_of(version), window))
 
@@ -114,9 +127,10 @@ class Monitoring:
         """A test whether a metric is still what it is now; None if it changes by itself."""
         if not self._stays(name, version, window):
             return None
-        value = self._value(name, version, window)
+        value, answers = self._value(name, version, window), (self.reachable, self.silent)
         return lambda: (
-            self._stays(name, version, window) and self._value(name, version, window) == value
+            answers == (self.reachable, self.silent)
+            and self._stays(name, version, window) and self._value(name, version, window) == value
         )
 
     def _value(self, name: str, version: str, window: float) -> float | None:
@@ -128,6 +142,8 @@ class Monitoring:
 
         What counts since ever never does; what is told of pods does, but for a memory that leaks.
         """
+        if self.silent or name in self.constants:
+            return True
         kind = _KINDS.get(name, "users")
         if kind == "pods":
             return name != "memory" or not self._sight.leaking()

@@ -35,7 +35,7 @@ class Answer(msgspec.Struct):
     """Days that the server's certificate is still good for."""
 
 
-class Site(msgspec.Struct, frozen=True):
+class Site(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """How the servers below a URL answer, instead of as they would."""
 
     url: str

@@ -122,7 +122,7 @@ class World:
         self.edge: Edge | None = None
         self.kubernetes = Kubernetes(self.cluster, self._usage, lambda pod: "")
         self.load = Load(clock.now)
-        self._monitoring = Monitoring(
+        self.monitoring = Monitoring(
             self.load,
             Sight(self._samples, lambda: self.scale.disk, self._leaking),
             lambda: (clock.now(), self._changes),
@@ -189,6 +189,10 @@ class World:
             self._databases[name] = Database(self._acknowledged)
         return self._databases[name]
 
+    def databases(self) -> list[Database]:
+        """All that were ever spoken of."""
+        return list(self._databases.values())
+
     def _acknowledged(self) -> int:
         self._refresh()
         return self.load.acknowledged()
@@ -214,17 +218,17 @@ class World:
         Raises KeyError for a name that the model gives no meaning.
         """
         self._refresh()
-        return self._monitoring.measure(name, version, window)
+        return self.monitoring.measure(name, version, window)
 
     def lasting(self, name: str, version: str, window: float) -> Callable[[], bool] | None:
         """Whether a metric is still what it is now, to be asked after each change of the world;
         None for one that changes by itself, just now or always."""
         self._refresh()
-        return self._monitoring.lasting(name, version, window)
+        return self.monitoring.lasting(name, version, window)
 
     def known_metrics(self) -> list[str]:
         """Names of metrics that mean something in this world."""
-        return known_metrics()
+        return sorted({*known_metrics(), *self.monitoring.constants})
 
     def shares(self, entrance: str = "") -> dict[str, float]:
         """Version → percent of the users' requests (of one entrance) that it answers now."""
@@ -264,6 +268,10 @@ class World:
     def subscribe(self, listener: Callable[[], None]) -> None:
         """Call `listener` after each change of what users or monitoring see."""
         self._listeners.append(listener)
+
+    def changed(self) -> None:
+        """Something about it was changed from outside: whoever watches looks again."""
+        self._change()
 
     def _change(self) -> None:
         """Something has changed; flows are made anew at this moment, once."""

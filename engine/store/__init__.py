@@ -4,7 +4,7 @@
 """
 
 from engine.store.notes import append_event
-from engine.store.owned import OwnedLocks, loss_text
+from engine.store.owned import LockKeeper, OwnedLocks, loss_text
 from engine.store.place import STATE_VARIABLE, open_store, project_state, state_folder
 from engine.store.protocol import (
     Command,
@@ -20,6 +20,7 @@ __all__ = [
     "STATE_VARIABLE",
     "Command",
     "LockEntry",
+    "LockKeeper",
     "LockRecord",
     "Message",
     "OwnedLocks",

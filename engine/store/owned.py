@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import contextlib
 from collections.abc import Iterator, Mapping, Sequence
+from typing import Protocol
 
 from engine.errors import Cancelled, LockHeld
 from engine.events import Person
-from engine.store.protocol import LockRecord, Store
+from engine.store.protocol import LockEntry, LockRecord
 
 
 def loss_text(lost: LockRecord) -> str:
@@ -20,14 +21,22 @@ def loss_text(lost: LockRecord) -> str:
     return f"nobody knows any more who holds {lost.name}"
 
 
+class LockKeeper(Protocol):
+    """Whoever keeps locks: a store, or a simulated world."""
+
+    def lock(self, name: str) -> LockEntry:
+        """A lock, whether it was ever taken or not."""
+        ...
+
+
 class OwnedLocks:
     """The locks of a run: taken together, checked before every effect, released together.
 
     It is the run's fence (`engine.executor.Fence`).
     """
 
-    def __init__(self, store: Store, names: Sequence[str], run: str) -> None:
-        self._locks = [store.lock(name) for name in sorted(set(names))]
+    def __init__(self, keeper: LockKeeper, names: Sequence[str], run: str) -> None:
+        self._locks = [keeper.lock(name) for name in sorted(set(names))]
         self._run = run
         self.tokens: dict[str, int] = {}
         self.over: dict[str, str] = {}

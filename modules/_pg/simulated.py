@@ -158,7 +158,7 @@ def restore(ctx: Context, args: Arguments) -> Result:
     name = args.database or "primary"
     old = args.keep_as or f"{name}_before_{int(ctx.now().timestamp())}"
     with ctx.fence():
-        held.replace(there.tables)
+        held.replace(there, args.keep)
         if args.keep:
             held.set_aside[old] = before
     aside = {
