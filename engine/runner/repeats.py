@@ -67,6 +67,10 @@ class Repeats:
         """What was told of the world may no longer hold."""
         self._happened += 1
 
-    def wake_at(self) -> float | None:
-        """When the next guard is to be asked again; None if none is."""
-        return min((each.again for each in self._kept.values() if each.again), default=None)
+    def wake_at(self, now: float) -> float | None:
+        """When the next guard is to be asked again; None if none is.
+
+        One that was due and was not asked belongs to a group that observes nothing any more.
+        """
+        times = (each.again for each in self._kept.values() if each.again is not None)
+        return min((each for each in times if each > now), default=None)

@@ -157,7 +157,7 @@ class Runner:
 
     def _until(self, now: float) -> float | None:
         tick = None if self.tick is None else now + self.tick
-        guards = self._repeats.wake_at()
+        guards = self._repeats.wake_at(now)
         times = (self._questions.wake_at(), wake_at(self.state, now), guards, tick)
         return min((each for each in times if each is not None), default=None)
 

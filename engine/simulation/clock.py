@@ -65,8 +65,7 @@ class SimulatedClock(VirtualClock):
         A loop that is not the hub itself, one of several runs in the same world, waits like a task.
         """
         if getcurrent() is not self._hub:
-            seconds = None if until is None else until - self.now()
-            self.wait_until(lambda: not mailbox.empty(), seconds)
+            self._wait(lambda: not mailbox.empty(), until)
             return mailbox.take()
         self.settle()
         while self.speed is not None and mailbox.empty():
@@ -113,13 +112,17 @@ class SimulatedClock(VirtualClock):
 
     def wait_until(self, condition: Callable[[], bool], seconds: float | None = None) -> bool:
         """Wait in a task until `condition` holds, at most so many seconds; whether it does."""
+        return self._wait(condition, None if seconds is None else self.now() + max(0.0, seconds))
+
+    def _wait(self, condition: Callable[[], bool], until: float | None) -> bool:
+        """The same, at most to a moment: to exactly that, or a loop would come too early for it."""
         current = getcurrent()
         if condition() or current is self._hub:
             return condition()
         waiting = _Waiting(current, condition)
         self._waiting.append(waiting)
-        if seconds is not None:
-            super().schedule(self.now() + max(0.0, seconds), lambda: self._time_up(waiting))
+        if until is not None:
+            super().schedule(until, lambda: self._time_up(waiting))
         self._hub.switch()
         return condition()
 

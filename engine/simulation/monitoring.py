@@ -130,7 +130,8 @@ class Monitoring:
         value, answers = self._value(name, version, window), (self.reachable, self.silent)
         return lambda: (
             answers == (self.reachable, self.silent)
-            and self._stays(name, version, window) and self._value(name, version, window) == value
+            and self._stays(name, version, window)
+            and self._value(name, version, window) == value
         )
 
     def _value(self, name: str, version: str, window: float) -> float | None:
