@@ -197,7 +197,7 @@ class Stage:
             name=self.drill.name,
             judgements=judgements,
             happenings=self.happenings,
-            runs={name: run.session.folder.run_id for name, run in self._runs.items()},
+            runs={name: run.session.entry.run_id for name, run in self._runs.items()},
             outcomes={name: self.outcome_of(name) for name in (*self._runs, *self._refusals)},
             seconds=self.elapsed,
         )
@@ -315,7 +315,7 @@ class Stage:
     def _resume(self, run: _Run) -> None:
         self._tell("operator", f"ce-run resume {run.name}")
         try:
-            session = resume(run.session.folder, self._surroundings(run.name, ""))
+            session = resume(run.session.entry, self._surroundings(run.name, ""))
         except CeRunError as error:
             self._tell("run", f"{run.name}: not resumed: {error.message}")
             return

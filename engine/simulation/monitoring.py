@@ -119,7 +119,7 @@ class Monitoring:
         if self.silent:
             return None
         if constant is not None or measure is None:
-            return Value(constant or 0.0, 1)
+            return Measurement(constant or 0.0, 1)
         kind = _KINDS.get(name, "users")
         return measure(self._view(kind, version_of(version), window))
 

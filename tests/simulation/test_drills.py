@@ -54,7 +54,9 @@ def verdicts(one: Played) -> dict[str, bool]:
 
 
 # -- playing ------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", ["crash-and-resume", "data-loss-and-restore", "error-rate-in-canary"])
+@pytest.mark.parametrize(
+    "name", ["crash-and-resume", "data-loss-and-restore", "error-rate-in-canary"]
+)
 def test_shipped_drills_are_passed(name: str, tmp_path: Path) -> None:
     for drill in read_drills(ROOT / f"runbooks/drills/{name}.yml"):
         one = play(drill, tmp_path)
