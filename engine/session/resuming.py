@@ -98,7 +98,8 @@ def _resumed(entry: RunEntry, surroundings: Surroundings, wishes: Wishes) -> Ses
             f"run {entry.run_id} was never started: its journal is empty",
             hint="start it anew",
         )
-    _refuse_if_simulated(entry, records)
+    if surroundings.world is None:
+        _refuse_if_simulated(entry, records)
     info = entry.info()
     options = recorded_options(entry)
     options = msgspec.structs.replace(options, yes=wishes.yes)  # of this process, not the first
