@@ -250,8 +250,14 @@ def _in_our_words(named: str, error: Exception) -> ActionError:
         return Refused(f"{named} is not a URL that can be asked: {words}")
     if isinstance(error, (httpx.LocalProtocolError, *_UNFIT)):
         return Refused(f"the request to {named} cannot be sent as it stands: {words}")
-    if isinstance(error, httpx.TooManyRedirects | httpx.DecodingError):
-        return Failed(f"{named}: {words}")
+    if isinstance(error, httpx.TooManyRedirects):
+        return Failed(f"{named} redirects without end")
+    if (
+        isinstance(error, httpx.RemoteProtocolError)
+        and "onnect" not in words
+        and "clos" not in words
+    ):
+        return Failed(f"{named} answered with what is no HTTP", evidence=[words])
     if isinstance(error, httpx.ConnectError):
         return NotSent(
             f"{named} cannot be reached",

@@ -143,8 +143,12 @@ def _pattern(expected: Any) -> str | None:
 def _json(ctx: Context, expected: dict[str, Any] | list[str] | str, answer: Response) -> list[str]:
     try:
         document = answer.json()
-    except Failed:
-        return [f"expected a JSON document, got {answer.headers.get('content-type', 'no type')}"]
+    except Failed as error:
+        kind, why = (
+            answer.headers.get("content-type", "no type"),
+            error.message.partition("JSON: ")[2],
+        )
+        return [f"expected a JSON document, got {kind}{f': {why}' if why else ''}"]
     names = {**document} if isinstance(document, dict) else {}
     names = {name: value for name, value in names.items() if str(name).isidentifier()}
     names["json"] = document

@@ -33,6 +33,8 @@ def prepare(
 
     A language that has no such notice is left out with a warning as long as another has it.
     """
+    if template and text and not str(ctx.render(text, **vars)).strip():
+        text = ""  # one that is empty in this run
     if bool(template) == bool(text):
         raise Refused("a notice is either a `template` or a `text`")
     raw = (
@@ -48,7 +50,8 @@ def prepare(
         )
     words = {}
     for language, (first, body) in raw.items():
-        heading = str(ctx.render(subject or first, **vars)).strip()
+        own = str(ctx.render(subject, **vars)).strip()
+        heading = own or str(ctx.render(first, **vars)).strip()
         rendered = str(ctx.render(body, **vars)).strip()
         words[language] = Words(heading or _first_line(rendered), rendered)
     return words

@@ -235,6 +235,22 @@ def test_a_pattern_that_takes_long_keeps_nobody_from_leaving(
         http_check.get(ctx, server.url, expect=http_check.Expect(regex="(a+)+$"))
 
 
+@pytest.mark.parametrize(
+    ("written", "words"),
+    [
+        (answer(b"", "X Bad: 1"), "answered with what is no HTTP"),
+        (answer(b"", "Location: /", status="302 Found"), "redirects without end"),
+        (answer(b'{"load": NaN}', JSON), "got application/json: NaN is not a JSON value"),
+    ],
+)
+def test_what_came_is_told_in_words(
+    ctx: TaskContext, raw: Start, written: bytes, words: str
+) -> None:
+    server = raw(lambda path, before: written)
+    with pytest.raises(Failed, match=words):
+        http_check.get(ctx, server.url, follow=True, expect=http_check.Expect(json={"load": 1}))
+
+
 # -- proxies ------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("rules", "direct"),

@@ -333,6 +333,15 @@ def test_a_language_that_lacks_the_notice_silences_nobody(
     assert "people get it in en" in told.warnings[0]
 
 
+def test_a_text_that_is_empty_in_this_run_is_none(make: Make, root: Path) -> None:
+    notices(root, en=b"Subject: Marked\n\nHello")
+    ctx = make({"log": {"console": {}}})
+    empty = "{{ '' if marked else 'x' }}"
+    arguments = {"template": "marked", "text": empty, "subject": empty, "vars": {"marked": True}}
+    data = notify.send(ctx, "log", **arguments).data  # type: ignore[arg-type]
+    assert data["notices"]["en"] == {"subject": "Marked", "text": "Hello"}
+
+
 def everything(url: str, mailbox: MailServer) -> dict[str, Any]:
     """A channel of every kind."""
     return {
