@@ -28,18 +28,23 @@ def write_summary(markdown: str) -> None:
 
 
 # -- commands in the log --------------------------------------------------------------------------
-def group(title: str) -> str:
-    """The command that begins a foldable group."""
-    return f"::group::{_data(title)}"
-
-
-END_GROUP = "::endgroup::"
-
-
 MOST_ANNOTATIONS = 10
 """Of one step of a runbook; GitHub shows no more of one step of a job."""
 
 _LONGEST = 4000
+
+
+def group(title: str) -> str:
+    """The command that begins a foldable group."""
+    return command("group", title)
+
+
+def command(name: str, text: str) -> str:
+    """A command without a place: `error` tells on the page of the job what went wrong."""
+    return f"::{name}::{_data(text[:_LONGEST])}"
+
+
+END_GROUP = "::endgroup::"
 
 
 def annotation(

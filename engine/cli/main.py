@@ -7,6 +7,7 @@ The table of commands below is all that is known of them until one is used.
 from __future__ import annotations
 
 import codecs
+import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -23,6 +24,12 @@ UNEXPECTED = 70
 """Exit status after a defect of ours: ``EX_SOFTWARE``, which no outcome of a run uses."""
 
 BROKEN_PIPE = 141
+
+OUTPUT_LOST = 74
+"""Exit status of a command whose answer could not be written: ``EX_IOERR``. A run goes on without
+its output and has a status of its own."""
+
+_FULL = frozenset((errno.ENOSPC, errno.EDQUOT, errno.EFBIG, errno.EIO))
 
 TRACEBACK_VARIABLE = "CE_RUN_TRACEBACK"
 
@@ -94,6 +101,10 @@ class ReaderLeft(Exception):
     handler, which would end the process as if the command had failed."""
 
 
+class OutputLost(Exception):
+    """What a command had to say could not be written: a full disk."""
+
+
 class CommandTable(click.Group):
     """The commands of the table, imported at first use, listed by section."""
 
@@ -133,9 +144,15 @@ class CommandTable(click.Group):
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command."""
         try:
-            return super().invoke(ctx)
+            result = super().invoke(ctx)
+            sys.stdout.flush()
         except BrokenPipeError as error:
             raise ReaderLeft from error
+        except OSError as error:
+            if error.errno not in _FULL or error.filename is not None:
+                raise
+            raise OutputLost(os.strerror(error.errno).lower()) from error
+        return result
 
     def _refuse_misspelled(self, ctx: click.Context, word: str) -> None:
         """A word that is neither a file nor looks like one was meant as a command."""
@@ -197,6 +214,10 @@ def invoke(arguments: Sequence[str] | None = None) -> int:
     except (KeyboardInterrupt, click.Abort):
         print("interrupted", file=sys.stderr)
         return 130
+    except OutputLost as error:
+        sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  (silences the flush at exit)
+        print(f"ce-run: the output cannot be written: {error}", file=sys.stderr)
+        return OUTPUT_LOST
     except (BrokenPipeError, ReaderLeft):
         sys.stdout = open(os.devnull, "w")  # noqa: PTH123, SIM115  (silences the flush at exit)
         return BROKEN_PIPE

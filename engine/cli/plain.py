@@ -11,12 +11,13 @@ from typing import TextIO
 
 from engine.cli.ask import Screen
 from engine.cli.github import END_GROUP, MOST_ANNOTATIONS, annotation, group
-from engine.cli.terminal import Writer
+from engine.cli.terminal import Writer, columns
 from engine.events import FailureLatched, GateOpened, Record, StepFinished, StepOpened, TaskFinished
 from engine.report.encoding import for_json
 from engine.report.failures import kind_words
 from engine.report.telling import Teller, task_name
 from engine.report.words import Line, Span, line
+from engine.report.wrapping import wrapped
 from engine.state import RunState
 
 FIRST_SIGN = 5.0
@@ -84,10 +85,10 @@ class PlainView:
         return self._teller
 
     def told(self, state: RunState, record: Record) -> list[Line]:
-        """What there is to say about a record."""
+        """What there is to say about a record; on a terminal, in its columns."""
         if self.asked and isinstance(record.event, GateOpened):
             return []
-        return self.teller(state).tell(state, record)
+        return wrapped(self.teller(state).tell(state, record), columns())
 
     def emit(self, lines: list[Line], state: RunState, record: Record) -> None:
         """Print the lines of a record."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any, TextIO
 
-from engine.cli.github import annotation, in_actions
+from engine.cli.github import annotation, command, in_actions
 from engine.cli.terminal import Writer
 from engine.errors import CeRunError, InvalidRunbook, Problem
 from engine.report.words import Line, Span, line, width
@@ -27,13 +27,16 @@ def tell_error(error: CeRunError, stream: TextIO | None = None) -> None:
         lines.append(line(Span("  hint: ", "dim"), first))
         lines += [line(" " * 8, each) for each in more]
     writer.lines(lines)
+    if in_actions() and not isinstance(error, InvalidRunbook):
+        hint = f"\nhint: {error.hint}" if error.hint else ""
+        writer.command(command("error", f"{error.message}{hint}"))
 
 
 def tell_problem(writer: Writer, problem: Problem) -> None:
     """A problem for people; in a job of GitHub Actions also at its line of the file."""
     writer.lines(problem_lines(problem))
     if in_actions():
-        message = f"{problem.message} {problem.suggestion}".strip()
+        message = f"{problem.message}{_tail(problem)}"
         place = (problem.file, problem.line, problem.column)
         writer.command(annotation(*place, message))
 

@@ -12,22 +12,32 @@ _HANGING = 4
 """Columns by which a continued line stands further in than where it began."""
 _NARROWEST = 20
 """Columns below which nothing is worth being wrapped."""
+_AS_IT_IS = ("|", "+", "-", "@@")
 _WORDS = re.compile(r"\s*\S+")
 
 
 def wrapped(lines: Iterable[Line], columns: int | None) -> list[Line]:
-    """The lines in so many columns; None is no terminal. What somebody else wrote (`| …`) stays as
-    it is, so that it can be copied, and so does a word that is longer than a line."""
+    """The lines in so many columns; None is no terminal. What somebody else wrote (`| …`)
+    and diffs stay as they are, so that they can be copied, and so does a word that is longer than
+    a line."""
     if columns is None or columns < _NARROWEST:
         return list(lines)
     rows: list[Line] = []
     for each in lines:
         text = visible("".join(span.text for span in each)).rstrip()
-        if width(text) <= columns or text.lstrip().startswith("|"):
-            rows.append(each)
+        if width(text) <= columns or text.lstrip().startswith(_AS_IT_IS):
+            rows.append(_trimmed(each))
         else:
             rows += _continued(each, columns, len(text) - len(text.lstrip()) + _HANGING)
     return rows
+
+
+def _trimmed(whole: Line) -> Line:
+    """Without the spaces at its end, which would begin another line where the screen ends."""
+    kept = list(whole)
+    while kept and not kept[-1].text.strip():
+        kept.pop()
+    return (*kept[:-1], Span(kept[-1].text.rstrip(), kept[-1].style)) if kept else ()
 
 
 def _continued(whole: Line, columns: int, hanging: int) -> list[Line]:
@@ -42,6 +52,8 @@ def _continued(whole: Line, columns: int, hanging: int) -> list[Line]:
             begun = any(part.text.strip() for part in rows[-1])
             between = word[:1].isspace() or (begun and rows[-1][-1].text[-1:].isspace())
             if begun and between and word.strip() and used + width(word) > columns:
+                while not rows[-1][-1].text.strip():
+                    rows[-1].pop()
                 rows.append([margin])
                 used = width(margin.text)
                 word = word.lstrip()

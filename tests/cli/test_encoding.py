@@ -32,7 +32,7 @@ NASTY = (
     " version ##[add-mask]o ####[error]x :::: <b>bold</b> `code` ```"
     "\n::add-mask::e\n \u00a0 ::error file=a.yml::not ours\n##[error]not ours\x7f"
 )
-OURS = ("::group::", "::endgroup::", "::error file=")
+OURS = ("::group::", "::endgroup::", "::error file=", "::error::")
 
 
 def assert_harmless(text: str, *, actions: bool = False) -> None:

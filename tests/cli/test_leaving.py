@@ -57,6 +57,24 @@ def test_a_run_does_not_depend_on_who_reads_it(desk: Desk, streams: str) -> None
     assert "succeeded" in desk.ce_run("runs").stdout
 
 
+@pytest.mark.parametrize("command", ["runs", "show last", "modules", "validate book.yml"])
+def test_an_answer_that_cannot_be_written_is_no_defect(desk: Desk, command: str) -> None:
+    desk.write("steps:\n  - shell: 'true'\n")
+    assert desk.ce_run("book.yml").returncode == 0
+    line = f"{sys.executable} -m engine.cli {command} >/dev/full"
+    done = subprocess.run(
+        ["sh", "-c", line],
+        cwd=desk.folder,
+        env=desk.environment,
+        timeout=PATIENCE,
+        check=False,
+        capture_output=True,
+        text=True,
+    )
+    assert done.returncode == 74
+    assert done.stderr == "ce-run: the output cannot be written: no space left on device\n"
+
+
 def test_to_resume_what_has_succeeded_is_no_mistake(desk: Desk) -> None:
     desk.write("steps:\n  - shell: 'true'\n")
     assert desk.ce_run("book.yml").returncode == 0

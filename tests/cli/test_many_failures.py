@@ -78,3 +78,11 @@ def test_the_next_commands_of_a_job_name_no_path_of_its_machine(desk: Desk) -> N
     after = told.partition("\nNext\n")[2].splitlines()
     assert after
     assert all(each.startswith("  ce-run ") for each in after)
+
+
+def test_what_is_refused_before_a_run_is_annotated_in_actions(desk: Desk) -> None:
+    desk.write("steps:\n  - shell: 'true'\n")
+    told = desk.ce_run("resume", "nope", env={"GITHUB_ACTIONS": "true"})
+    assert told.returncode == 2
+    assert "::error::there are no runs in" in told.stderr
+    assert "%0Ahint: --state names another folder" in told.stderr

@@ -32,10 +32,22 @@ def test_what_fits_is_not_touched_nor_is_anything_where_no_terminal_is() -> None
 
 
 def test_words_of_others_and_words_that_are_too_long_stay_as_they_are() -> None:
-    evidence = line("    | " + "x y " * 30)
+    evidence = line("    | " + "x y" * 30)
     assert wrapped([evidence], 40) == [evidence]
     path = line("Journal  " + "a/" * 40)
     assert [text_of(row) for row in wrapped([path], 40)] == ["Journal", "    " + "a/" * 40]
+
+
+def test_spaces_at_the_end_begin_no_line() -> None:
+    padded = line("start     prep", Span("   " * 20, "dim"))
+    assert wrapped([padded], 40) == [line("start     prep")]
+    (first, *_) = wrapped([line("lock prod", " " * 40, "held, token 7")], 40)
+    assert first == line("lock", " prod")
+
+
+def test_diffs_stay_as_they_are() -> None:
+    change = line("    + " + "x y" * 30)
+    assert wrapped([change], 40) == [change]
 
 
 def test_chinese_counts_two_columns() -> None:
