@@ -10,13 +10,17 @@ import shlex
 import unicodedata
 import urllib.parse
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from engine.errors import InvalidRunbook
+from engine.loader import load_inventory
 from engine.redaction import MASK, Redactor
 from engine.redaction.written import hide_written, literal_secrets
+from engine.registry import Registry
 
 
 def redactor(*values: str) -> Redactor:
@@ -254,3 +258,23 @@ def test_what_is_written_below_the_key_of_a_secret_is_one() -> None:
 )
 def test_a_source_line_is_shown_without_what_is_secret_in_it(line: str, shown: str) -> None:
     assert hide_written(line) == (shown,)
+
+
+@pytest.mark.parametrize(
+    "written",
+    [
+        "secrets:\n  slack: literal-value",
+        "secrets:\n  # where\n  slack:\n    value: literal-value\nname: x",
+        "secrets: {slack: {env: X, value: literal-value}}",
+        "secrets: literal-value",
+        "secrets:\n  slack: [literal-value]",
+        "secrets:\n  slack: literal-value: x",  # no YAML at all
+    ],
+)
+def test_a_problem_in_the_secrets_of_an_inventory_repeats_no_value(
+    tmp_path: Path, written: str
+) -> None:
+    (tmp_path / "inv.yml").write_text(f"{written}\n")
+    with pytest.raises(InvalidRunbook) as caught:
+        load_inventory(tmp_path / "inv.yml", registry=Registry())
+    assert "literal-value" not in "".join(f"{one}{one.source}" for one in caught.value.problems)

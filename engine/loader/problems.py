@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 from engine.errors import Problem
-from engine.redaction.written import hide_written
+from engine.redaction.written import hide_written, in_secrets
 
 _MOST_SUGGESTIONS = 200
 _LONGEST_LINE = 1000
@@ -36,7 +36,8 @@ class Problems:
             return
         line = self._lines.get(file)
         source = _shown(line(at[0])) if line is not None and at[0] else ""
-        source, message, suggestion = hide_written(source, message, suggestion)
+        literal = line is not None and in_secrets(line, at[0])
+        source, message, suggestion = hide_written(source, message, suggestion, all_values=literal)
         self._found[key] = Problem(
             file, at[0], at[1], message, suggestion=suggestion, source=source
         )

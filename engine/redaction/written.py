@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import contextlib
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 from urllib.parse import unquote, urlsplit
 
@@ -26,6 +26,10 @@ _WRITTEN = re.compile(
     rf"""(?P<key>(?<![\w-])["']?{_KEY}["']?\s*[:=]\s*)(?P<value>"[^"]*"?|'[^']*'?|[^\s,}}\]#]+)""",
     re.IGNORECASE,
 )
+_SECTION = re.compile(r"""["']?secrets["']?\s*:""")
+_ENTRY = re.compile(r"""(?P<key>\s*(?:-\s+)?(?:["']?[\w.-]+["']?\s*:\s+)?)(?P<value>\S.*)""")
+_KEY_ALONE = re.compile(r"""\s*(?:-\s+)?["']?[\w.-]+["']?\s*:\s*$""")
+_MOST_LINES = 500
 _IN_URL = re.compile(r"(?P<key>\w+://[^\s:/@]*:)(?P<value>[^\s/@{]+)(?=@)")
 
 
@@ -53,8 +57,29 @@ def _is_name(key: str, text: str) -> bool:
     return key.lower().endswith(("token", "secret")) and text.isalpha() and len(text) <= 10
 
 
-def hide_written(source: str, *texts: str) -> tuple[str, ...]:
-    """A source line without the secrets that are written in it, and texts that may repeat them."""
+def in_secrets(line: Callable[[int], str], number: int) -> bool:
+    """Whether a line (counted from 1) stands in the `secrets` of an inventory.
+
+    Told from the text alone, since a file that is no YAML has lines to show as well.
+    """
+    depth: int | None = None
+    for each in range(number, max(number - _MOST_LINES, 0), -1):
+        text = line(each)
+        content = text.lstrip()
+        indent = len(text) - len(content)
+        if not content or content.startswith("#") or (depth is not None and indent >= depth):
+            continue
+        if indent == 0:
+            return _SECTION.match(content) is not None
+        depth = indent
+    return False
+
+
+def hide_written(source: str, *texts: str, all_values: bool = False) -> tuple[str, ...]:
+    """A source line without the secrets that are written in it, and texts that may repeat them.
+
+    With `all_values` whatever the line says beside its key is taken for a secret.
+    """
     values: set[str] = set()
 
     def hidden(match: re.Match[str]) -> str:
@@ -64,7 +89,10 @@ def hide_written(source: str, *texts: str) -> tuple[str, ...]:
         values.add(value)
         return f"{match['key']}{MASK}"
 
-    line = _IN_URL.sub(hidden, _WRITTEN.sub(hidden, source))
+    if all_values:
+        line = source if _KEY_ALONE.match(source) else _ENTRY.sub(hidden, source)
+    else:
+        line = _IN_URL.sub(hidden, _WRITTEN.sub(hidden, source))
     masked = list(texts)
     for value in sorted(values, key=len, reverse=True):
         masked = [text.replace(value, MASK) for text in masked]

@@ -17,7 +17,7 @@ from modules._kube import rollout as kube_rollout
 from modules._kube import wait as kube_wait
 from modules._kube.api import Cluster, Object
 from modules._kube.errors import NotFound
-from modules._kube.manifests import DEFINITION, Item
+from modules._kube.manifests import DEFINITION, Item, to_come
 from modules._kube.watch import Selection
 
 _SERVED = 10.0
@@ -56,7 +56,8 @@ def apply(
         try:
             live = cluster.find(ctx, item.kind, item.namespace, item.name)
             if dry_run:
-                done.append(_rehearse(ctx, cluster, item, live, force, done))
+                done.append(_rehearse(ctx, cluster, item, live, force))
+                to_come(ctx, cluster).note(item)
             else:
                 done.append(_apply(ctx, cluster, item, live, force))
                 ctx.log(f"{item.label} {done[-1].outcome}")
@@ -157,7 +158,6 @@ def _rehearse(
     item: Item,
     live: Object | None,
     force: bool,
-    before: list[Applied],
 ) -> Applied:
     """The server's dry run. What only an earlier object would make possible is taken as it is."""
     owners = kube_adopt.client_side(live) if live else []
@@ -171,7 +171,9 @@ def _rehearse(
             dry_run=True,
         )
     except NotFound:
-        if live is None and (item.defined_here or _prepared(item, before)):
+        if live is None and (
+            item.defined_here or item.namespace in to_come(ctx, cluster).namespaces
+        ):
             return Applied(item, "created", kube_diff.unified(item.label, None, item.object))
         raise
     after = kube_adopt.without_dropped(answer.body, item.object, live, owners)
@@ -190,10 +192,3 @@ def _only_theirs(ctx: Context, cluster: Cluster, item: Item, owners: list[str]) 
         conflicts: Any = error.data.get("conflicts") or []
         return bool(conflicts) and all(one["manager"] in owners for one in conflicts)
     return False
-
-
-def _prepared(item: Item, before: list[Applied]) -> bool:
-    """Whether an earlier document makes the namespace of `item`."""
-    return any(
-        one.item.kind.kind == "Namespace" and one.item.name == item.namespace for one in before
-    )

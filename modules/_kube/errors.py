@@ -106,7 +106,8 @@ def retry_after(status: int, header: str, now: datetime) -> int | None:
     except ValueError:
         return None
     when = when if when.tzinfo else when.replace(tzinfo=UTC)
-    return min(_LONGEST_PAUSE, max(0, math.ceil((when - now).total_seconds())))
+    # A date counts whole seconds: one that has just passed means soon, not at once.
+    return min(_LONGEST_PAUSE, max(1, math.ceil((when - now).total_seconds())))
 
 
 def refusal(

@@ -12,10 +12,9 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NamedTuple
 
-from engine.module_api import ActionError, Context, Failed, Refused
+from engine.module_api import ActionError, Context, Refused
 from modules._kube import yaml as kube_yaml
 from modules._kube.api import Cluster, Object
-from modules._kube.errors import NotFound
 from modules._kube.kinds import Kind
 
 DEFINITION = "CustomResourceDefinition"
@@ -49,6 +48,26 @@ class Item(NamedTuple):
         return self.kind.label(self.name)
 
 
+class ToCome:
+    """What earlier steps would have made, had they not only been rehearsed (--check)."""
+
+    def __init__(self) -> None:
+        self.kinds: dict[tuple[str, str], Kind] = {}
+        """Kinds by ``apiVersion`` and ``kind``."""
+        self.namespaces: set[str] = set()
+
+    def note(self, item: Item) -> None:
+        """An object that would be there now."""
+        self.kinds.update(definitions(item.object))
+        if item.kind.kind == "Namespace":
+            self.namespaces.add(item.name)
+
+
+def to_come(ctx: Context, cluster: Cluster) -> ToCome:
+    """What the steps of this rehearsal would have made in a cluster until now."""
+    return ctx.cached(f"kubectl:to-come:{cluster.access.server}", ToCome)
+
+
 def files(named: Path | list[Path] | None) -> list[Path]:
     """The files that a step names: none, one or several."""
     if named is None:
@@ -72,10 +91,10 @@ def read(
     documents += [("objects", texts(kube_yaml.as_json(one, "objects"))) for one in objects]
     flat = [(where, item) for where, document in documents for item in _flattened(where, document)]
     items: list[Item] = []
-    defined: dict[tuple[str, str], Kind] = {}
+    defined = dict(to_come(ctx, cluster).kinds) if ctx.mode == "check" else {}
     for where, item in flat:
         items.append(_item(ctx, cluster, where, item, namespace, defined))
-        defined.update(_definitions(item))
+        defined.update(definitions(item))
     if not items:
         raise Refused(
             "there is nothing to apply: the manifests hold no object",
@@ -176,7 +195,7 @@ def _item(
         raise Refused(f"{where}: a {item['kind']} has no `metadata.name`")
     name = _name(where, item["kind"], metadata)
     own_kind = defined.get((item["apiVersion"], item["kind"]))
-    kind = own_kind or _kind(ctx, cluster, item)
+    kind = own_kind or cluster.kind_of(ctx, item)
     if not kind.namespaced:
         return Item(kind, "", item, own_kind is not None)
     own = metadata.get("namespace")
@@ -214,20 +233,7 @@ def _quotes(value: object) -> str:
     return ""
 
 
-def _kind(ctx: Context, cluster: Cluster, item: Object) -> Kind:
-    """The kind of an object; one that is yet to be defined is taken to follow the custom."""
-    try:
-        return cluster.kind_of(ctx, item)
-    except NotFound:
-        raise
-    except Failed:
-        if ctx.mode != "check":
-            raise
-        name = str(item["kind"])
-        return Kind(str(item["apiVersion"]), name, f"{name.lower()}s")
-
-
-def _definitions(item: Object) -> Iterator[tuple[tuple[str, str], Kind]]:
+def definitions(item: Object) -> Iterator[tuple[tuple[str, str], Kind]]:
     """The kinds that a CustomResourceDefinition defines, by ``apiVersion`` and ``kind``."""
     spec = item.get("spec")
     if item.get("kind") != DEFINITION or not isinstance(spec, dict):

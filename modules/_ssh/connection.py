@@ -276,6 +276,12 @@ def _not_logged_in(
         return Refused(f"{where.host!r} cannot be the name of a host", evidence=words)
     if isinstance(error, ValueError):
         return Refused(f"the key for {where} cannot be used", evidence=words)
+    if where.proxy_command:
+        return Unreachable(
+            f"{where} cannot be reached by SSH through its ProxyCommand",
+            hint=f"does this lead there? {where.proxy_command}",
+            evidence=words,
+        )
     return Unreachable(
         f"{where} cannot be reached by SSH",
         hint="is it up, and are address and port right?",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import json
 from collections.abc import Callable
+from datetime import timedelta
 from email.utils import format_datetime
 from typing import Any
 
@@ -181,12 +182,16 @@ def test_a_busy_server_may_name_a_date_to_be_asked_again(reach: Reach, told: Tol
         asked.append(request)
         if len(asked) > 1:
             return 200, CONFIG
-        return 429, {"kind": "Status", "message": "busy"}, {"Retry-After": format_datetime(now)}
+        return (
+            429,
+            {"kind": "Status", "message": "busy"},
+            {"Retry-After": format_datetime(now - timedelta(seconds=2))},
+        )
 
     ctx = reach(answer)
     now = ctx.now()
     assert kubectl.get(ctx, "ConfigMap", "a").data["found"]
-    assert told.progress == ["the cluster is too busy (429), to be asked again in 0 s"]
+    assert told.progress == ["the cluster is too busy (429), to be asked again in 1 s"]
 
 
 @pytest.mark.parametrize(("limit", "pages"), [(700, ["500", "200"]), (500, ["500"]), (3, ["3"])])

@@ -246,6 +246,34 @@ def test_a_definition_and_its_object_may_stand_in_one_manifest(
         kubectl.get(ctx, "lanes.other.example.com", "first")
 
 
+def test_a_rehearsal_knows_what_its_earlier_steps_would_have_made(check: TaskContext) -> None:
+    rehearse = kubectl.apply.checker
+    assert rehearse
+    namespace = {"apiVersion": "v1", "kind": "Namespace", "metadata": {"name": "of-a-step"}}
+    rehearse(check, objects=[definition("ferries", "Ferry"), namespace])
+    inside = {
+        "apiVersion": "v1",
+        "kind": "ConfigMap",
+        "metadata": {"name": "one", "namespace": "of-a-step"},
+    }
+    for made in (lane("first", "Ferry"), inside):
+        assert rehearse(check, objects=[made]).data["objects"][0]["result"] == "created"
+
+
+def test_an_object_before_its_definition_is_refused_alike_in_rehearsal_and_run(
+    ctx: TaskContext, check: TaskContext
+) -> None:
+    objects = [lane("first", "Canal"), definition("canals", "Canal")]
+    rehearse = kubectl.apply.checker
+    assert rehearse
+    for carry_out in (
+        lambda: rehearse(check, objects=objects),
+        lambda: kubectl.apply(ctx, objects=objects),
+    ):
+        with pytest.raises(Failed, match="the cluster has no kind 'Canal'"):
+            carry_out()
+
+
 @pytest.mark.parametrize(
     ("word", "path"),
     [

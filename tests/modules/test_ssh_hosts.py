@@ -288,7 +288,7 @@ def test_a_proxy_command_leads_to_the_host(
 
 def test_a_proxy_command_that_fails_is_told_with_its_words(make: Make) -> None:
     command = "sh -c 'echo no such bastion >&2; exit 255'"
-    with pytest.raises(Unreachable, match="cannot be reached by SSH") as caught:
+    with pytest.raises(Unreachable, match="by SSH through its ProxyCommand") as caught:
         ssh.run(make(proxy_command=command), "true")
     assert "no such bastion" in caught.value.evidence
     with pytest.raises(Refused, match="%z, which is not understood"):
