@@ -16,7 +16,17 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any
 
-from engine.module_api import Arguments, Context, Duration, Failed, Refused, Result, action
+from engine.module_api import (
+    Arguments,
+    Context,
+    Duration,
+    Failed,
+    Refused,
+    Result,
+    TimedOut,
+    action,
+    count,
+)
 from modules._haproxy import runtime as haproxy_runtime
 from modules._haproxy import text as haproxy_text
 
@@ -170,7 +180,14 @@ def wait_drained(
                 message=f"{backend}: {', '.join(names)} drained",
             )
         ctx.progress(f"{backend}: {left} sessions left on {', '.join(names)}")
-        ctx.sleep(every)
+        try:
+            ctx.sleep(every)
+        except TimedOut as error:
+            raise TimedOut(
+                f"{backend}: {count(left, 'session')} left on {', '.join(names)}",
+                hint="they may take longer (`timeout`), or be ended: `shutdown sessions server`",
+                data={"backend": backend, "sessions": sessions},
+            ) from error
 
 
 @action(effect="read", simulates=True)

@@ -247,7 +247,7 @@ def test_a_deadline_and_a_cancellation_end_the_wait(
     inventory = {"haproxy": {"edge": {"address": edge.admin}}}
     ctx = make_context(inventory)
     connection = open_session(ctx, edge)
-    with pytest.raises(TimedOut):
+    with pytest.raises(TimedOut, match="claude_split: 1 session left on stable"):
         haproxy.wait_drained(make_context(inventory, seconds=0.2), "claude_split", "stable")
     cancel_when(ctx, lambda: len(told.progress) > 1)
     with pytest.raises(Cancelled):
