@@ -23,14 +23,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Generic, Literal, ParamSpec, P
 import msgspec
 
 from engine import regex
-from engine.errors import (
-    ActionError,
-    Cancelled,
-    Failed,
-    Refused,
-    TimedOut,
-    Unreachable,
-)
+from engine.errors import ActionError, Cancelled, Failed, Refused, TimedOut, Unreachable
 from engine.model import Effect, Mode
 from engine.processes import command_mark
 from engine.regex import containing
@@ -142,8 +135,14 @@ class Check(msgspec.Struct, frozen=True):
     function: Callable[[Any], object]
 
 
+COMPANION = "is a companion and takes two arguments: `(ctx: Context, args: Arguments)`"
+"""What is wrong with a companion that repeats its action's signature, after its name."""
+
+_TAKES_MORE = inspect.CO_VARARGS | inspect.CO_VARKEYWORDS
+
 P = ParamSpec("P")
 T = TypeVar("T")
+Companion = Callable[["Context", "Arguments"], T]
 
 if TYPE_CHECKING:
     from engine.simulation.world import World
@@ -391,11 +390,11 @@ class Action(Generic[P]):
         bound.apply_defaults()
         return Arguments(bound.arguments)
 
-    def _companion(self, function: Callable[[Context, Arguments], T]) -> Callable[..., T]:
+    def _companion(self, function: Companion[T]) -> Callable[..., T]:
         """`function` as the engine calls it: with the arguments of the action."""
         code = function.__code__
-        if code.co_varnames[1:2] != ("args",) or code.co_argcount != 2:
-            return function  # repeats the action's signature
+        if code.co_argcount != 2 or code.co_kwonlyargcount or code.co_flags & _TAKES_MORE:
+            raise TypeError(f"{function.__name__} {COMPANION}")
 
         @functools.wraps(function)
         def call(ctx: Context, *args: Any, **kwargs: Any) -> T:
@@ -403,7 +402,7 @@ class Action(Generic[P]):
 
         return call
 
-    def check(self, function: Callable[..., Result]) -> Callable[..., Result]:
+    def check(self, function: Companion[Result]) -> Companion[Result]:
         """Register what runs under ``--check``: real reads, no writes.
 
         It returns a Result of the same shape, `changed` and `diff` saying what would change.
@@ -412,12 +411,12 @@ class Action(Generic[P]):
         self.checker = self._companion(function)
         return function
 
-    def probe(self, function: Callable[..., Probe]) -> Callable[..., Probe]:
+    def probe(self, function: Companion[Probe]) -> Companion[Probe]:
         """Register how to find out, after a crash, whether a ``once`` effect happened."""
         self.prober = self._companion(function)
         return function
 
-    def simulate(self, function: Callable[..., Result]) -> Callable[..., Result]:
+    def simulate(self, function: Companion[Result]) -> Companion[Result]:
         """Register what happens in a simulated world, for an action that cannot run there as it is.
 
         Its context has `world` beside the rest; it waits with `ctx.sleep` or `ctx.world.until`.

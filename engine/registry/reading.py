@@ -84,7 +84,8 @@ class _Reader:
                 elif isinstance(decorator, ast.Attribute) and decorator.attr in _COMPANIONS:
                     owner = actions.get(_last_name(decorator.value))
                     if owner is not None:
-                        getattr(owner, decorator.attr)(_stub("companion"))
+                        _check_companion(node)
+                        getattr(owner, decorator.attr)(_companion)
         return actions
 
     def _action(self, node: ast.FunctionDef, decorator: ast.Call) -> Action[...]:
@@ -183,6 +184,19 @@ class _Reader:
             whole = all(_literal(k.value) is not False for k in node.keywords if k.arg == "total")
             return typing.TypedDict(node.name, {n: t for n, t, _ in fields}, total=whole)  # type: ignore[operator]
         raise LookupError
+
+
+def _check_companion(node: ast.FunctionDef) -> None:
+    """Raise SyntaxError, with its line, for a companion that an import would refuse."""
+    arguments = node.args
+    beyond = arguments.kwonlyargs or arguments.vararg or arguments.kwarg
+    if len([*arguments.posonlyargs, *arguments.args]) != 2 or beyond:
+        message = f"{node.name} {module_api.COMPANION}"
+        raise SyntaxError(message, (None, node.lineno, node.col_offset + 1, None))
+
+
+def _companion(ctx: Any, args: Any) -> Any:
+    raise AssertionError("a companion that was only read cannot be carried out")
 
 
 def _stub(name: str) -> Callable[..., Any]:

@@ -7,6 +7,11 @@ from typing import Any, NamedTuple
 
 from engine.module_api import Context, Refused
 
+_KEYS = (
+    "namespace, service, virtual_service, subsets, haproxy, selector, version_label, "
+    "versions, pods_for_full_load"
+)
+
 Shares = dict[str, int]
 """Version → percent; they sum up to 100."""
 
@@ -46,45 +51,18 @@ def text(shares: Shares) -> str:
 
 def setup(ctx: Context, namespace: str) -> Setup:
     """Read the inventory's ``traffic`` section; Refused says what is wrong with it."""
-    section = ctx.connection("traffic")
-    if not section:
-        raise Refused(
-            "the inventory has no section `traffic`",
-            hint="it names the service, virtual_service, haproxy backend and versions: see "
-            "`ce-run modules traffic`",
-        )
-    known_keys = (
-        "namespace, service, virtual_service, subsets, haproxy, selector, version_label, "
-        "versions, pods_for_full_load"
-    )
-    if unknown := sorted(set(section) - set(known_keys.split(", "))):
-        raise Refused(
-            f"unknown keys in the inventory's traffic section: {', '.join(unknown)}",
-            hint=f"known are {known_keys}",
-        )
-    versions = _mapping(section, "versions")
-    if set(versions) != {"stable", "canary"}:
-        raise Refused(
-            "`traffic.versions` in the inventory must name stable and canary",
-            hint="write `versions: {stable: '5.0', canary: '5.1'}`",
-        )
-    stable, canary = versions["stable"], versions["canary"]
+    section = _section(ctx)
+    stable, canary = _versions(section)
     connection, backend, servers = _haproxy_part(section, (stable, canary))
     subsets = _mapping(section, "subsets") if section.get("virtual_service") else {}
     if subsets and set(subsets) != {stable, canary}:
         raise Refused(f"`traffic.subsets` must name a subset for {stable} and for {canary}")
-    full = section.get("pods_for_full_load")
-    if not isinstance(full, int) or isinstance(full, bool) or full < 1:
-        raise Refused(
-            f"`traffic.pods_for_full_load` must be a number of pods, not {full!r}",
-            hint="how many ready pods of a version can carry all traffic?",
-        )
     return Setup(
         stable=stable,
         canary=canary,
         selector=_mapping(section, "selector"),
         label=str(section.get("version_label", "version")),
-        full_load=full,
+        full_load=_full_load(section),
         namespace=str(section.get("namespace") or namespace),
         service=str(section.get("service") or ""),
         virtual_service=str(section.get("virtual_service") or ""),
@@ -93,6 +71,43 @@ def setup(ctx: Context, namespace: str) -> Setup:
         backend=backend,
         servers=servers,
     )
+
+
+def _section(ctx: Context) -> Mapping[str, Any]:
+    section = ctx.connection("traffic")
+    if not section:
+        raise Refused(
+            "the inventory has no section `traffic`",
+            hint="it names the service, virtual_service, haproxy backend and versions: see "
+            "`ce-run modules traffic`",
+        )
+    if unknown := sorted(set(section) - set(_KEYS.split(", "))):
+        raise Refused(
+            f"unknown keys in the inventory's traffic section: {', '.join(unknown)}",
+            hint=f"known are {_KEYS}",
+        )
+    return section
+
+
+def _versions(section: Mapping[str, Any]) -> tuple[str, str]:
+    """The stable version and the canary."""
+    versions = _mapping(section, "versions")
+    if set(versions) != {"stable", "canary"}:
+        raise Refused(
+            "`traffic.versions` in the inventory must name stable and canary",
+            hint="write `versions: {stable: '5.0', canary: '5.1'}`",
+        )
+    return versions["stable"], versions["canary"]
+
+
+def _full_load(section: Mapping[str, Any]) -> int:
+    pods = section.get("pods_for_full_load")
+    if not isinstance(pods, int) or isinstance(pods, bool) or pods < 1:
+        raise Refused(
+            f"`traffic.pods_for_full_load` must be a number of pods, not {pods!r}",
+            hint="how many ready pods of a version can carry all traffic?",
+        )
+    return pods
 
 
 def _haproxy_part(

@@ -161,3 +161,30 @@ def test_a_folder_of_ones_own_may_replace_a_module_by_a_package(tmp_path: Path) 
     info = Registry([tmp_path]).module("shell")
     assert info is not None
     assert info.doc == "Mine."
+
+
+REPEATING = '''\
+from engine.module_api import Context, Result, action
+
+@action(effect="idempotent")
+def paint(ctx: Context, name: str, *, count: int = 1) -> Result:
+    """Paint."""
+    return Result()
+
+@paint.check
+def paint_check(ctx, %s):
+    return Result()
+'''
+
+
+@pytest.mark.parametrize("imports", [True, False])
+@pytest.mark.parametrize("more", ["name, *, count=1", "args, **others", "", "args, *rest"])
+def test_a_companion_that_repeats_the_signature_is_refused(
+    tmp_path: Path, more: str, imports: bool
+) -> None:
+    (tmp_path / "paint.py").write_text(REPEATING % more)
+    with pytest.raises(InvalidRunbook) as caught:
+        Registry([tmp_path], imports=imports).module("paint")
+    problem = caught.value.problems[0]
+    assert "paint_check is a companion and takes two arguments: `(ctx: Context" in problem.message
+    assert problem.line in (8, 9)

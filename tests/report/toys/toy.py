@@ -6,6 +6,7 @@ from typing import Any, Literal
 
 from engine.module_api import (
     ActionError,
+    Arguments,
     Context,
     Duration,
     Failed,
@@ -52,10 +53,9 @@ def act(
 
 
 @act.check
-def act_check(ctx: Context, seconds: Duration = 0.0, **others: Any) -> Result:
+def act_check(ctx: Context, args: Arguments) -> Result:
     """Say that it would be done."""
-    diff = str(others.get("diff") or "")
-    return Result(changed=True, diff=diff, message="would act")
+    return Result(changed=True, diff=args.diff, message="would act")
 
 
 @action(effect="once")
