@@ -46,6 +46,8 @@ from engine.production.observations import Observations, measure
 _log = logging.getLogger("engine.lab")
 
 _READY_PATIENCE = 20.0
+_CLEAN_UP = 1.0
+"""Seconds that a node takes to clear away a pod whose processes have ended."""
 _WATCH_SECONDS = 0.5
 """How often the lab looks whether its folder and its servers are still there."""
 
@@ -84,6 +86,7 @@ class Lab:
             namespace=NAMESPACE,
             context=entrances.CONTEXT,
             request_log=layout.requests,
+            clean_up=_CLEAN_UP,
         )
         self.kube = KubeServer(self.kubelet, layout.kubernetes, api)
         self._wiring = Wiring(self.kube.store, self.dataplane, self.kubelet)

@@ -1,4 +1,7 @@
-"""Whom a Service leads to: its endpoints follow its selector, a moment later."""
+"""Whom a Service leads to: its endpoints follow its selector, a moment later.
+
+They are read from EndpointSlices; v1 Endpoints are deprecated since Kubernetes 1.33.
+"""
 
 from __future__ import annotations
 
@@ -10,6 +13,7 @@ from modules._kube.watch import Selection, View
 from modules._traffic.layers import kind
 from modules._traffic.state import Traffic
 
+_SERVICE_NAME = "kubernetes.io/service-name"
 SERVES_WITHIN = 10.0
 """Seconds in which a Service's endpoints follow its selector; it takes a fraction of one. Half
 of a step's remaining time at most, so that the other half is left for putting things back."""
@@ -20,7 +24,11 @@ def await_endpoints(ctx: Context, traffic: Traffic, version: str) -> None:
     labels = {**traffic.setup.selector, traffic.setup.label: version}
     selector = ",".join(f"{key}={value}" for key, value in labels.items())
     sources = {
-        "endpoints": Selection(kind("Endpoints"), traffic.setup.namespace, traffic.setup.service),
+        "slices": Selection(
+            kind("EndpointSlice"),
+            traffic.setup.namespace,
+            labels=f"{_SERVICE_NAME}={traffic.setup.service}",
+        ),
         "pods": Selection(kind("Pod"), traffic.setup.namespace, labels=selector),
     }
     whole = ctx.remaining()
@@ -29,7 +37,7 @@ def await_endpoints(ctx: Context, traffic: Traffic, version: str) -> None:
     with View.of(ctx, traffic.reach(), sources) as view:
         while True:
             ours = {pod["metadata"]["name"] for pod in view.items("pods")}
-            serving = list(_addresses(view.one("endpoints")))
+            serving = list(_serving(view.items("slices")))
             if serving and all(name in ours for name in serving):
                 return
             left = give_up - ctx.monotonic()
@@ -43,8 +51,10 @@ def await_endpoints(ctx: Context, traffic: Traffic, version: str) -> None:
             view.wait(at_most=left)
 
 
-def _addresses(endpoints: kube_api.Object | None) -> Iterable[str]:
-    """Names of the pods that a Service leads to."""
-    for subset in (endpoints or {}).get("subsets") or []:
-        for address in subset.get("addresses") or []:
-            yield (address.get("targetRef") or {}).get("name") or address.get("ip", "?")
+def _serving(slices: Iterable[kube_api.Object]) -> Iterable[str]:
+    """Names of the pods that a Service leads to; an endpoint with no word of itself is ready."""
+    for each in slices:
+        for endpoint in each.get("endpoints") or []:
+            if (endpoint.get("conditions") or {}).get("ready") is not False:
+                addresses = endpoint.get("addresses") or ["?"]
+                yield (endpoint.get("targetRef") or {}).get("name") or addresses[0]

@@ -101,6 +101,7 @@ class Api:
         if not metadata.get("name") and metadata.get("generateName"):
             metadata["name"] = self._free_name(resource, namespace, metadata["generateName"])
         self._place(resource, namespace, new)
+        deletion.check_definition(self.store, resource)
         return self._create(resource, version, new, options, None)
 
     def _free_name(self, resource: Resource, namespace: str, prefix: str) -> str:
@@ -389,10 +390,7 @@ class Api:
         """Delete, or begin to; returns the answer: the object, or a Status when it is gone."""
         live = self.get(resource, namespace, name)
         deletion.check_preconditions(resource, live, preconditions or {})
-        finalizers = list(live["metadata"].get("finalizers") or ())
-        finalizer = {"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(propagation)
-        if finalizer and finalizer not in finalizers:
-            finalizers.append(finalizer)
+        finalizers = deletion.finalizers_of(resource, live, propagation)
         grace = grace_period(resource, live, grace_seconds)
         if resource.key == "namespaces" or finalizers or grace:
             new = deletion.begin(resource, live, finalizers, grace, self.timeline.now())

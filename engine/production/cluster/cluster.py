@@ -11,8 +11,9 @@ from engine.production.cluster.controllers.definitions import DefinitionControll
 from engine.production.cluster.controllers.deployments import DeploymentController
 from engine.production.cluster.controllers.dispatcher import Dispatcher
 from engine.production.cluster.controllers.endpoints import EndpointsController
-from engine.production.cluster.controllers.garbage import GarbageController, NamespaceController
+from engine.production.cluster.controllers.garbage import GarbageController
 from engine.production.cluster.controllers.jobs import JobController
+from engine.production.cluster.controllers.namespaces import NamespaceController
 from engine.production.cluster.controllers.pods import PodController
 from engine.production.cluster.controllers.quotas import QuotaController
 from engine.production.cluster.controllers.replicasets import ReplicaSetController
@@ -37,6 +38,7 @@ class Cluster:
         identities: makes uids and the endings of names.
         namespace: where objects go whose namespace is not named.
         history: how many changes per resource a watch can go back.
+        clean_up: seconds that a node takes to clear away a pod whose processes have ended.
     """
 
     def __init__(
@@ -47,12 +49,13 @@ class Cluster:
         *,
         namespace: str = "default",
         history: int = 1000,
+        clean_up: float = 0.0,
     ) -> None:
         self.catalog = Catalog()
         self.store = ObjectStore(history)
         self.api = Api(self.store, self.catalog, timeline, identities)
         self.controllers = Dispatcher(self.store, timeline)
-        self._pods = PodController(self.api, runtime)
+        self._pods = PodController(self.api, runtime, clean_up)
         self._namespace = namespace
 
     def begin(self, nodes: Sequence[str], *, istio: bool) -> None:
@@ -68,7 +71,7 @@ class Cluster:
                 JobController(api, controllers),
                 EndpointsController(api),
                 GarbageController(api),
-                NamespaceController(api),
+                NamespaceController(api, controllers),
                 QuotaController(api),
                 Scheduler(api),
                 self._pods,

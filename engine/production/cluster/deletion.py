@@ -4,7 +4,30 @@ from __future__ import annotations
 
 from engine.production.cluster.objects import refusals
 from engine.production.cluster.objects.common import Obj, is_deleting, timestamp
+from engine.production.cluster.objects.refusals import ApiError
 from engine.production.cluster.objects.resources import Resource
+from engine.production.cluster.objects.store import ObjectStore
+
+DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
+CLEAN_UP = "customresourcecleanup.apiextensions.k8s.io"
+"""The finalizer by which a definition waits for the objects that it defines."""
+
+
+def finalizers_of(resource: Resource, live: Obj, propagation: str) -> list[str]:
+    """What has to be done before the object goes, by its own wish and by this deletion's."""
+    finalizers = list(live["metadata"].get("finalizers") or ())
+    more = [{"Foreground": "foregroundDeletion", "Orphan": "orphan"}.get(propagation)]
+    if resource.key == DEFINITIONS and not is_deleting(live):
+        more.append(CLEAN_UP)
+    return finalizers + [name for name in more if name and name not in finalizers]
+
+
+def check_definition(store: ObjectStore, resource: Resource) -> None:
+    """Raise ApiError (405) for a new object of a definition that ends."""
+    definition = store.get(DEFINITIONS, "", resource.storage) if resource.custom else None
+    if definition is not None and is_deleting(definition):
+        message = "create not allowed while custom resource definition is terminating"
+        raise ApiError(405, "MethodNotAllowed", message, {"kind": resource.plural})
 
 
 def check_preconditions(resource: Resource, live: Obj, conditions: Obj) -> None:

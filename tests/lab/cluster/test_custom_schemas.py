@@ -8,6 +8,7 @@ import httpx
 import pytest
 
 from tests.lab.cluster.objects import NAMESPACE
+from tests.lab.cluster.running_server import RunningServer
 
 GIZMOS = f"/apis/rk.example.com/v1/namespaces/{NAMESPACE}/gizmos"
 DEFINITIONS = "/apis/apiextensions.k8s.io/v1/customresourcedefinitions"
@@ -158,3 +159,26 @@ def test_a_schema_without_a_type_is_refused(http: httpx.Client) -> None:
         "openAPIV3Schema.type: Required value: must not be empty at the root"
         in (answer.json()["message"])
     )
+
+
+def test_a_definition_waits_for_its_objects(cluster: RunningServer, gizmos: httpx.Client) -> None:
+    held = gizmo(size=3)
+    held["metadata"]["finalizers"] = ["example.com/hold"]
+    gizmos.post(GIZMOS, json=held)
+    cluster.settle()
+    place = f"{DEFINITIONS}/gizmos.rk.example.com"
+    ending = gizmos.delete(place).json()
+    assert ending["metadata"]["finalizers"] == ["customresourcecleanup.apiextensions.k8s.io"]
+    cluster.settle()
+    conditions = gizmos.get(place).json()["status"]["conditions"]
+    assert [c["type"] for c in conditions] == ["NamesAccepted", "Established", "Terminating"]
+    late = gizmos.post(GIZMOS, json=gizmo("late", size=3))
+    assert late.status_code == 405
+    assert late.json()["message"] == (
+        "create not allowed while custom resource definition is terminating"
+    )
+    headers = {"Content-Type": "application/merge-patch+json"}
+    gizmos.patch(f"{GIZMOS}/g1", json={"metadata": {"finalizers": None}}, headers=headers)
+    cluster.settle()
+    assert gizmos.get(place).status_code == 404
+    assert gizmos.get(GIZMOS).status_code == 404

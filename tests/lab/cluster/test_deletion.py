@@ -22,6 +22,8 @@ from tests.lab.cluster.objects import (
 from tests.lab.cluster.running_server import RunningServer
 
 Start = Callable[..., RunningServer]
+Obj = dict[str, Any]
+MERGE = {"Content-Type": "application/merge-patch+json"}
 
 
 def _web(cluster: RunningServer) -> None:
@@ -176,16 +178,56 @@ def test_a_finalizer_holds_an_object_back(cluster: RunningServer, http: httpx.Cl
     assert http.get(f"{CONFIG_MAPS}/settings").status_code == 404
 
 
-def test_a_namespace_takes_everything_with_it(cluster: RunningServer, http: httpx.Client) -> None:
+def test_a_namespace_lingers_and_takes_everything_with_it(start_cluster: Start) -> None:
+    cluster = start_cluster(pace=20.0)
     _web(cluster)
-    http.post(CONFIG_MAPS, json=config_map(a="1"))
-    answer = _delete(http, f"/api/v1/namespaces/{NAMESPACE}").json()
-    assert answer["status"]["phase"] == "Terminating"
-    refused = http.post(CONFIG_MAPS, json=config_map("late"))
-    assert refused.status_code in (403, 404)
-    cluster.until(lambda: cluster.server.get("Namespace", NAMESPACE) is None)
-    assert _counts(cluster) == (0, 0, 0)
+    cluster.do(cluster.server.apply, held())
+    place = f"/api/v1/namespaces/{NAMESPACE}"
+    with cluster.client() as http:
+        answer = _delete(http, place).json()
+        assert answer["status"]["phase"] == "Terminating"
+        late = http.post(CONFIG_MAPS, json=config_map("late"))
+        assert late.status_code == 403
+        assert late.json()["details"]["causes"][0]["reason"] == "NamespaceTerminating"
+        assert _counts(cluster) == (1, 1, 2)
+        cluster.until(lambda: _counts(cluster) == (0, 0, 0))
+        cluster.settle()
+        conditions = http.get(place).json()["status"]["conditions"]
+        told = {each["type"]: each["message"] for each in conditions if each["status"] == "True"}
+        assert told == {
+            "NamespaceContentRemaining": (
+                "Some resources are remaining: configmaps. has 1 resource instances"
+            ),
+            "NamespaceFinalizersRemaining": (
+                "Some content in the namespace has finalizers remaining: example.com/hold in 1 "
+                "resource instances"
+            ),
+        }
+        http.patch(f"{CONFIG_MAPS}/held", json={"metadata": {"finalizers": None}}, headers=MERGE)
+        cluster.until(lambda: cluster.server.get("Namespace", NAMESPACE) is None)
     assert cluster.server.list("ConfigMap", NAMESPACE) == []
+
+
+def held() -> Obj:
+    """A ConfigMap that somebody has yet to let go."""
+    obj = config_map("held")
+    obj["metadata"]["finalizers"] = ["example.com/hold"]
+    return obj
+
+
+def test_a_pod_lingers_unready_until_its_node_has_cleared_it_away(start_cluster: Start) -> None:
+    cluster = start_cluster(clean_up=1.0, pace=20.0)
+    cluster.do(cluster.server.apply, pod())
+    cluster.settle()
+    with cluster.client() as http:
+        _delete(http, f"{PODS}/postgres-0")
+        cluster.settle()
+        lingering = http.get(f"{PODS}/postgres-0").json()
+        assert lingering["metadata"]["deletionTimestamp"]
+        ready = next(c for c in lingering["status"]["conditions"] if c["type"] == "Ready")
+        assert ready["status"] == "False"
+        cluster.until(lambda: cluster.server.get("Pod", "postgres-0", NAMESPACE) is None)
+        assert len(cluster.runtime.stopped) == 1
 
 
 def test_dry_run_deletes_nothing(cluster: RunningServer, http: httpx.Client) -> None:

@@ -245,6 +245,7 @@ def test_custom_resources_come_and_go_with_their_definition(
     shown = http.patch(f"{path}/one/status", json={"status": {"ready": True}}, headers=MERGE).json()
     assert (shown["status"], shown["metadata"]["generation"]) == ({"ready": True}, 1)
     assert http.delete(f"{definitions}/widgets.example.com").status_code == 200
+    cluster.settle()
     assert http.get(path).status_code == 404
     assert cluster.server.store.items("widgets.example.com") == []
 

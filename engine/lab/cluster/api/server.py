@@ -88,6 +88,8 @@ class ServerSettings(NamedTuple):
     """The build that /version names; kubectl wants it to be a semantic version."""
     history: int = 1000
     """How many changes per resource a watch can go back."""
+    clean_up: float = 0.0
+    """Seconds that a node takes to clear away a pod whose processes have ended."""
 
 
 class KubeServer(Cluster):
@@ -104,6 +106,7 @@ class KubeServer(Cluster):
             Identities(random.SystemRandom()),
             namespace=settings.namespace,
             history=settings.history,
+            clean_up=settings.clean_up,
         )
         self.token = settings.token or secrets.token_urlsafe(24)
         self.access = Access(self.store, self.token)

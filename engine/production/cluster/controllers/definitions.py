@@ -5,11 +5,17 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 from engine.production.cluster.api import Api
-from engine.production.cluster.objects.common import Key, Obj, copy_json, find_condition, key_of
+from engine.production.cluster.deletion import CLEAN_UP, DEFINITIONS
+from engine.production.cluster.objects.common import (
+    Key,
+    Obj,
+    copy_json,
+    find_condition,
+    is_deleting,
+    key_of,
+)
 from engine.production.cluster.objects.resources import from_definition
 from engine.production.cluster.objects.store import Change
-
-DEFINITIONS = "customresourcedefinitions.apiextensions.k8s.io"
 
 
 class DefinitionController:
@@ -23,6 +29,8 @@ class DefinitionController:
 
     def concerns(self, change: Change) -> Iterable[Key]:
         if change.resource != DEFINITIONS:
+            if change.type == "DELETED" and self._ending(change.resource):
+                yield ("", change.resource)
             return
         if change.type == "DELETED":
             self._withdraw(change.object)
@@ -32,6 +40,9 @@ class DefinitionController:
 
     def reconcile(self, key: Key) -> bool:
         definition = self._store.get(DEFINITIONS, *key)
+        if definition is not None and is_deleting(definition):
+            self._finish(definition)
+            return False
         if definition is None or find_condition(definition["status"], "Established"):
             return False
         changed = copy_json(definition)
@@ -51,6 +62,28 @@ class DefinitionController:
         }
         self._api.save(changed, manager="kube-apiserver", subresource="status")
         return False
+
+    def _ending(self, name: str) -> bool:
+        definition = self._store.get(DEFINITIONS, "", name)
+        return definition is not None and is_deleting(definition)
+
+    def _finish(self, definition: Obj) -> None:
+        """Delete the objects of a definition that ends; it goes when they have gone."""
+        resource = from_definition(definition)
+        for obj in self._store.items(resource.storage):
+            if not is_deleting(obj):
+                self._api.delete(resource, *key_of(obj))
+        changed = copy_json(definition)
+        finalizers = changed["metadata"].get("finalizers") or []
+        if self._store.items(resource.storage):
+            if find_condition(definition["status"], "Terminating") is None:
+                words = ("InstanceDeletionInProgress", "CustomResource deletion is in progress")
+                condition = _condition("Terminating", *words, self._api.timestamp())
+                changed["status"]["conditions"].append(condition)
+                self._api.save(changed, manager="kube-apiserver", subresource="status")
+        elif CLEAN_UP in finalizers:
+            finalizers.remove(CLEAN_UP)
+            self._api.save(changed, manager="kube-apiserver")
 
     def _withdraw(self, definition: Obj) -> None:
         resource = from_definition(definition)

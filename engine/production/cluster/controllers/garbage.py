@@ -1,4 +1,4 @@
-"""What goes when something else goes: owned objects, and the content of namespaces.
+"""What goes when its owner goes.
 
 Background deletion removes an owner at once and its dependents afterwards; foreground keeps the
 owner until its dependents are gone; orphan lets them live without it.
@@ -132,39 +132,3 @@ def _blocks(dependent: Obj, owner: Obj) -> bool:
 def _key(resource: str, obj: Obj) -> Key:
     namespace, name = key_of(obj)
     return (resource, f"{namespace}/{name}/{obj['metadata']['uid']}")
-
-
-class NamespaceController:
-    """Empties a namespace that is being deleted, then lets it go."""
-
-    name = "namespaces"
-
-    def __init__(self, api: Api) -> None:
-        self._api = api
-        self._store = api.store
-
-    def concerns(self, change: Change) -> Iterable[Key]:
-        if change.resource == "namespaces":
-            yield key_of(change.object)
-        elif change.type == "DELETED" and change.object["metadata"].get("namespace"):
-            yield ("", change.object["metadata"]["namespace"])
-
-    def reconcile(self, key: Key) -> bool:
-        namespace = self._store.get("namespaces", *key)
-        if namespace is None or not is_deleting(namespace):
-            return False
-        content = [
-            (resource, obj)
-            for resource in self._api.catalog
-            if resource.namespaced and not resource.view
-            for obj in self._store.items(resource.storage, key[1])
-        ]
-        for resource, obj in content:
-            if not is_deleting(obj):
-                self._api.delete(resource, *key_of(obj))
-        if any(self._store.get(resource.storage, *key_of(obj)) for resource, obj in content):
-            return False
-        changed = copy_json(namespace)
-        changed["spec"].pop("finalizers", None)
-        self._api.save(changed)
-        return False

@@ -62,7 +62,8 @@ class PodController:
 
     name = "kubelet"
 
-    def __init__(self, api: Api, runtime: PodRuntime) -> None:
+    def __init__(self, api: Api, runtime: PodRuntime, clean_up: float = 0.0) -> None:
+        self._clean_up = clean_up
         self._api = api
         self._store = api.store
         self._time = api.timeline
@@ -269,7 +270,15 @@ class PodController:
             self._runtime.run_hook(known.uid, container, command, done)
 
     def _gone(self, known: _Pod) -> None:
+        """Its processes have ended; the pod itself lingers until the node has cleared it away."""
         known.report = PodReport("creating")
+        if self._clean_up <= 0:
+            self._let_go(known)
+        elif known.key in self._pods:
+            self._publish(known)
+            self._later(known, self._clean_up, lambda: self._let_go(known))
+
+    def _let_go(self, known: _Pod) -> None:
         current = self._store.get("pods", *known.key)
         if current is not None and current["metadata"]["uid"] == known.uid:
             self._api.delete(self._api.catalog["pods"], *known.key, grace_seconds=0)
