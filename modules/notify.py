@@ -58,6 +58,7 @@ from engine.module_api import (
     Template,
     Value,
     action,
+    count,
 )
 from modules._http.client import TIMEOUT
 from modules._notify import channels as notify_channels
@@ -70,6 +71,9 @@ TemplateName = Annotated[str, FileName("files/notices", "notify.templates", "not
 IncidentStatus = Literal["", "investigating", "identified", "monitoring", "resolved"]
 Components = Literal["", "operational", "degraded", "down", "partial_outage", "under_maintenance"]
 Alert = Literal["", "trigger", "acknowledge", "resolve"]
+
+_SHOWN = 3
+"""Lines of a notice that a diff shows under its subject."""
 
 _LONGEST_WAIT = 10.0
 _ROUNDS = 3
@@ -159,7 +163,9 @@ def send_check(ctx: Context, args: Arguments) -> Result:
     for target in targets:
         lines.append(f"+ to {target}")
         for one in notify_text.chosen(notices, target.languages).values():
-            lines += [f"+   {line}" for line in [one.subject, "", *one.text.splitlines()]]
+            lines += [f"+   {line}" for line in _shortly(one)]
+    for language, one in notices.items():
+        ctx.log(f"{language}: {one.subject}\n\n{one.text}")
     names = [target.name for target in targets]
     return Result(
         changed=True,
@@ -167,6 +173,14 @@ def send_check(ctx: Context, args: Arguments) -> Result:
         diff="\n".join([*lines, ""]),
         message=f"would send: {_summary(targets, notices)}",
     )
+
+
+def _shortly(words: notify_text.Words) -> list[str]:
+    """A notice as a diff shows it; the step's log has it whole."""
+    body = words.text.splitlines()
+    left = len(body) - _SHOWN
+    rest = [f"… and {count(left, 'line')} more"] if left > 0 else []
+    return [words.subject, "", *body[:_SHOWN], *rest]
 
 
 @send.probe

@@ -642,6 +642,7 @@ def test_check_shows_the_notice_and_sends_nothing(make: Make, serve: Serve, noti
         "+   Phase 1 done: canary",
         "+   ",
     ]
+    assert shown.diff.count("\n") < 9, "a notice is shown short"
     assert inbox.notices == {}
     assert shown.data.keys() == send(ctx, "hook").data.keys()
     with pytest.raises(Refused, match="lacks"):
