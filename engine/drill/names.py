@@ -41,6 +41,10 @@ VALUES = {
 }
 
 
+_NOT_BEGUN = ("", "pending", "not_run", "skipped")
+"""Statuses of a step that has done nothing."""
+
+
 class Names(Mapping[str, Any]):
     """Every name with what it is now; a value is found out when it is read."""
 
@@ -58,11 +62,13 @@ class Names(Mapping[str, Any]):
             "case": lambda: case,
         }
         functions: dict[str, Any] = {
-            "traffic": lambda version, entrance="": stage.shares(entrance).get(version, 0.0),
+            "traffic": lambda version, entrance="": round(
+                stage.shares(entrance).get(version, 0.0), 3
+            ),
             "ready": lambda version: stage.world.ready(version),
             "metric": self._metric,
             "status": stage.status,
-            "started": lambda step, run="main": stage.status(step, run) not in ("", "pending"),
+            "started": lambda step, run="main": stage.status(step, run) not in _NOT_BEGUN,
             "outcome_of": stage.outcome_of,
             "notified": self._notified,
             "failing_for": lambda: round(stage.world.load.longest_failing(stage.began), 3),

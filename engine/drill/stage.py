@@ -191,14 +191,15 @@ class Stage:
         self._tick()
         self.clock.schedule(self.began + scenario.lasts, lambda: self._over.put("late"))
         self.clock.wait(self._over, None)
-        self._leave()
         judgements = self._judge.verdicts(self.clock.now())
+        outcomes = {name: self.outcome_of(name) for name in (*self._runs, *self._refusals)}
+        self._leave()
         return Played(
             name=self.drill.name,
             judgements=judgements,
             happenings=self.happenings,
             runs={name: run.session.entry.run_id for name, run in self._runs.items()},
-            outcomes={name: self.outcome_of(name) for name in (*self._runs, *self._refusals)},
+            outcomes=outcomes,
             seconds=self.elapsed,
         )
 

@@ -142,10 +142,11 @@ class Edge:
         """One exchange with one load balancer; Unreachable when there is no answer."""
         if ctx.mode == "simulate":
             ctx.sleep(_SIMULATED_LATENCY)
-            with ctx.fence():
-                return ctx.world.runtime(self.name, command)
         try:
             with ctx.fence():
+                if ctx.mode == "simulate":
+                    answer: str = ctx.world.runtime(self.name, command)
+                    return answer
                 return _exchange(ctx, address, command, self.timeout)
         except PermissionError as error:
             raise Refused(

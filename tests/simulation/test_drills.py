@@ -54,13 +54,22 @@ def verdicts(one: Played) -> dict[str, bool]:
 
 
 # -- playing ------------------------------------------------------------------------------------
-@pytest.mark.parametrize(
-    "name", ["crash-and-resume", "data-loss-and-restore", "error-rate-in-canary"]
-)
-def test_shipped_drills_are_passed(name: str, tmp_path: Path) -> None:
-    for drill in read_drills(ROOT / f"runbooks/drills/{name}.yml"):
-        one = play(drill, tmp_path)
-        assert one.passed, [each for each in one.judgements if not each.met]
+SAMPLE = {
+    "automatic-rollback": 0,
+    "crash-and-resume": 0,
+    "data-loss-and-restore": 0,
+    "failing-backup": 0,
+    "half-reachable-load-balancer": 0,
+    "operator-takes-over": 0,
+    "second-operator": 0,
+}
+"""Drill → the case that is played each time; the others are slow together."""
+
+
+@pytest.mark.parametrize(("name", "case"), SAMPLE.items(), ids=list(SAMPLE))
+def test_shipped_drills_are_passed(name: str, case: int, tmp_path: Path) -> None:
+    one = play(read_drills(ROOT / f"runbooks/drills/{name}.yml")[case], tmp_path)
+    assert one.passed, [each for each in one.judgements if not each.met]
 
 
 @pytest.mark.slow
