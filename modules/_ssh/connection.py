@@ -276,6 +276,10 @@ def _not_logged_in(
         return Refused(f"{where.host!r} cannot be the name of a host", evidence=words)
     if isinstance(error, ValueError):
         return Refused(f"the key for {where} cannot be used", evidence=words)
+    return _unreachable(where, words)
+
+
+def _unreachable(where: Address, words: list[str]) -> Unreachable:
     if where.proxy_command:
         return Unreachable(
             f"{where} cannot be reached by SSH through its ProxyCommand",
