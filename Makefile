@@ -41,7 +41,8 @@ $(VENV)/.with-tests: pyproject.toml | $(BIN)/python
 	@touch $@ $(VENV)/.with-lab
 
 deploy: lab ## start a fresh lab and deploy 5.1 to it
-	@$(CE_RUN) runbooks/deploy-5.1.yml -i inventories/lab.yml --yes $(IN_STATE)
+	@$(CE_RUN) runbooks/deploy-5.1.yml -i inventories/lab.yml --yes $(IN_STATE) || \
+	  { status=$$?; $(BIN)/python -m engine.lab.busy; exit $$status; }
 
 rollback: $(VENV)/.with-lab ## take the lab back to 5.0, at once
 	@$(CE_RUN) runbooks/emergency-rollback.yml -i inventories/lab.yml --force --reason tried_out $(IN_STATE)

@@ -171,6 +171,9 @@ class ActionError(CeRunError):
         super().__init__(message, hint=hint)
         self.evidence = list(evidence)
         self.data = data or {}
+        self.final = False
+        """True if the step can only fail, whatever the world is like: nobody is advised to do it
+        again. A rescue ends with such a step where a person has to act."""
 
 
 class Failed(ActionError):

@@ -40,6 +40,8 @@ class Failure(msgspec.Struct, frozen=True, omit_defaults=True):
     hint: str = ""
     evidence: tuple[str, ...] = ()
     retryable: bool = True
+    final: bool = False
+    """The step can only fail: to do it again is no advice."""
 
     @property
     def summary(self) -> str:

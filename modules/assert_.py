@@ -46,13 +46,20 @@ def that(
         return Result(data={"assertions": len(conditions)}, message=success_msg)
     texts = [str(one).lower() if isinstance(one, bool) else one for one in false]
     own_words = fail_msg or msg
-    raise Failed(
+    error = Failed(
         own_words or f"not true: {'; '.join(texts)}",
         evidence=[
             line for one in false if not isinstance(one, bool) for line in _explain(ctx, one)
         ],
         data={"assertions": len(conditions), "failed": texts},
     )
+    error.final = any(_is_never_true(one) for one in false)
+    raise error
+
+
+def _is_never_true(condition: str | bool) -> bool:
+    """Whether it is ``false`` itself, and so no condition but a way to stop."""
+    return condition is False or str(condition).strip().lower() == "false"
 
 
 def _holds(ctx: Context, expression: str | bool) -> bool:

@@ -69,12 +69,17 @@ def shift_check(ctx: Context, args: Arguments) -> Result:
 
 
 @action(effect="read", simulates=True)
-def read(ctx: Context) -> Result:
+def read(ctx: Context, *, partial: bool = False) -> Result:
     """Tell which share each version gets in each layer, and whether the layers agree.
 
     Result data: ``shares`` (version → percent, null if nobody can tell), ``layers`` (``istio``,
     ``haproxy``, ``service`` → shares, or null), ``agree``, ``differences`` (lines), ``capacity``
     (version → ``ready`` pods and ``percent`` of the traffic that they carry),
-    ``within_capacity`` (no version has more than it can carry).
+    ``within_capacity`` (no version has more than it can carry). With `partial` also ``lines``, what
+    each layer says now, in words.
+
+    Args:
+        partial: what cannot be reached is told, and is no failure: for those who have to know what
+            is so while something is broken.
     """
-    return traffic_telling.report(ctx, Traffic(ctx))
+    return traffic_telling.report(ctx, Traffic(ctx), partial)

@@ -13,7 +13,7 @@ import click
 
 from engine.cli.options import Workspace, color_option, json_option, state_option
 from engine.cli.terminal import echo, echo_json
-from engine.errors import UsageError
+from engine.errors import LockHeld, UsageError
 
 if TYPE_CHECKING:
     from engine.lab.layout import LabInfo
@@ -100,7 +100,7 @@ def up(
 ) -> None:
     """Start the lab afresh: 5.0 serves, users come in.
 
-    A lab that is running already is replaced, unless --keep.
+    A lab that is running already is replaced, unless --keep, or a run works on it.
 
     \b
     Examples:
@@ -109,13 +109,30 @@ def up(
       ce-run lab up --rate 50
     """
     _require_parts()
-    from engine.lab import control
+    from engine.lab import busy, control
     from engine.lab.settings import Settings
+
+    workspace = Workspace(state)
+    if not keep and control.is_running(workspace.folder):
+        _leave_to_its_run(workspace)
+    elif words := busy.now(with_lab=False):
+        echo(f"warning: {words}", err=True)
 
     given = {"request_rate": rate, "blue_replicas": replicas}
     settings = Settings(**{name: value for name, value in given.items() if value is not None})  # type: ignore[arg-type]
-    info = control.up(Workspace(state).folder, fresh=not keep, settings=settings)
+    info = control.up(workspace.folder, fresh=not keep, settings=settings)
     _tell(info, output, _info_lines, no_color)
+
+
+def _leave_to_its_run(workspace: Workspace) -> None:
+    """LockHeld while a living run owns a lock here: its lab is not taken from under it."""
+    for lock in workspace.store.locks():
+        if owner := lock.owner():
+            stop = workspace.commands.spell("stop", owner.run)
+            raise LockHeld(
+                f"run {owner.run} works on this lab: it owns {lock.name}",
+                hint=f"wait for it, or end it with `{stop}`; `--keep` leaves the lab as it is",
+            )
 
 
 @lab.command()

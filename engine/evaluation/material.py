@@ -44,6 +44,7 @@ class Material(msgspec.Struct, frozen=True, kw_only=True, eq=False):
                 error.hint,
                 tuple(action.evidence) if action else (),
                 action.retryable if action else False,
+                action.final if action else False,
             )
         )
 

@@ -64,7 +64,9 @@ def failure_value(failure: Failure | None) -> dict[str, Any] | None:
     """``failure`` in a rescue, undo or always block."""
     if failure is None:
         return None
-    return {**msgspec.structs.asdict(failure), "summary": failure.summary}
+    fields = msgspec.structs.asdict(failure)
+    del fields["final"]  # for advice, not for runbooks
+    return {**fields, "summary": failure.summary}
 
 
 def headlines(result: Result) -> tuple[dict[str, float], dict[str, float | str]]:

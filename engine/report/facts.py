@@ -124,6 +124,8 @@ class RunFacts(msgspec.Struct, omit_defaults=True, kw_only=True):
     changes: list[ChangeFacts] = []
     failures: list[Failure] = []
     """Every failure that a step ended with, in the order they happened."""
+    effects: bool = True
+    """Whether anything was changed, or may have been by a step that failed."""
     undone: dict[str, str] = {}
     """Steps that were undone, and how that ended."""
     rescues: dict[str, str] = {}

@@ -65,6 +65,7 @@ def gather(
     facts.guards = list(_guards(state, end))
     facts.doubts = _doubts(state)
     facts.changes = list(_changes(plan, state, records))
+    facts.effects = _effects(state)
     facts.failures = _failures(state)
     facts.undone = {plan.nodes[index].path: status for index, status in state.undone.items()}
     facts.rescues = _rescues(state)
@@ -344,6 +345,20 @@ def _in_handler(state: RunState, index: int) -> bool:
     return any(up.role != "body" for up in state.plan.ancestors(state.plan.nodes[index]))
 
 
+def _effects(state: RunState) -> bool:
+    """Whether a task changed something, or may have: one that did not end well, unless it reads."""
+    for index, step in state.steps.items():
+        node = state.plan.nodes[index]
+        if any(task.changed for task in step.tasks):
+            return True
+        call = node.step.call if node.step is not None else None
+        if (call is None or call.effect != "read") and any(
+            task.life in ("failed", "cancelled", "doubt") and task.attempt for task in step.tasks
+        ):
+            return True
+    return False
+
+
 def _rescues(state: RunState) -> dict[str, str]:
     blocks = (state.plan.nodes[index] for index in state.steps)
     return {
@@ -354,7 +369,11 @@ def _rescues(state: RunState) -> dict[str, str]:
 
 
 def _reopenable(state: RunState) -> list[str]:
-    """Innermost steps that ``--redo``, ``--done`` and ``--skip`` would be accepted for."""
+    """Innermost steps that ``--redo``, ``--done`` and ``--skip`` would be accepted for, and help.
+
+    A step that can only fail, as a rescue's last word, is none: what it answers to has been
+    decided, so the way on is a new run.
+    """
     found = []
     for index, step in sorted(state.steps.items()):
         node = state.plan.nodes[index]
@@ -363,6 +382,7 @@ def _reopenable(state: RunState) -> list[str]:
         if (
             step.group is None
             and wanting
+            and not (step.failure is not None and step.failure.final)
             and not _ignored(state, index)
             and not override_refusal(state, node)
         ):

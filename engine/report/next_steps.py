@@ -100,7 +100,8 @@ def _rehearse(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any
 
 def _last_words(facts: RunFacts, commands: CommandLines) -> list[Advice]:
     """The log of the step that failed last; only an attempt writes one."""
-    where = facts.failures[-1].step if facts.failures else ""
+    causes = [failure for failure in facts.failures if not failure.final]
+    where = causes[-1].step if causes else ""
     if not any(each.path == where and each.attempts for each in facts.steps):
         return []
     return [Advice(commands.spell("logs", facts.run, where), f"what {where} said")]
@@ -162,11 +163,13 @@ def _failed(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any])
 
 def _anew(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]) -> Advice:
     words = start_words(facts.runbook, options)
+    if facts.forced:
+        words += ["--force", "--reason", facts.reason or "WHY"]
     return Advice(commands.spell(*words), "once the cause is gone: start anew")
 
 
 def _rollbacks(facts: RunFacts, commands: CommandLines, options: Mapping[str, Any]) -> list[Advice]:
-    if facts.status in ("rescued", "undone"):
+    if facts.status in ("rescued", "undone") or not facts.effects:
         return []
     return _spelled(rollbacks_beside(Path(facts.runbook)), commands, options, "roll back")
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -11,6 +12,8 @@ import msgspec
 from engine.module_api import Context, Refused
 
 _PLACEHOLDER = re.compile(r"\{\{-?\s*([A-Za-z_]\w*)")
+_LISTED = re.compile(r"\{%-?\s*for\s+[\w\s,]+?\s+in\s+([A-Za-z_]\w*)")
+_LANGUAGE = re.compile(r"[a-z]{2}(-[A-Za-z]{2,4})?")
 _LOCAL = re.compile(r"\{%-?\s*(?:for\s+(\w+)(?:\s*,\s*(\w+))?\s+in|set\s+(\w+)\s*=)")
 
 
@@ -50,9 +53,10 @@ def prepare(
         )
     words = {}
     for language, (first, body) in raw.items():
-        own = str(ctx.render(subject, **vars)).strip()
-        heading = own or str(ctx.render(first, **vars)).strip()
-        rendered = str(ctx.render(body, **vars)).strip()
+        names = _in_language(ctx, language, (subject, first, body), vars)
+        own = str(ctx.render(subject, **names)).strip()
+        heading = own or str(ctx.render(first, **names)).strip()
+        rendered = str(ctx.render(body, **names)).strip()
         words[language] = Words(heading or _first_line(rendered), rendered)
     return words
 
@@ -79,6 +83,23 @@ def _missing(ctx: Context, parts: list[str], vars: dict[str, Any]) -> list[str]:
     return [name for name, filled in zip(names, known, strict=True) if not filled]
 
 
+def _in_language(
+    ctx: Context, language: str, parts: tuple[str, ...], vars: dict[str, Any]
+) -> dict[str, Any]:
+    """The names of a notice, those that are said by language (``{en: …, zh: …}``) in this one."""
+    names = dict(vars)
+    read = sorted({each for part in parts for each in _placeholders(part)})
+    values = ctx.evaluate(f"[{', '.join(read)}]", **vars)
+    for name, value in zip(read, values, strict=True):
+        if isinstance(value, Mapping) and language in value and all(map(_is_language, value)):
+            names[name] = value[language]
+    return names
+
+
+def _is_language(key: object) -> bool:
+    return isinstance(key, str) and _LANGUAGE.fullmatch(key) is not None
+
+
 def _first_line(text: str) -> str:
     """A subject for a notice without one: no pager and no mail does without."""
     line = text.partition("\n")[0].strip()
@@ -88,7 +109,11 @@ def _first_line(text: str) -> str:
 def _placeholders(text: str) -> set[str]:
     """Names that a template reads, without those that it sets itself."""
     own = {name for names in _LOCAL.findall(text) for name in names}
-    return set(_PLACEHOLDER.findall(text)) - own - {"env", "secret", "loop", "range"}
+    return (
+        {*_PLACEHOLDER.findall(text), *_LISTED.findall(text)}
+        - own
+        - {"env", "secret", "loop", "range"}
+    )
 
 
 def _source(ctx: Context, language: str, template: str) -> tuple[str, str]:

@@ -30,7 +30,6 @@ from modules._traffic.endpoints import await_endpoints
 from modules._traffic.layers import Layer, Weighted
 from modules._traffic.service import Service
 from modules._traffic.setup import Shares
-from modules._traffic.setup import text as spell
 from modules._traffic.state import Capacity, Traffic
 
 _KEEPS_TRYING = 20.0
@@ -215,7 +214,7 @@ class _Rollback:
         kinds = {type(error) for error in errors.values()}
         kind = kinds.pop() if kinds in ({Unreachable}, {TimedOut}, {Refused}) else Failed
         evidence = [f"{title}: {error.message}" for title, error in errors.items()]
-        evidence += [f"by hand: {command}" for command in by_hand]
+        evidence += [f"by hand: {command}" for command in by_hand[1:]]
         evidence += [line for error in errors.values() for line in error.evidence]
         left = f"{', '.join(errors)} could not be moved"
         if _ENDPOINTS in errors:
@@ -251,13 +250,13 @@ class _Rollback:
             try:
                 shares = layer.read(_brief(self._ctx, _LEFT_FOR_TELLING / 4))
                 now[layer.title] = shares
-                words.append(f"{layer.title}: {spell(shares) if shares else 'not there'}")
+                words.append(traffic_telling.standing(layer, shares, "it is not there"))
             except Cancelled:
                 raise
             except ActionError as error:
                 shares = None
                 now[layer.title] = error.message
-                words.append(f"{layer.title}: not known ({error.message})")
+                words.append(traffic_telling.standing(layer, None, error.message))
             if shares != self._shares:
                 behind.append(layer)
         return now, words, behind

@@ -5,6 +5,7 @@ from __future__ import annotations
 from engine.module_api import ActionError, Cancelled, Context, Result, TimedOut, Unreachable
 from modules._kube import diff as kube_diff
 from modules._traffic import state as traffic_state
+from modules._traffic.layers import Layer
 from modules._traffic.setup import Shares
 from modules._traffic.setup import text as spell
 from modules._traffic.state import Capacity, Traffic
@@ -23,30 +24,29 @@ def check(ctx: Context, traffic: Traffic, shares: Shares) -> Result:
     return outcome
 
 
-def report(ctx: Context, traffic: Traffic) -> Result:
-    """The three layers as they are, whether they agree, and what the versions can carry."""
+def report(ctx: Context, traffic: Traffic, partial: bool) -> Result:
+    """The layers as they are, whether they agree, and what the versions can carry.
+
+    Where something cannot be reached, that is an error, or with `partial` part of what is told.
+    """
     layers: dict[str, Shares | None] = {}
+    lines: list[str] = []
     differences: list[str] = []
     for layer in traffic.layers:
-        try:
-            now = layers[layer.name] = layer.read(ctx)
-            if now is None:
-                differences.append(f"{layer.title} is not there")
-            else:
-                serving = [version for version, share in now.items() if share]
-                differences += layer.refusals(ctx, now, serving)
-        except (Unreachable, Cancelled, TimedOut):
-            raise
-        except ActionError as error:
-            layers[layer.name] = None
-            differences.append(f"{layer.title}: {error.message}")
-            differences += error.evidence
+        now, problems = _look(ctx, layer, partial)
+        layers[layer.name] = now
+        differences += problems
+        lines.append(standing(layer, now, problems[0] if problems else ""))
     shares = next((layers[one.name] for one in traffic.weighted if layers[one.name]), None)
     shares = shares or layers.get("service")
     if shares is not None:
         differences += _differences(traffic, shares, layers)
-    capacity = traffic.capacity(ctx)
-    short = traffic_state.overload(traffic, shares, list(shares), capacity) if shares else []
+    capacity = _capacity(ctx, traffic, partial, differences)
+    short = (
+        traffic_state.overload(traffic, shares, list(shares), capacity)
+        if shares and capacity
+        else []
+    )
     words = spell(shares) if shares else "unknown"
     agree = not differences
     return Result(
@@ -57,10 +57,49 @@ def report(ctx: Context, traffic: Traffic) -> Result:
             "differences": differences,
             "capacity": {version: one.data for version, one in capacity.items()},
             "within_capacity": not short,
+            **({"lines": lines} if partial else {}),
         },
         message=f"traffic: {words}" + ("" if agree else "; the layers do not agree"),
         shares=dict(shares or {}),
     )
+
+
+def _look(ctx: Context, layer: Layer, partial: bool) -> tuple[Shares | None, list[str]]:
+    """The shares of a layer, and what is not as it should be."""
+    try:
+        shares = layer.read(ctx)
+        if shares is None:
+            return None, [f"{layer.title} is not there"]
+        serving = [version for version, share in shares.items() if share]
+        return shares, layer.refusals(ctx, shares, serving)
+    except ActionError as error:
+        if isinstance(error, Cancelled) or (
+            isinstance(error, Unreachable | TimedOut) and not partial
+        ):
+            raise
+        ctx.checkpoint()
+        return None, [f"{layer.title}: {error.message}", *error.evidence]
+
+
+def standing(layer: Layer, shares: Shares | None, problem: str) -> str:
+    """What a layer says now, in words; `problem` is why that is not known."""
+    if shares is not None:
+        return f"{layer.title}: {spell(shares)}"
+    return f"{layer.title}: not known ({problem.removeprefix(layer.title).lstrip(': ')})"
+
+
+def _capacity(
+    ctx: Context, traffic: Traffic, partial: bool, differences: list[str]
+) -> dict[str, Capacity]:
+    """What the versions can carry; with `partial` nothing, and why, where nobody can tell."""
+    try:
+        return traffic.capacity(ctx)
+    except ActionError as error:
+        if isinstance(error, Cancelled) or not partial:
+            raise
+        ctx.checkpoint()
+        differences.append(f"the pods cannot be counted: {error.message}")
+        return {}
 
 
 def _differences(traffic: Traffic, shares: Shares, layers: dict[str, Shares | None]) -> list[str]:

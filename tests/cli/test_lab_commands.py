@@ -5,7 +5,15 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from tests.cli.conftest import Desk
+from engine.events import TaskStarted
+from engine.lab import busy
+from tests.cli.conftest import Desk, wait_until
+
+HOLDS = """
+name: Holds production
+locks: [production]
+steps: [{id: hold, wait: {for: 10m}}]
+"""
 
 
 def ask(desk: Desk, *words: str) -> Any:
@@ -22,6 +30,14 @@ def test_a_lab_from_its_start_to_its_end(desk: Desk) -> None:
         assert "20 requests/s" in started.stdout
         kept = desk.ce_run("lab", "up", "--keep")
         assert kept.stdout == started.stdout
+        desk.write(HOLDS)
+        process = desk.start("book.yml")
+        wait_until(lambda: desk.events(TaskStarted), "it waits")
+        refused = desk.ce_run("lab", "up")
+        assert refused.returncode == 4
+        assert "works on this lab: it owns production" in refused.stderr
+        process.terminate()
+        desk.end(process)
         assert [pod["version"] for pod in ask(desk, "status")["pods"]] == ["5.0"]
         assert "POD" in desk.ce_run("lab", "status").stdout
         assert ask(desk, "fault", "--version", "5.1", "--latency", "0.5")["5.1"]["latency"] == 0.5
@@ -34,6 +50,14 @@ def test_a_lab_from_its_start_to_its_end(desk: Desk) -> None:
         stopped = desk.ce_run("lab", "down")
     assert stopped.stdout == "the lab has stopped\n"
     assert desk.ce_run("lab", "down").stdout == "no lab was running\n"
+
+
+def test_a_machine_that_others_use_is_said_to_be_too_busy() -> None:
+    assert busy.too_busy(1.4, 2, with_lab=False) == ""
+    assert busy.too_busy(2.9, 2, with_lab=True) == ""
+    words = "this machine is too busy for the lab's thresholds: 3.1 processes want its 2 cores"
+    assert busy.too_busy(3.1, 2, with_lab=True) == words
+    assert busy.too_busy(3.1, 2, with_lab=False) == words
 
 
 def test_without_a_lab_it_is_said_how_to_get_one(desk: Desk) -> None:

@@ -269,6 +269,15 @@ def test_a_webhook_gets_every_language_and_the_run(make: Make, serve: Serve, not
     assert notice["headers"]["x-team"] == "sre"
 
 
+def test_a_variable_may_be_given_by_language(make: Make, serve: Serve, notices: Path) -> None:
+    inbox = Inbox()
+    names = {**PHASE, "phase_name": {"en": "canary", "zh": "金丝雀"}}
+    hook = make({"hook": {"webhook": {"url": serve(inbox).url}}}, ["en", "zh"])
+    send(hook, "hook", template="phase-done", text="", subject="", vars=names)
+    (notice,) = inbox.notices.values()
+    assert notice["subject"] == "Phase 1 done: canary / 阶段 1 已完成：金丝雀"
+
+
 def test_statuspage_is_asked_before_anything_is_created(make: Make, serve: Serve) -> None:
     page = Statuspage()
     settings = {

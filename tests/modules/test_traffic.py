@@ -589,6 +589,17 @@ def test_read_tells_the_layers_and_whether_they_agree(ctx: TaskContext, world: W
     ]
 
 
+def test_a_partial_reading_tells_what_can_be_read(make_context: MakeContext, world: World) -> None:
+    inventory = world.inventory()
+    inventory["kubectl"] = {"server": "http://127.0.0.1:1", "namespace": NAMESPACE}
+    with pytest.raises(Unreachable):
+        traffic.read(make_context(inventory))
+    data = traffic.read(make_context(inventory), partial=True).data
+    assert (data["agree"], data["shares"], data["capacity"]) == (False, {"5.0": 100, "5.1": 0}, {})
+    assert data["lines"][1] == "HAProxy edge, backend claude_split: 5.0 100 %, 5.1 0 %"
+    assert data["lines"][2].startswith("Service claude-enhancer-service: not known (the cluster at")
+
+
 def test_layers_that_the_inventory_leaves_out_are_left_alone(
     make_context: MakeContext, world: World
 ) -> None:

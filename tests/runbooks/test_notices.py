@@ -13,6 +13,7 @@ from pathlib import Path
 import pytest
 import yaml
 
+from tests.runbooks.books import RUNBOOKS, loaded, walk
 from tests.surroundings import ROOT, surroundings
 
 NOTICES = ROOT / "runbooks" / "files" / "notices"
@@ -73,6 +74,31 @@ def test_both_languages_say_the_same_things(kind: str) -> None:
     assert names_in(kind, "en") == names_in(kind, "zh")
     chinese = (NOTICES / "zh" / f"{kind}.txt").read_text(encoding="utf-8")
     assert re.search(r"[\u4e00-\u9fff]{4}", chinese)
+
+
+def _english(value: object) -> Iterator[str]:
+    """Sentences that a Chinese notice would say in English: literal text of three words or more."""
+    if isinstance(value, dict):
+        yield from _english(value.get("zh", list(value.values())))
+    elif isinstance(value, list | tuple):
+        for one in value:
+            yield from _english(one)
+    elif isinstance(value, str):
+        literal = re.sub(r"\{[{%].*?[%}]\}", "", value, flags=re.DOTALL)
+        yield from re.findall(r"[A-Za-z]+,? [a-z]+ [a-z]+.*", literal)
+
+
+@pytest.mark.parametrize("runbook", RUNBOOKS)
+def test_chinese_notices_hold_no_english_sentences(runbook: str) -> None:
+    spoken = set().union(*(names_in(kind, "zh") for kind in KINDS))
+    for path, each in walk(loaded(runbook)[0].block):
+        names = dict(each.vars or {})
+        if each.call is not None and each.call.action == "notify.send":
+            names |= each.call.arguments.get("vars") or {}
+        found = [text for name in names if name in spoken for text in _english(names[name])]
+        assert not found, (path, found)
+    own = loaded(runbook)[0].vars
+    assert not [text for name in own if name in spoken for text in _english(own[name])]
 
 
 def test_the_guide_names_every_kind() -> None:

@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 
 from engine.model import Step
+from engine.templating import Scope, Templates
 from tests.runbooks.books import inner_ids, loaded, paths, step, variables, walk
 
 PHASES = "execute/phases"
@@ -335,13 +336,52 @@ def test_a_rollback_does_traffic_first_and_pods_second() -> None:
 def test_people_are_called_when_a_rollback_fails_or_cannot_be_verified(group: str) -> None:
     rescue = step("emergency-rollback", group).rescue
     assert rescue is not None
-    call, stop = rescue.steps
+    *_, call, stop = rescue.steps
     assert call.call is not None
     assert stop.call is not None
     assert call.call.arguments["channel"] == "alarm"
     assert call.ignore_errors
     assert stop.call.arguments["that"] is False
     assert "erson must" in stop.call.arguments["fail_msg"]
+
+
+def test_who_is_called_hears_what_serves_now() -> None:
+    """Read again, whatever failed; a read that cannot reach everything still tells the rest."""
+    rescue = step("emergency-rollback", "back").rescue
+    assert rescue is not None
+    now, call, stop = rescue.steps
+    assert now.call is not None
+    assert call.call is not None
+    assert stop.call is not None
+    assert (now.call.action, now.call.arguments) == ("traffic.read", {"partial": True})
+    assert now.ignore_errors
+    assert "serving_now" in stop.call.arguments["fail_msg"]
+    assert "serving_now" in call.call.arguments["vars"]["current_status"]["en"]
+
+
+def test_a_rollback_that_cannot_count_is_told_all_the_same() -> None:
+    for id in ("error-rate", "p95", "agents", "agents-total"):
+        assert step("emergency-rollback", f"figures/{id}").ignore_errors
+
+
+def test_acknowledged_orders_that_vanish_are_seen() -> None:
+    """Rows and promises are counted at one moment: orders of the time before hide none that go."""
+    ids = inner_ids("deploy-5.1", "prepare/backup")
+    assert ids.index("promised-before") == ids.index("rows-promised") + 1
+    kept = step("deploy-5.1", "finish/criteria/data/kept").call
+    assert kept is not None
+    scope = {
+        "inputs": {
+            "before": {"orders": 1000},
+            "promised_rows": {"orders": 1400},
+            "promised_before": 1400,
+        },
+        "promised": {"value": 1600},
+        "data_consistency": 100,
+    }
+    for orders, holds in ((1600, True), (1601, True), (1550, False)):
+        names = Scope({**scope, "now_there": {"rows": [{"orders": orders}]}})
+        assert bool(Templates().evaluate(kept.arguments["that"], names)) is holds
 
 
 def test_traffic_is_back_within_its_budget() -> None:
