@@ -47,12 +47,21 @@ class People:
 class Rehearsal:
     """A simulated run's world with everything that is driven by its clock; one for a run."""
 
-    def __init__(self, scale: Scale | None = None, speed: float | None = None) -> None:
-        """`speed` is how many seconds of the world pass in a real one; None: as fast as can be."""
-        self.clock = SimulatedClock(SystemClock().now() - WARM_UP)
+    def __init__(
+        self,
+        scale: Scale | None = None,
+        speed: float | None = None,
+        world: World | None = None,
+    ) -> None:
+        """`speed` is how many seconds of the world pass in a real one; None: as fast as can be.
+
+        With a `world` the run takes place in that one, as other runs before have left it.
+        """
+        self.clock = SimulatedClock(SystemClock().now() - WARM_UP) if world is None else world.clock
         self._speed = speed
         self._scale = scale
-        self._world: World | None = None
+        self._world = world
+        self._warm_up = WARM_UP if world is None else 0.0
         self._people: People | None = None
 
     @property
@@ -70,15 +79,16 @@ class Rehearsal:
             clock=lambda not_before: self.clock,
             executor=self._executor,
             world=self._make_world,
-            warm_up=WARM_UP,
+            warm_up=self._warm_up,
             secret=secret,
             observers=[*around.observers, self],
             tick=None,
         )
 
     def _make_world(self, section: Callable[[str], Mapping[str, Any]]) -> World:
-        self._world = world_of(self.clock, section, self._scale)
-        self._world.warm_up()
+        if self._world is None:
+            self._world = world_of(self.clock, section, self._scale)
+            self._world.warm_up()
         self.clock.speed = self._speed
         return self._world
 

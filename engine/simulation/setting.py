@@ -45,10 +45,16 @@ def _add_edge(world: World, part: Mapping[str, Any], versions: Mapping[str, Any]
     world.edge = Edge(connection, backend, parts)
 
 
-def address(name: str) -> str:
+def address(name: str) -> str | int:
     """What `lab(name)` of an inventory gives in a simulation: an address that leads nowhere."""
+    if name.endswith("_port"):
+        return 9999
     place = f"{name.removesuffix('_url').replace('_', '-')}.simulated"
-    return f"http://{place}" if name.endswith("_url") else place
+    if name.endswith("_address"):
+        return f"{place}:9999"
+    if name.endswith("_url"):
+        return f"https://{place}" if name.endswith("_tls_url") else f"http://{place}"
+    return place
 
 
 def secret(name: str) -> str:

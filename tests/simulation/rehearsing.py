@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any, TypeAlias
 
@@ -21,8 +21,10 @@ Happening: TypeAlias = Callable[[World], object]
 class Schedule:
     """What happens so many seconds after a step has ended; an observer of the run."""
 
-    def __init__(self, *happenings: tuple[str, float, Happening]) -> None:
-        self.rehearsal = Rehearsal()
+    def __init__(
+        self, happenings: Sequence[tuple[str, float, Happening]], world: World | None
+    ) -> None:
+        self.rehearsal = Rehearsal(world=world)
         self._waiting = list(happenings)
         self.times: list[float] = []
         """When they happened."""
@@ -86,13 +88,15 @@ def rehearse(
     *happenings: tuple[str, float, Happening],
     inventory: str | None = None,
     extra: Mapping[str, Any] | None = None,
+    world: World | None = None,
     **options: Any,
 ) -> Rehearsed:
     """Run a runbook (a path below the project, or anywhere) in a simulated world.
 
-    Each happening is (step, seconds, what): so long after the step has ended.
+    Each happening is (step, seconds, what): so long after the step has ended. With a `world` it
+    is that one, as runs before have left it.
     """
-    schedule = Schedule(*happenings)
+    schedule = Schedule(happenings, world)
     around = schedule.rehearsal.surroundings(
         Surroundings(store=FileStore(state), observers=[schedule])
     )
