@@ -4,9 +4,9 @@
 find everything that is wrong with it, `stage` plays it, `judging` compares with what was expected.
 """
 
-from engine.drill.judging import Judgement
+from engine.drill.judging import Assessment
 from engine.drill.reading import Drill, read_drills
 from engine.drill.scenario import Scenario
 from engine.drill.stage import Happening, Played, Stage, play
 
-__all__ = ["Drill", "Happening", "Judgement", "Played", "Scenario", "Stage", "play", "read_drills"]
+__all__ = ["Assessment", "Drill", "Happening", "Played", "Scenario", "Stage", "play", "read_drills"]

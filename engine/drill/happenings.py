@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from engine.drill.scenario import Entry
+from engine.drill.scenario import ScenarioEntry
 from engine.simulation.description import changes
 from engine.simulation.web import Site
 from engine.simulation.world import World
@@ -10,7 +10,7 @@ from engine.simulation.world import World
 ENVIRONMENT = ("note", "fault", "heal", "down", "up", "command", "query", "site", "lose")
 
 
-def happen(world: World, entry: Entry, first_database: str) -> None:
+def happen(world: World, entry: ScenarioEntry, first_database: str) -> None:
     """Have everything come true that the entry says of the world."""
     if entry.fault is not None:
         world.fault(entry.fault.version, **changes(entry.fault))

@@ -16,7 +16,7 @@ from engine.units import figure, took
 _COMPARISON = re.compile(r"\s(==|!=|<=|>=|<|>)\s")
 
 
-class Judgement(msgspec.Struct, frozen=True, kw_only=True):
+class Assessment(msgspec.Struct, frozen=True, kw_only=True):
     """What became of one expectation."""
 
     expectation: str
@@ -74,12 +74,12 @@ class Judge:
                 return True
         return False
 
-    def verdicts(self, now: float) -> list[Judgement]:
+    def verdicts(self, now: float) -> list[Assessment]:
         """The judgement on each, once all is over."""
         self.look(now)
         return [self._verdict(each) for each in self._watched]
 
-    def _verdict(self, each: _Watched) -> Judgement:
+    def _verdict(self, each: _Watched) -> Assessment:
         told = each.told
         if told.within is not None:
             met, shown = self._in_time(each, told.within)
@@ -90,7 +90,7 @@ class Judge:
         else:
             met = self._holds(each, told.that)
             shown = self._shown(told.that)
-        return Judgement(expectation=told.shown, met=met, figure=each.error or shown)
+        return Assessment(expectation=told.shown, met=met, figure=each.error or shown)
 
     def _in_time(self, each: _Watched, within: float) -> tuple[bool, str]:
         since = self._moments.get(each.told.of)

@@ -45,7 +45,7 @@ _NOT_BEGUN = ("", "pending", "not_run", "skipped")
 """Statuses of a step that has done nothing."""
 
 
-class Names(Mapping[str, Any]):
+class WorldNames(Mapping[str, Any]):
     """Every name with what it is now; a value is found out when it is read."""
 
     def __init__(self, stage: Stage, case: Mapping[str, Any]) -> None:
@@ -123,7 +123,7 @@ class Names(Mapping[str, Any]):
 class Conditions:
     """Evaluates the expressions of one drill."""
 
-    def __init__(self, names: Names) -> None:
+    def __init__(self, names: WorldNames) -> None:
         self._templates = Templates(environ={})
         self._names = names
 

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from fnmatch import fnmatchcase
 
 from engine.clock import Mailbox
-from engine.drill.scenario import Answer
+from engine.drill.scenario import ScenarioAnswer
 from engine.events import GateOpened, Person, Record
 from engine.simulation import SimulatedClock
 from engine.state import RunState
@@ -14,14 +14,16 @@ from engine.store import Command
 
 VIA = "the drill"
 
-SOMEBODY = Answer(by="simulated people")
+SOMEBODY = ScenarioAnswer(by="simulated people")
 """Answers what nobody in particular was named for."""
 
 
-class People:
+class DrillPeople:
     """Those who answer one run's questions; an observer of it."""
 
-    def __init__(self, clock: SimulatedClock, mailbox: Mailbox, answers: Sequence[Answer]) -> None:
+    def __init__(
+        self, clock: SimulatedClock, mailbox: Mailbox, answers: Sequence[ScenarioAnswer]
+    ) -> None:
         self._clock = clock
         self._mailbox = mailbox
         self._answers = answers

@@ -11,7 +11,7 @@ import msgspec
 
 from engine.drill.cases import Filling, case_name, cases
 from engine.drill.checking import Books, check_condition, check_outage
-from engine.drill.scenario import MAIN, ROLLBACK, START, Entry, Expectation, Scenario
+from engine.drill.scenario import MAIN, ROLLBACK, START, Expectation, Scenario, ScenarioEntry
 from engine.errors import InvalidRunbook
 from engine.loader.includes import near_file
 from engine.loader.problems import Problems
@@ -19,7 +19,7 @@ from engine.loader.reader import read
 from engine.loader.source import Map, Source
 from engine.loader.structures import StructReader
 from engine.registry import describe
-from engine.simulation.description import Description, read_description
+from engine.simulation.description import WorldDescription, read_description
 from engine.text import did_you_mean
 from engine.units import parse_duration
 
@@ -37,7 +37,7 @@ class Drill(msgspec.Struct, frozen=True, kw_only=True):
     scenario: Scenario
     case: dict[str, Any]
     expect: list[Expectation]
-    world: Description
+    world: WorldDescription
 
     @property
     def name(self) -> str:
@@ -148,7 +148,7 @@ class _Checks:
                     hint = did_you_mean(part.run, self.runs, what="there are")
                     self.reader.problem(part, "run", f"there is no run '{part.run}'", hint)
 
-    def _outages(self, each: Entry) -> None:
+    def _outages(self, each: ScenarioEntry) -> None:
         for key in ("down", "up"):
             for what in getattr(each, key):
                 said, hint = check_outage(what, self.books)
@@ -217,16 +217,16 @@ class _Checks:
             else:
                 self.reader.problem(made, key, said, hint, fragment=fragment)
 
-    def world(self) -> Description:
+    def world(self) -> WorldDescription:
         """The world, from its own file if it has one."""
         told = self.scenario.world
-        if isinstance(told, Description):
+        if isinstance(told, WorldDescription):
             return told
         path = self._file(self.scenario, "world")
         if path is None:
-            return Description()
+            return WorldDescription()
         try:
             return read_description(path)
         except InvalidRunbook as error:
             self.reader.problems.extend(error.problems)
-            return Description()
+            return WorldDescription()

@@ -15,7 +15,7 @@ from engine.loader.structures import Condition, Duration
 from engine.production.faults import ALL_VERSIONS, Fault
 from engine.simulation.commands import Saying
 from engine.simulation.databases import ORDERS, Telling
-from engine.simulation.description import Description
+from engine.simulation.description import WorldDescription
 from engine.simulation.web import Site
 
 MAIN = "main"
@@ -43,7 +43,7 @@ class Loss(_Part, frozen=True):
     database: str = ""
 
 
-class Operation(_Part, frozen=True):
+class OperatorStart(_Part, frozen=True):
     """An operator starts a run: a second one, in the same world."""
 
     runbook: str
@@ -70,7 +70,7 @@ class Crash(_Part, frozen=True):
     """Somebody resumes the run so much later; without it nobody does."""
 
 
-class Entry(_Part, frozen=True):
+class ScenarioEntry(_Part, frozen=True):
     """Something that happens: at a time, or when a condition first holds."""
 
     id: str = ""
@@ -93,12 +93,12 @@ class Entry(_Part, frozen=True):
     query: Telling | None = None
     site: Site | None = None
     lose: Loss | None = None
-    run: Operation | None = None
+    run: OperatorStart | None = None
     stop: Stop | None = None
     crash: Crash | None = None
 
 
-class Answer(_Part, frozen=True):
+class ScenarioAnswer(_Part, frozen=True):
     """Who answers a confirmation, and how."""
 
     gate: str = "*"
@@ -141,13 +141,13 @@ class Scenario(_Part, frozen=True):
     force: bool = False
     reason: str = ""
     by: str = ""
-    world: Description | str = Description()
+    world: WorldDescription | str = WorldDescription()
     """A world, or the name of a world file."""
     matrix: dict[str, list[dict[str, Any]]] = {}
     """Name → its variants: the drill is played once for every combination, and texts of the
     scenario read them: `"{{ case.trigger.fault }}"`, in expressions `case.trigger.within`."""
-    timeline: list[Entry] = []
-    answers: list[Answer] = []
+    timeline: list[ScenarioEntry] = []
+    answers: list[ScenarioAnswer] = []
     expect: list[Expectation | str] = []
     lasts: Duration = 86400.0
     """The drill is over after so long, whatever still runs."""

@@ -16,11 +16,11 @@ from greenlet import greenlet
 
 from engine.clock import Mailbox, SystemClock
 from engine.drill.happenings import happen
-from engine.drill.judging import Judge, Judgement
-from engine.drill.names import Conditions, Names
-from engine.drill.people import VIA, People
+from engine.drill.judging import Assessment, Judge
+from engine.drill.names import Conditions, WorldNames
+from engine.drill.people import VIA, DrillPeople
 from engine.drill.reading import Drill
-from engine.drill.scenario import MAIN, ROLLBACK, START, Crash, Entry, Operation, Stop
+from engine.drill.scenario import MAIN, ROLLBACK, START, Crash, OperatorStart, ScenarioEntry, Stop
 from engine.errors import CeRunError
 from engine.events import GuardObserved, Person, Record, StepOpened
 from engine.executor import Executor
@@ -54,7 +54,7 @@ class Played(msgspec.Struct, frozen=True, kw_only=True):
     """What became of a drill."""
 
     name: str
-    judgements: list[Judgement]
+    judgements: list[Assessment]
     happenings: list[Happening]
     runs: dict[str, str]
     """Name of a run → its id, for `ce-run show`."""
@@ -123,12 +123,12 @@ class Stage:
         self._first_database = ""
         self._runs: dict[str, _Run] = {}
         self._refusals: dict[str, str] = {}
-        self._pending: list[Entry] = []
+        self._pending: list[ScenarioEntry] = []
         self._planned = 0
         self._over = Mailbox()
         self._locks = SimulatedLocks()
         self._looking = False
-        names = Names(self, drill.case)
+        names = WorldNames(self, drill.case)
         self._conditions = Conditions(names)
         self._judge = Judge(drill.expect, self._conditions, self.moments)
 
@@ -176,7 +176,7 @@ class Stage:
     def play(self) -> Played:
         """Play it to its end. Raises CeRunError when its own run cannot begin."""
         scenario = self.drill.scenario
-        operation = Operation(
+        operation = OperatorStart(
             runbook=scenario.runbook,
             inputs=scenario.inputs,
             force=scenario.force,
@@ -203,7 +203,7 @@ class Stage:
             seconds=self.elapsed,
         )
 
-    def _begin(self, operation: Operation, around: Surroundings) -> Session:
+    def _begin(self, operation: OperatorStart, around: Surroundings) -> Session:
         options = Options(
             inventory=self._chosen_inventory(),
             extra=dict(operation.inputs),
@@ -256,7 +256,7 @@ class Stage:
         self._runs[run.name] = run
         session = run.session
         session.runner.observers.append(
-            People(self.clock, session.mailbox, self.drill.scenario.answers)
+            DrillPeople(self.clock, session.mailbox, self.drill.scenario.answers)
         )
         session.runner.observers.append(_Eye(self))
         run.loop = greenlet(lambda: self._loop(run), parent=self.clock.hub)
@@ -276,7 +276,7 @@ class Stage:
         self._tell("run", f"{run.name}: {run.outcome} (status {status})")
         self.look()
 
-    def _start(self, entry: Entry, operation: Operation) -> None:
+    def _start(self, entry: ScenarioEntry, operation: OperatorStart) -> None:
         """An operator starts another run."""
         how = " --force" if operation.force else ""
         self._tell("operator", f"ce-run {operation.runbook}{how}")
@@ -341,7 +341,7 @@ class Stage:
 
         self.clock.schedule(self.clock.now() + seconds, happen_now)
 
-    def _happens(self, entry: Entry) -> None:
+    def _happens(self, entry: ScenarioEntry) -> None:
         if entry.id:
             self.moments.setdefault(entry.id, self.clock.now())
         told = _told(entry)
@@ -417,7 +417,7 @@ class _Eye:
         """Nothing to pass on."""
 
 
-def _told(entry: Entry) -> str:
+def _told(entry: ScenarioEntry) -> str:
     """An entry in words."""
     words = [entry.note] if entry.note else []
     if entry.fault is not None:

@@ -28,14 +28,14 @@ from engine.simulation.web import Site
 from engine.simulation.world import Scale, World
 
 
-class Backup(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class BackupDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A backup that exists when the rehearsal begins, whole and with all that belongs to it."""
 
     name: str
     database: str = ""
 
 
-class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
+class WorldDescription(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fields=True):
     """A world, as a file describes it."""
 
     name: str = ""
@@ -43,7 +43,7 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """How large it is, and how fast; without it as the inventory needs."""
     tables: dict[str, int] = {}
     """Table with its schema → rows, of the first database."""
-    backups: list[Backup] = []
+    backups: list[BackupDescription] = []
     metrics: dict[str, float] = {}
     """Metrics that the model does not know, and what they are."""
     commands: list[Saying] = []
@@ -60,13 +60,13 @@ class Description(msgspec.Struct, frozen=True, kw_only=True, forbid_unknown_fiel
     """Version (or `all`) → what is wrong with it from the beginning."""
 
 
-def read_description(path: Path) -> Description:
+def read_description(path: Path) -> WorldDescription:
     """A world file. Raises InvalidRunbook with everything that is wrong."""
     problems = Problems()
     source = read(path, problems)
-    found: Description | None = None
+    found: WorldDescription | None = None
     if source is not None and isinstance(source.root, Map):
-        found = StructReader(source, problems).read(Description, source.root, "a world")
+        found = StructReader(source, problems).read(WorldDescription, source.root, "a world")
     elif source is not None:
         said = "a world is a mapping with `scale`, `commands` and so on, not "
         problems.add(source.name, (1, 1), said + describe(source.root))
@@ -75,7 +75,7 @@ def read_description(path: Path) -> Description:
     return found
 
 
-def furnish(world: World, told: Description, first_database: str) -> None:
+def furnish(world: World, told: WorldDescription, first_database: str) -> None:
     """Have the world be as it was described. Backups are made by `back_up`, once it runs."""
     for version, fault in told.faults.items():
         world.fault(version, **changes(fault))
@@ -100,7 +100,7 @@ def changes(fault: Fault) -> dict[str, Any]:
     }
 
 
-def back_up(world: World, backup: Backup, first_database: str) -> None:
+def back_up(world: World, backup: BackupDescription, first_database: str) -> None:
     """Take a backup now, with the agents' configurations and the phases of the pods beside it, as
     a deployment leaves it."""
     database: Database = world.database(backup.database or first_database)
