@@ -65,6 +65,8 @@ def overview(folder: RunEntry, read: Reader, now: float) -> Overview:
             facts = gather(plan, state, now=now, alive=alive)
             base.status = status_text(facts)
             base.seconds = facts.seconds
+        if started.mode == "simulate":  # its world ended with its process
+            base.status = base.status.removesuffix(", resumable")
         return base
     except CeRunError as error:
         return Overview(run=folder.run_id, status=f"unreadable: {error.message}", alive=alive)

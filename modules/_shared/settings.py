@@ -6,6 +6,7 @@ for is refused, and so is what is missing or of another kind, each in words of t
 
 from __future__ import annotations
 
+import functools
 from collections.abc import Mapping
 from typing import Any, TypeVar
 
@@ -33,7 +34,7 @@ def read(raw: Any, kind: type[T], where: str) -> T:
     """
     if not isinstance(raw, Mapping):
         raise Refused(f"{where} of the inventory must be a mapping, not {_shown(raw)}")
-    fields = {field.encode_name: field for field in msgspec.structs.fields(kind)}
+    fields = _fields(kind)
     for key in raw:
         if key not in fields:
             raise Refused(
@@ -48,6 +49,13 @@ def read(raw: Any, kind: type[T], where: str) -> T:
         if name in raw and not (raw[name] is None and not field.required):
             values[field.name] = _value(raw[name], field.type, f"{name!r} of {where}")
     return kind(**values)
+
+
+@functools.cache
+def _fields(kind: type[msgspec.Struct]) -> dict[str, msgspec.structs.FieldInfo]:
+    """The settings of a struct by the names that they have in the inventory; looked up once, since
+    it takes as long as a request and a metric is read every few seconds."""
+    return {field.encode_name: field for field in msgspec.structs.fields(kind)}
 
 
 def _empty(value: Any) -> bool:
