@@ -73,6 +73,12 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--check", is_flag=True, help="Read for real, change nothing, tell what would.")
 @click.option("--simulate", is_flag=True, help="Rehearse it in a simulated world; touch nothing.")
 @click.option(
+    "--world",
+    type=click.Path(),
+    metavar="FILE",
+    help="With --simulate: what the world is like (docs/rehearsing.md).",
+)
+@click.option(
     "--speed",
     type=click.FloatRange(min=0.1),
     metavar="N",
@@ -97,7 +103,14 @@ def output_options(function: Callable[..., Any]) -> Callable[..., Any]:
 @click.option("--list-tasks", "listed", is_flag=True, help="List the steps; run nothing.")
 @modules_option
 @output_options
-def run(file: str, state: str | None, listed: bool, speed: float | None, **words: Any) -> int:
+def run(
+    file: str,
+    state: str | None,
+    listed: bool,
+    world: str | None,
+    speed: float | None,
+    **words: Any,
+) -> int:
     """Run a runbook. `ce-run FILE` is the same.
 
     Everything is checked before the first step. On a terminal a live view shows phases, running
@@ -115,8 +128,9 @@ def run(file: str, state: str | None, listed: bool, speed: float | None, **words
 
     shown = {name: words.pop(name) for name in _SHOWN}
     options = _options(words, yes=shown["yes"])
-    if speed is not None and not options.simulate:
-        raise click.UsageError("--speed goes with --simulate")
+    for option, value in (("--world", world), ("--speed", speed)):
+        if value is not None and not options.simulate:
+            raise click.UsageError(f"{option} goes with --simulate")
     if listed:
         from engine.cli.tasks import list_tasks
         from engine.cli.terminal import Writer
@@ -128,14 +142,21 @@ def run(file: str, state: str | None, listed: bool, speed: float | None, **words
     def start() -> Session:
         around = watcher.surroundings()
         if options.simulate:
-            from engine.session.rehearsal import Rehearsal
-
-            around = Rehearsal(speed=speed).surroundings(around)
+            around = _rehearsed(around, world, speed)
         return begin(file, options, around)
 
     if options.simulate:  # it makes little garbage; to look for it takes a tenth of its time
         gc.set_threshold(200_000, 50, 100)
     return watcher.watch(start)
+
+
+def _rehearsed(around: Surroundings, world: str | None, speed: float | None) -> Surroundings:
+    """The same in a simulated world. Raises InvalidRunbook for what is wrong with its file."""
+    from engine.session.rehearsal import Rehearsal
+    from engine.simulation.description import read_description
+
+    told = read_description(Path(world)) if world is not None else None
+    return Rehearsal(told, speed).surroundings(around)
 
 
 def _options(words: dict[str, Any], *, yes: bool) -> Options:

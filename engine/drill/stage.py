@@ -26,9 +26,9 @@ from engine.events import GuardObserved, Person, Record, StepOpened
 from engine.executor import Executor
 from engine.runner import Observer, Wake
 from engine.session import Options, Session, Surroundings, begin, exit_status, resume
-from engine.simulation import WARM_UP, SimulatedClock, SimulatedExecutor, World, world_of
+from engine.simulation import WARM_UP, SimulatedClock, SimulatedExecutor, World
 from engine.simulation.databases import Database
-from engine.simulation.description import back_up, furnish
+from engine.simulation.description import world_as_told
 from engine.simulation.locks import SimulatedLocks
 from engine.simulation.setting import address, secret
 from engine.state import RunState
@@ -241,13 +241,8 @@ class Stage:
     def _make_world(self, section: Callable[[str], Mapping[str, Any]]) -> World:
         """The one world of the drill, made for its first run."""
         if self._world is None:
-            told = self.drill.world
-            self._world = world_of(self.clock, section, told.scale)
+            self._world = world_as_told(self.clock, section, self.drill.world)
             self._first_database = next(iter(section("sql")), "primary")
-            furnish(self._world, told, self._first_database)
-            self._world.warm_up()
-            for each in told.backups:
-                back_up(self._world, each, self._first_database)
         return self._world
 
     # -- runs --------------------------------------------------------------------------------------

@@ -12,7 +12,8 @@ from engine.events import GateOpened, Person, Record
 from engine.executor import Executor
 from engine.runner import Wake
 from engine.session.composition import Surroundings
-from engine.simulation import WARM_UP, Scale, SimulatedClock, SimulatedExecutor, World, world_of
+from engine.simulation import WARM_UP, SimulatedClock, SimulatedExecutor, World
+from engine.simulation.description import WorldDescription, world_as_told
 from engine.simulation.setting import address, secret
 from engine.state import RunState
 from engine.store import Command
@@ -49,17 +50,18 @@ class Rehearsal:
 
     def __init__(
         self,
-        scale: Scale | None = None,
+        told: WorldDescription | None = None,
         speed: float | None = None,
         world: World | None = None,
     ) -> None:
-        """`speed` is how many seconds of the world pass in a real one; None: as fast as can be.
+        """`told` is what a world file says; `speed` is how many seconds of the world pass in a real
+        one; None: as fast as can be.
 
         With a `world` the run takes place in that one, as other runs before have left it.
         """
         self.clock = SimulatedClock(SystemClock().now() - WARM_UP) if world is None else world.clock
         self._speed = speed
-        self._scale = scale
+        self._told = told or WorldDescription()
         self._world = world
         self._warm_up = WARM_UP if world is None else 0.0
         self._people: People | None = None
@@ -87,8 +89,7 @@ class Rehearsal:
 
     def _make_world(self, section: Callable[[str], Mapping[str, Any]]) -> World:
         if self._world is None:
-            self._world = world_of(self.clock, section, self._scale)
-            self._world.warm_up()
+            self._world = world_as_told(self.clock, section, self._told)
         self.clock.speed = self._speed
         return self._world
 

@@ -22,8 +22,10 @@ from engine.loader.structures import StructReader
 from engine.production.faults import NO_FAULT, Fault
 from engine.production.names import AGENTS_CONFIGMAP, NAMESPACE, STABLE_VERSION
 from engine.registry import describe
+from engine.simulation.clock import SimulatedClock
 from engine.simulation.commands import Saying
 from engine.simulation.databases import Database, Telling
+from engine.simulation.setting import Section, world_of
 from engine.simulation.web import Site
 from engine.simulation.world import Scale, World
 
@@ -73,6 +75,17 @@ def read_description(path: Path) -> WorldDescription:
     if found is None or len(problems):
         raise InvalidRunbook(problems.sorted())
     return found
+
+
+def world_as_told(clock: SimulatedClock, section: Section, told: WorldDescription) -> World:
+    """The world of an inventory as a description says, after its warm-up."""
+    world = world_of(clock, section, told.scale)
+    first_database = next(iter(section("sql")), "primary")
+    furnish(world, told, first_database)
+    world.warm_up()
+    for each in told.backups:
+        back_up(world, each, first_database)
+    return world
 
 
 def furnish(world: World, told: WorldDescription, first_database: str) -> None:

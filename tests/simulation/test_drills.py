@@ -253,3 +253,21 @@ def test_files_are_refused_before_anything_is_played(
     shown = capsys.readouterr().err
     assert "2:1: unknown key 'runbok' in a scenario … did you mean 'runbook'?" in shown
     assert not (tmp_path / "state/drills").exists()
+
+
+# -- a world of a file --------------------------------------------------------------------------
+def test_a_world_file_says_what_the_model_does_not_know(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    book = tmp_path / "book.yml"
+    book.write_text("name: x\nsteps:\n  - {id: ask, shell: {command: my-tool status}}\n")
+    world = tmp_path / "world.yml"
+    world.write_text("commands: [{command: my-tool, code: 3, stderr: it is not well}]\n")
+    arguments = ["run", str(book), "--state", str(tmp_path / "state"), "--simulate"]
+    assert invoke(arguments) == 0, "what nobody knows is assumed to succeed"
+    assert invoke([*arguments, "--world", str(world)]) == 1
+    assert "it is not well" in capsys.readouterr().out
+    world.write_text("comands: []\n")
+    assert invoke([*arguments, "--world", str(world)]) == 2
+    assert "unknown key 'comands' in a world … did you mean 'commands'?" in capsys.readouterr().err
+    assert invoke([*arguments[:-1], "--world", str(world)]) == 2
