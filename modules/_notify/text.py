@@ -17,6 +17,12 @@ _LANGUAGE = re.compile(r"[a-z]{2}(-[A-Za-z]{2,4})?")
 _LOCAL = re.compile(r"\{%-?\s*(?:for\s+(\w+)(?:\s*,\s*(\w+))?\s+in|set\s+(\w+)\s*=)")
 
 
+_ENGINES = frozenset(
+    ("inputs", "steps", "run", "host", "hosts", "groups", "item", "failure", "approval", "vars")
+)
+"""Names that the engine gives a meaning: they are said in no language."""
+
+
 class Words(msgspec.Struct, frozen=True):
     """A notice in one language."""
 
@@ -88,7 +94,7 @@ def _in_language(
 ) -> dict[str, Any]:
     """The names of a notice, those that are said by language (``{en: …, zh: …}``) in this one."""
     names = dict(vars)
-    read = sorted({each for part in parts for each in _placeholders(part)})
+    read = sorted({each for part in parts for each in _placeholders(part)} - _ENGINES)
     values = ctx.evaluate(f"[{', '.join(read)}]", **vars)
     for name, value in zip(read, values, strict=True):
         if isinstance(value, Mapping) and language in value and all(map(_is_language, value)):

@@ -258,7 +258,7 @@ def test_what_no_signal_ends_is_not_said_to_be_stopped_and_holds_nobody_up(
 ) -> None:
     """Another user's process, or one that waits for a disk: here our signals do not arrive."""
     ctx = make_context(seconds=None if how == "cancelled" else 0.5)
-    monkeypatch.setattr("modules._process.group.Group._signal", lambda *arguments: None)
+    monkeypatch.setattr("modules._process.group.ProcessGroup._signal", lambda *arguments: None)
     if how == "cancelled":
         cancel_when(ctx, (root / "ready").exists)
     with pytest.raises((Cancelled, TimedOut), match=r"still runs \(process \d+\)") as caught:
