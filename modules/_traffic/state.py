@@ -102,11 +102,18 @@ class Traffic:
         return {layer.name: layer.standing(ctx, goal) for layer in self.layers}
 
     def settled(self, shares: Shares, now: dict[str, Shares | None]) -> dict[str, Shares]:
-        """What each layer should say: a Service keeps its version while that has a share."""
+        """What each layer should say.
+
+        Where weights lead to the stable version they lead to what the Service selects, so it selects
+        stable until the other version has everything. Without weights it keeps its version while
+        that has a share.
+        """
         goal: dict[str, Shares] = {layer.name: shares for layer in self.weighted}
         if self.service:
             chosen = selected(now.get("service"))
-            if chosen is None or not shares[chosen] or 100 in shares.values():
+            if self.weighted and 100 not in shares.values():
+                chosen = self.setup.stable
+            elif chosen is None or not shares[chosen] or 100 in shares.values():
                 chosen = max(shares, key=lambda version: shares[version])
             goal["service"] = {one: 100 if one == chosen else 0 for one in shares}
         return goal

@@ -423,6 +423,18 @@ def test_a_route_to_stable_alone_gets_its_second_destination(
 
 
 # -- back ---------------------------------------------------------------------------------------
+def test_half_of_the_way_back_the_service_leads_to_stable_again(
+    ctx: TaskContext, world: World
+) -> None:
+    green(world, 3)
+    traffic.shift(ctx, "5.1", 100)
+    result = traffic.shift(ctx, "5.1", 50)
+    assert world.weights() == ({"stable": 50, "canary": 50}, {"stable": 50, "canary": 50}, "5.0")
+    assert result.data["agree"]
+    assert traffic.shift(ctx, "5.0", 100).changed
+    assert world.weights() == AT_START
+
+
 def test_a_rollback_switches_first_and_asks_one_question(ctx: TaskContext, world: World) -> None:
     green(world, 3)
     traffic.shift(ctx, "5.1", 100)

@@ -130,10 +130,6 @@ def test_the_forced_rollback_of_a_deployment(tmp_path: Path, name: str) -> None:
     is_back(rolled_back(tmp_path, name, force=True))
 
 
-@pytest.mark.xfail(
-    strict=True,
-    reason="a shift to half of the way leaves the Service on 5.1, so that nobody comes to 5.0",
-)
 def test_the_planned_rollback_of_a_deployment(tmp_path: Path) -> None:
     is_back(rolled_back(tmp_path, "production", extra={"severity": "P2"}))
 
