@@ -134,7 +134,22 @@ def _resumed(entry: RunEntry, surroundings: Surroundings, wishes: Wishes) -> Ses
         entry.keep_runbook(plan.runbook, len(records))
     _append_resume(session, wishes, changed, surroundings.attended, by)
     _tell_cut(session, journal.cut)
+    _tell_origin(session, records, by)
     return session
+
+
+def _tell_origin(session: Session, records: Sequence[Record], by: Person) -> None:
+    """Warn of a journal that came about on another machine: it says what was done elsewhere, and
+    whoever copied it here (a clone, an artifact) may have written it."""
+    carried = [each.event.by for each in records if isinstance(each.event, RunStarted | RunResumed)]
+    last = carried[-1] if carried else None
+    if last is not None and last.host and by.host and last.host != by.host:
+        session.runner.append(
+            Warned(
+                f"until now this run was carried on {last.host} (by {last.name}), and this is "
+                f"{by.host}: its journal was brought here, and is believed as it stands"
+            )
+        )
 
 
 def _tell_cut(session: Session, cut: int) -> None:

@@ -104,9 +104,9 @@ class Traffic:
     def settled(self, shares: Shares, now: dict[str, Shares | None]) -> dict[str, Shares]:
         """What each layer should say.
 
-        Where weights lead to the stable version they lead to what the Service selects, so it selects
-        stable until the other version has everything. Without weights it keeps its version while
-        that has a share.
+        Where weights lead to the stable version they lead to what the Service selects, so it
+        selects stable until the other version has everything. Without weights it keeps its
+        version while that has a share.
         """
         goal: dict[str, Shares] = {layer.name: shares for layer in self.weighted}
         if self.service:

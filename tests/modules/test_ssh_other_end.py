@@ -77,7 +77,7 @@ def test_a_command_arrives_whole_whatever_the_login_shell(
     assert ssh.run(ctx, "printf %s open-sesame | wc -c").data["stdout"].strip() == "11"
     with pytest.raises(Failed, match="ended with exit status 3"):
         ssh.run(ctx, "exit 3")
-    marks = ssh.run(ctx, "tr '\\0' '\\n' </proc/$$/environ | grep ^CE_RUN_")  # the shell's own
+    marks = ssh.run(ctx, "tr '\\0' '\\n' </proc/$$/environ | grep -E '^CE_RUN_(TASK|ENGINE)='")
     assert len(marks.data["stdout"].splitlines()) == 2
 
 
