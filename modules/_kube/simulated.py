@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from typing import Any
 
 from engine.module_api import Context
 from modules._kube import errors as kube_errors
@@ -90,9 +89,6 @@ class SimulatedView(View):
         self._look()
         return self
 
-    def __exit__(self, *error: object) -> None:
-        """There are no streams to close."""
-
     def add(self, source: str, selection: Selection) -> None:
         """Follow one more selection."""
         self._selections[source] = selection
@@ -109,17 +105,5 @@ class SimulatedView(View):
 
     def _look(self) -> None:
         self._seen = self._ctx.world.kubernetes.version
-        for source, chosen in self._selections.items():
-            items, _ = self._cluster.list(
-                self._ctx,
-                chosen.kind,
-                chosen.namespace,
-                labels=chosen.labels,
-                fields=chosen.field_selector,
-            )
-            self._items[source] = {_identity(item): item for item in items}
-
-
-def _identity(item: dict[str, Any]) -> str:
-    metadata = item["metadata"]
-    return f"{metadata.get('namespace', '')}/{metadata['name']}"
+        for source in self._selections:
+            self._list(source)
